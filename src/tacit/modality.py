@@ -1,0 +1,105 @@
+"""What one kind of data is: how it is decoded (exact, on the CPU, once) and viewed (random, batched, on the device)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tacit.encoder import Tokenizer
+from tacit.errors import CannotPair
+from tacit.types import Batch, Layout, Spec, Views
+
+Raw = Path | bytes | np.ndarray
+
+
+class BadItem(Exception):
+    """This one item cannot be decoded; the text is the reason that the user reads."""
+
+
+class Modality:
+    """Base of all modalities; one instance serves one data set, described by its Spec.
+
+    unit: what an item is called in sentences ("images"). ignores: what `augment` teaches the model to ignore, in words.
+    tasks: pretext task -> number of answers. gives: the kinds of views that exist here.
+    """
+
+    unit: ClassVar[str] = "items"
+    ignores: str = ""
+    tasks: Mapping[str, int] = {}
+    gives: ClassVar[frozenset[str]] = frozenset({"global_", "local", "weak", "plain"})
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.layout = Layout(len(spec.sizes))
+        self.sizes: tuple[int, ...] = spec.sizes
+
+    # ---- left of the line: exact, one item at a time, on the CPU ----
+
+    @classmethod
+    def plan(cls, sample: Sequence[Raw], *, size: int | None = None, limit: int = 224) -> Spec:
+        """Choose channels and stored size from a sample of raw items (unreadable ones are left out).
+
+        size: training size that the user asked for, None = choose. limit: largest size that suits this machine.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def decode(cls, raw: Raw, spec: Spec) -> np.ndarray:
+        """One item, [C, *S] (S shorter than spec.sizes only if spec.ragged), uint8 or float32. Raises BadItem."""
+        raise NotImplementedError
+
+    @classmethod
+    def finish(cls, spec: Spec, x: np.ndarray) -> Spec:
+        """Spec with mean, std and whatever else is measured on decoded training items x [n, C, *S] (padding = NaN)."""
+        raise NotImplementedError
+
+    @classmethod
+    def picture(cls, x: np.ndarray, spec: Spec, size: int = 32) -> bytes:
+        """A small PNG that shows one decoded item to a person; size: pixels of the short side."""
+        raise NotImplementedError
+
+    # ---- right of the line: random, batched, on the device ----
+
+    def load(self, x: Tensor) -> Tensor:
+        """Stored values (uint8 or float32) as the float32 that Batch.x holds."""
+        return x.float()
+
+    def views(self, batch: Batch, want: Views, generator: torch.Generator, cell: Sequence[int]) -> list[Batch]:
+        """The views that a method asked for, in the order of the fields of Views.
+
+        cell: the encoder's cell in samples; crops snap their length and offset to it.
+        Raises CannotPair if this modality has no such view or task.
+        """
+        if want.task:
+            return self.pretext(want.task, batch, generator)
+        out = []
+        for kind in ("global_", "local", "weak", "plain", "crop"):
+            for _ in range(getattr(want, kind)):
+                out.append(self.augment(batch, kind, generator, cell))
+        return out
+
+    def check(self, want: Views) -> None:
+        """Raise CannotPair unless every kind of view and task in `want` exists here."""
+        name = type(self).__name__.lower()
+        if want.task and want.task not in self.tasks:
+            raise CannotPair(f"{name} data has no pretext task {want.task!r}", f"it has: {', '.join(self.tasks) or 'none'}")
+        for kind in ("global_", "local", "weak", "plain", "crop"):
+            if getattr(want, kind) and kind not in self.gives:
+                raise CannotPair(f"{name} data has no {kind.strip('_')} views", "use a method that asks for global views, such as simclr")
+
+    def augment(self, batch: Batch, kind: str, generator: torch.Generator, cell: Sequence[int]) -> Batch:
+        """One random view of every item; `plain` is the item itself at the training size."""
+        raise NotImplementedError
+
+    def pretext(self, task: str, batch: Batch, generator: torch.Generator) -> list[Batch]:
+        """The views of a pretext task; the last one carries `answer`."""
+        raise NotImplementedError
+
+    def tokenizer(self, dense: bool) -> Tokenizer:
+        """A fresh tokenizer; dense = patch size 1 and raw channels, for convolutional backbones."""
+        raise NotImplementedError

@@ -1,0 +1,181 @@
+"""The types that cross file borders. Letters: B batch, N cells, M kept cells, D width, C channels, S sizes, r rank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Protocol
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the cells of an item are arranged: a grid of `rank` dimensions, or an unordered set of `count` columns."""
+
+    rank: int
+    ordered: bool = True
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One stream of one batch, decoded, on the device.
+
+    x: image [B, C, H, W] in 0..1, series [B, C, T], vector [B, F]; NaN = the value is missing.
+    ids: int64 [B], rows 0..n-1 of the training split; equal ids are views of one item.
+    valid: bool [B, *S], False where the position does not exist (padding); None = all exist.
+    frame: [B, r, 2], start and extent of this view inside the item (item = 0..1, negative extent = flipped); None = the item.
+    answer: what a pretext task asks for: int64 [B]; None outside pretext tasks.
+    label: int64 [B] or float [B]; only for methods whose needs name "labels".
+    group: int64 [B]; rows that belong together (patient, session); None = unknown.
+    stream: which part of a pair this is.
+    """
+
+    x: Tensor
+    ids: Tensor
+    valid: Tensor | None = None
+    frame: Tensor | None = None
+    answer: Tensor | None = None
+    label: Tensor | None = None
+    group: Tensor | None = None
+    stream: str = "main"
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Where features will be, known before computing them: grid of any rank, valid bool [B, N]."""
+
+    grid: tuple[int, ...]
+    valid: Tensor
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Content only, no position: x [B, N, D], valid bool [B, N], grid with product N (or (F,) for a set)."""
+
+    x: Tensor
+    valid: Tensor
+    grid: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What an encoder returns.
+
+    tokens: [B, M, D]; pooled: [B, D], mean over valid cells; position: int64 [B, M], flat cell of `grid`;
+    at: [B, M, r], cell centres in the item's frame; valid: bool [B, M]; layers: the last k of [B, M, D].
+    """
+
+    tokens: Tensor
+    pooled: Tensor
+    position: Tensor
+    at: Tensor
+    valid: Tensor
+    grid: tuple[int, ...]
+    layers: tuple[Tensor, ...] = ()
+
+
+class Target(Protocol):
+    """What the cells of a batch held, and how far a prediction is from it."""
+
+    def distance(self, predicted: Tensor, where: Tensor) -> Tensor:
+        """Mean distance, a float32 scalar >= 0; predicted is packed [K, ...] = head(tokens[where]), where bool [B, N]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Views:
+    """How many views of each kind a method asks for; they arrive in the order of these fields."""
+
+    global_: int = 0
+    local: int = 0
+    weak: int = 0
+    plain: int = 0
+    crop: int = 0
+    task: str = ""
+
+
+@dataclass(frozen=True)
+class Context:
+    """generator: this step's random numbers, on the device. progress: share of training done, in 0..1."""
+
+    generator: torch.Generator
+    progress: float
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a method may know of the data without naming it.
+
+    items: number of training items. classes: number of label classes, 0 = none or a number is predicted.
+    answers: pretext task -> number of answers. regression: the label is a number.
+    """
+
+    items: int
+    classes: int = 0
+    answers: Mapping[str, int] = field(default_factory=dict)
+    regression: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training step's result.
+
+    loss: float32 scalar. embedding: [B, D] detached, what the health line looks at.
+    log: named scalars. chance: the loss of guessing, where one is known.
+    """
+
+    loss: Tensor
+    embedding: Tensor
+    log: Mapping[str, Tensor] = field(default_factory=dict)
+    chance: float | None = None
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What was measured on the data once, and travels with the model (all plain JSON).
+
+    modality: name of the modality file. channels: C. sizes: the stored size of an item, S.
+    mean, std: one number a channel, of the training split, NaN and padding left out.
+    ragged: items differ in length and are padded. extra: what only that modality understands.
+    """
+
+    modality: str
+    channels: int
+    sizes: tuple[int, ...]
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    ragged: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Vectors with what belongs to them, in the order of the data.
+
+    vectors: float32 [N, D]; ids: the items' names; labels: class names or numbers, None = unlabelled; groups likewise.
+    """
+
+    vectors: np.ndarray
+    ids: tuple[str, ...]
+    labels: np.ndarray | None = None
+    groups: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An automatic (or given) choice with its reason; both reach the screen and the run."""
+
+    name: str
+    value: Any
+    reason: str

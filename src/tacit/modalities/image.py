@@ -1,0 +1,265 @@
+"""Images: decoded once to uint8 at a stored size, so that training only crops, scales and colours."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image as Pillow
+from torch import Tensor
+from torch.nn import functional as F
+
+from tacit.modality import BadItem, Modality, Raw
+from tacit.types import Spec
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+MOST_PIXELS = 89_478_485  # Pillow's own threshold of suspicion: 256 MiB as RGB
+BOMB = f"larger than {MOST_PIXELS // 10**6} megapixels, a possible decompression bomb"
+SAMPLE = 512
+TURN = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation -> Pillow's Transpose
+DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+
+warnings.filterwarnings("error", category=Pillow.DecompressionBombWarning)
+
+
+class Image(Modality):
+    """Photos, scans and drawings, in grey or colour."""
+
+    unit = "images"
+
+    @classmethod
+    def plan(
+        cls, sample: Sequence[Raw], *, size: int | None = None, limit: int = 224, fit: Literal["crop", "squash", "pad"] = "crop"
+    ) -> Spec:
+        """Choose channels and stored size from up to 512 evenly spaced images (unreadable ones are left out).
+
+        size: training size in pixels, None = the median short side, but at most `limit`.
+        limit: largest training size that suits this machine, in pixels.
+        fit: how a picture of another shape becomes the stored square: cut to its centre, squashed, or padded with black.
+        """
+        shapes, grey, high, low, whole, reason = [], True, 0.0, 0.0, True, ""
+        for i in _spread(len(sample), SAMPLE):
+            try:
+                if isinstance(raw := sample[i], np.ndarray):
+                    x = _channels_last(raw)
+                    shapes.append(x.shape[:2])
+                    grey &= x.shape[2] == 1
+                    deep = None if raw.dtype in (np.uint8, np.bool_) else x
+                else:
+                    with _opened(raw) as image:
+                        turned = _orientation(image) in (5, 6, 7, 8)
+                        shapes.append(image.size if turned else image.size[::-1])
+                        grey &= image.mode in ("1", "L", "LA", *DEEP)
+                        deep = np.asarray(image) if image.mode in DEEP else None
+            except Exception as error:  # decode will report this item
+                reason = reason or (str(error) if isinstance(error, BadItem) else _reason(error))
+                continue
+            if deep is not None:
+                whole &= deep.dtype.kind in "iu"
+                low, high = min(low, float(np.nanmin(deep))), max(high, float(np.nanmax(deep)))
+        if not shapes:
+            raise BadItem(f"no image can be read; the first one: {reason or 'there is none'}")
+        short = int(median(min(s) for s in shapes))
+        chosen = size or max(1, min(short, limit))
+        alike = len(set(shapes)) == 1
+        square = len(set(shapes[0])) == 1
+        if alike and (square or fit == "crop") and min(shapes[0]) <= 1.25 * chosen:
+            stored = shapes[0]
+            train = tuple(max(1, round(s * chosen / min(stored))) for s in stored)
+        else:
+            stored = (max(1, min(round(1.25 * chosen), short)),) * 2
+            train = (chosen, chosen)
+        extra = {"size": list(train), "fit": fit, "scale": _ceiling(low, high, whole), "grey": grey}
+        return Spec("image", 1 if grey else 3, tuple(int(s) for s in stored), extra=extra)
+
+    @classmethod
+    def decode(cls, raw: Raw, spec: Spec) -> np.ndarray:
+        """One image as uint8 [C, H, W]: upright, on white where transparent, at the stored size."""
+        height, width = spec.sizes
+        if isinstance(raw, np.ndarray):
+            x = _eight_bit(_channels_last(raw), spec.extra["scale"])
+            if x.shape == (height, width, spec.channels):
+                return np.ascontiguousarray(x.transpose(2, 0, 1))
+            image = Pillow.fromarray(x[:, :, 0] if x.shape[2] == 1 else x)
+            return _array(_fitted(image, spec), spec)
+        with _opened(raw) as image:
+            try:
+                if image.format in ("JPEG", "MPO"):  # decodes at 1/2, 1/4 or 1/8 of the size, never below twice the stored one
+                    shrink = 2 * max(height, width) / min(image.size)
+                    image.draft(None, (round(image.width * shrink) + 1, round(image.height * shrink) + 1))
+                image.load()
+                turn = TURN.get(_orientation(image))
+                flat = _simple(image, spec)
+                upright = flat if turn is None else flat.transpose(Pillow.Transpose(turn))
+                return _array(_fitted(upright, spec), spec)
+            except BadItem:
+                raise
+            except MemoryError:
+                raise BadItem(f"{image.width} x {image.height} pixels do not fit into memory") from None
+            except Exception as error:  # Pillow's plug-ins raise OSError, ValueError, SyntaxError, struct.error, zlib.error, ...
+                raise BadItem(_reason(error)) from None
+
+    @classmethod
+    def finish(cls, spec: Spec, x: np.ndarray) -> Spec:
+        """Measure mean and std in 0..1 for each channel, and how out of place a mirrored or upside-down image is.
+
+        x: uint8 [n, C, H, W], training images.
+        extra["mirror"], extra["upside"]: 1 = flipped images look like the others, 2 = twice as far from them as real ones.
+        """
+        mean, std = [], []
+        for c in range(spec.channels):
+            count = np.bincount(np.ascontiguousarray(x[:, c]).reshape(-1), minlength=256) / max(1, x[:, c].size)
+            level = np.arange(256) / 255
+            mean.append(float(count @ level))
+            std.append(float(np.sqrt(max(0.0, count @ (level - mean[-1]) ** 2))) or 1.0)
+        few = torch.from_numpy(np.ascontiguousarray(x[_spread(len(x), 1000)])).float()
+        small = F.adaptive_avg_pool2d(few, tuple(min(16, s) for s in few.shape[2:])) if len(few) else few
+        measured = {"mirror": _strangeness(small, 3), "upside": _strangeness(small, 2)}
+        return replace(spec, mean=tuple(mean), std=tuple(std), extra={**spec.extra, **measured})
+
+    @classmethod
+    def picture(cls, x: np.ndarray, spec: Spec, size: int = 32) -> bytes:
+        """A small PNG of one stored image [C, H, W]; size: pixels of the short side."""
+        image = Pillow.fromarray(x[0] if x.shape[0] == 1 else np.ascontiguousarray(x.transpose(1, 2, 0)))
+        ratio = size / min(image.size)
+        image = image.resize((max(1, round(image.width * ratio)), max(1, round(image.height * ratio))), Pillow.Resampling.BICUBIC)
+        out = io.BytesIO()
+        image.save(out, "PNG")
+        return out.getvalue()
+
+
+def _spread(n: int, most: int) -> list[int]:
+    """At most `most` evenly spaced indices of n."""
+    return list(range(n)) if n <= most else [i * n // most for i in range(most)]
+
+
+def _opened(raw: Path | bytes | np.ndarray) -> Pillow.Image:
+    """The image with its header read and nothing decoded. Raises BadItem."""
+    assert not isinstance(raw, np.ndarray)
+    try:
+        image = Pillow.open(io.BytesIO(raw) if isinstance(raw, bytes) else raw, formats=FORMATS)
+    except Exception as error:
+        raise BadItem(_reason(error)) from None
+    if image.width * image.height > MOST_PIXELS:
+        image.close()
+        raise BadItem(f"{image.width} x {image.height} pixels: {BOMB}")
+    return image
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Pillow.DecompressionBombError | Pillow.DecompressionBombWarning):
+        return BOMB
+    if isinstance(error, Pillow.UnidentifiedImageError):
+        return "the content is not an image (JPEG, PNG, WebP, TIFF, BMP, GIF or PPM)"
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    if isinstance(error, FileNotFoundError):
+        return "the file is gone"
+    text = str(error).split("\n")[0][:200]
+    return f"truncated: {text}" if "truncated" in text else f"damaged: {text or type(error).__name__}"
+
+
+def _orientation(image: Pillow.Image) -> int:
+    try:
+        return int(image.getexif().get(274, 1))
+    except Exception:  # damaged EXIF says nothing about the pixels
+        return 1
+
+
+def _simple(image: Pillow.Image, spec: Spec) -> Pillow.Image:
+    """The image in mode L, RGB, LA or RGBA, 8 bits a channel."""
+    if image.mode in DEEP:
+        return Pillow.fromarray(_eight_bit(np.asarray(image), spec.extra["scale"]))
+    if image.mode in ("RGBa", "PA", "P", "La") or (image.mode in ("L", "RGB", "1") and "transparency" in image.info):
+        return image.convert("LA" if image.mode == "La" else "RGBA" if image.mode != "P" or "transparency" in image.info else "RGB")
+    if image.mode in ("L", "LA", "RGB", "RGBA"):
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _fitted(image: Pillow.Image, spec: Spec) -> Pillow.Image:
+    """The image at the stored size, antialiased."""
+    height, width = spec.sizes
+    if image.size == (width, height):
+        return image
+    fit, w, h = spec.extra["fit"], image.width, image.height
+    scale = max(width / w, height / h) if fit == "crop" else min(width / w, height / h)
+    if fit == "crop":
+        dx, dy = (w - width / scale) / 2, (h - height / scale) / 2
+        box = (max(0.0, dx), max(0.0, dy), min(float(w), w - dx), min(float(h), h - dy))
+        return image.resize((width, height), Pillow.Resampling.BICUBIC, box=box, reducing_gap=2.0)
+    if fit == "squash":
+        return image.resize((width, height), Pillow.Resampling.BICUBIC, reducing_gap=2.0)
+    inner = image.resize((max(1, round(w * scale)), max(1, round(h * scale))), Pillow.Resampling.BICUBIC, reducing_gap=2.0)
+    canvas = Pillow.new("L" if spec.channels == 1 else "RGB", (width, height))
+    canvas.paste(_on_white(inner, spec), ((width - inner.width) // 2, (height - inner.height) // 2))
+    return canvas
+
+
+def _on_white(image: Pillow.Image, spec: Spec) -> Pillow.Image:
+    """Without transparency, in the mode of the stored channels."""
+    if image.mode in ("LA", "RGBA"):
+        image = Pillow.alpha_composite(Pillow.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return image.convert("L" if spec.channels == 1 else "RGB")
+
+
+def _array(image: Pillow.Image, spec: Spec) -> np.ndarray:
+    x = np.asarray(_on_white(image, spec))
+    return x[None].copy() if x.ndim == 2 else np.ascontiguousarray(x.transpose(2, 0, 1))
+
+
+def _channels_last(x: np.ndarray) -> np.ndarray:
+    """[H, W], [H, W, C] or [C, H, W] as [H, W, C] with 1, 3 or 4 channels. Raises BadItem."""
+    if x.dtype.kind not in "buif":
+        raise BadItem(f"values of type {x.dtype} are not pixels")
+    if x.ndim == 2:
+        x = x[:, :, None]
+    elif x.ndim == 3 and x.shape[2] not in (1, 3, 4) and x.shape[0] in (1, 3, 4):
+        x = x.transpose(1, 2, 0)
+    if x.ndim != 3 or x.shape[2] not in (1, 3, 4) or 0 in x.shape:
+        raise BadItem(f"shape {tuple(x.shape)} is not an image: expected height x width with 1, 3 or 4 channels")
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        raise BadItem("some pixels are not finite numbers")
+    return x
+
+
+def _ceiling(low: float, high: float, whole: bool) -> list[float]:
+    """The values that become 0 and 255, for pixels that are not 8 bits deep.
+
+    Whole numbers: 0 and the next 2^k - 1 (255 at least), so that 12-bit scans keep their brightness.
+    Fractions: 0..1, 0..255, or their own range.
+    """
+    if low < 0:
+        return [low, max(high, low + 1e-12)]
+    if whole:
+        return [0.0, float(max(255, 2 ** int(high).bit_length() - 1))]
+    return [0.0, 1.0 if high <= 1 else 255.0 if high <= 255 else high]
+
+
+def _eight_bit(x: np.ndarray, scale: Any) -> np.ndarray:
+    if x.dtype == np.uint8:
+        return x
+    if x.dtype == np.bool_:
+        return x.astype(np.uint8) * 255
+    low, high = scale
+    return np.clip(np.rint((x.astype(np.float64) - low) * (255 / (high - low))), 0, 255).astype(np.uint8)
+
+
+def _strangeness(x: Tensor, axis: int) -> float:
+    """Median ratio: distance of the flipped image to the nearest OTHER image, over the image's own distance to it."""
+    if len(x) < 3:
+        return 1.0
+    flat, flipped = x.flatten(1), x.flip(axis).flatten(1)
+    itself = torch.eye(len(x), dtype=torch.bool)
+    exact = "donot_use_mm_for_euclid_dist"
+    own = torch.cdist(flat, flat, compute_mode=exact).masked_fill(itself, torch.inf).amin(1)
+    other = torch.cdist(flipped, flat, compute_mode=exact).masked_fill(itself, torch.inf).amin(1)
+    known = own > 1e-3
+    return round(float((other[known] / own[known]).median()), 3) if bool(known.any()) else 1.0

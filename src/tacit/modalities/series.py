@@ -1,0 +1,107 @@
+"""Time series: channels by time, float32, NaN where a value is missing."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tacit.modality import BadItem, Modality, Raw
+from tacit.types import Spec
+
+
+class Series(Modality):
+    """Measurements over time: one or several channels, equal or unequal lengths, gaps allowed."""
+
+    unit = "series"
+
+    @classmethod
+    def plan(cls, sample: Sequence[Raw], *, size: int | None = None, limit: int = 224) -> Spec:
+        """Choose the channels (the most frequent number) and the stored length (the longest series).
+
+        size: training length in samples, None = the stored length. limit: not used, series are stored whole.
+        """
+        shapes: list[tuple[int, int]] = []
+        reason = ""
+        for i in range(len(sample)):
+            try:
+                shapes.append(_two_dimensional(sample[i]).shape)
+            except BadItem as error:
+                reason = reason or str(error)
+        if not shapes:
+            raise BadItem(f"no series can be read; the first one: {reason or 'there is none'}")
+        counts = [c for c, _ in shapes]
+        channels = max(sorted(set(counts)), key=counts.count)
+        lengths = {t for c, t in shapes if c == channels}
+        longest = max(lengths)
+        extra = {"length": min(size, longest) if size else longest}
+        return Spec("series", channels, (longest,), ragged=len(lengths) > 1, extra=extra)
+
+    @classmethod
+    def decode(cls, raw: Raw, spec: Spec) -> np.ndarray:
+        """One series as float32 [C, T]; infinite values count as missing (NaN). Shorter than stored only if spec.ragged."""
+        x = _two_dimensional(raw)
+        if x.shape[0] != spec.channels:
+            raise BadItem(f"{x.shape[0]} channels where the others have {spec.channels}")
+        if x.shape[1] > spec.sizes[0] or (x.shape[1] < spec.sizes[0] and not spec.ragged):
+            raise BadItem(f"{x.shape[1]} samples long where the others have {spec.sizes[0]}")
+        with np.errstate(over="ignore"):
+            x = x.astype(np.float32)
+        x[~np.isfinite(x)] = np.nan
+        if np.isnan(x).all():
+            raise BadItem("every value is missing")
+        return x
+
+    @classmethod
+    def finish(cls, spec: Spec, x: np.ndarray) -> Spec:
+        """Measure mean and std of each channel without missing values and padding; a constant channel gets std 1.
+
+        x: float32 [n, C, T], training series.
+        """
+        mean, std = [], []
+        for c in range(spec.channels):
+            values = np.asarray(x[:, c], dtype=np.float64)
+            values = values[np.isfinite(values)]
+            mean.append(float(values.mean()) if values.size else 0.0)
+            deviation = float(values.std()) if values.size else 0.0
+            std.append(deviation if deviation > 1e-12 * max(1.0, abs(mean[-1])) else 1.0)
+        return replace(spec, mean=tuple(mean), std=tuple(std))
+
+    @classmethod
+    def picture(cls, x: np.ndarray, spec: Spec, size: int = 32) -> bytes:
+        """A small PNG of one stored series [C, T] as lines, three times as wide as high; size: pixels of the height."""
+        from PIL import Image, ImageDraw
+
+        image = Image.new("RGB", (3 * size, size), "white")
+        draw = ImageDraw.Draw(image)
+        known = np.isfinite(x)
+        length = int(known.any(0).nonzero()[0].max(initial=0)) + 1
+        for c in range(min(len(x), len(COLOURS))):
+            values = x[c, known[c]]
+            if not values.size:
+                continue
+            low, span = float(values.min()), float(np.ptp(values)) or 1.0
+            across = known[c].nonzero()[0] / max(1, length - 1) * (3 * size - 3) + 1
+            down = (size - 2) - (values - low) / span * (size - 4)
+            points = [(float(a), float(d)) for a, d in zip(across, down, strict=True)]
+            draw.line(points if len(points) > 1 else [*points, *points], fill=COLOURS[c])
+        out = io.BytesIO()
+        image.save(out, "PNG")
+        return out.getvalue()
+
+
+COLOURS = ("#2f6db3", "#d9822b", "#3d9970", "#b5446e", "#7d6bb3", "#8a6d3b")
+
+
+def _two_dimensional(raw: Raw) -> np.ndarray:
+    """[T] or [C, T] of numbers. Raises BadItem."""
+    if not isinstance(raw, np.ndarray):
+        raise BadItem("a file is not a series")
+    if raw.dtype.kind not in "buif":
+        raise BadItem(f"values of type {raw.dtype} are not numbers")
+    x = raw[None] if raw.ndim == 1 else raw
+    if x.ndim != 2 or 0 in x.shape:
+        raise BadItem(f"shape {tuple(raw.shape)} is not a series: expected time, or channels x time")
+    return x

@@ -1,0 +1,281 @@
+"""A data set, opened: decoded, measured, fingerprinted and split."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tacit import registry
+from tacit.data import builtin, cache, decoding, labels, splits
+from tacit.data.listing import Listing, Problem, ending, few, size_in_words
+from tacit.data.tree import Tree, grow
+from tacit.errors import Asked, BadData, nearest
+from tacit.modality import Modality
+from tacit.types import Spec
+
+MEASURED = 10_000  # training items that mean, std and the rest of the spec are measured on
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Decoded items with what is known about them, in the order of the source.
+
+    x: uint8 [N, C, H, W] images, float32 [N, C, T] series (NaN = missing or padding), float32 [N, F] vectors; memory-mapped if cached.
+    lengths: int64 [N], samples of each series, if they differ. names: stable ids.
+    labels: int64 [N], index into `classes`, -1 = unlabelled; or float32 [N], NaN = unlabelled; None = no labels.
+    groups: int64 [N], index into `group_names`, -1 = unknown. split: int8 [N], 0 train, 1 test, 2 val.
+    hashes: uint64 [N], equal = exact duplicates. fingerprint: of all decoded content and names.
+    """
+
+    path: str
+    modality: str
+    why: str
+    spec: Spec
+    x: np.ndarray = field(repr=False)
+    lengths: np.ndarray | None = field(repr=False)
+    names: tuple[str, ...] = field(repr=False)
+    labels: np.ndarray | None = field(repr=False)
+    classes: tuple[str, ...]
+    groups: np.ndarray | None = field(repr=False)
+    group_names: tuple[str, ...] = field(repr=False)
+    split: np.ndarray = field(repr=False)
+    split_rule: str
+    hashes: np.ndarray = field(repr=False)
+    fingerprint: str
+    bad: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+    cache_path: Path | None = None
+    cache_bytes: int = 0
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def task(self) -> str | None:
+        """What the labels ask for: "classification", "regression" or None."""
+        return None if self.labels is None else "classification" if self.classes else "regression"
+
+    @property
+    def train(self) -> np.ndarray:
+        """int64 indices of the training items."""
+        return np.flatnonzero(self.split == splits.TRAIN)
+
+    @property
+    def test(self) -> np.ndarray:
+        """int64 indices of the held-out items."""
+        return np.flatnonzero(self.split == splits.TEST)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON for a run's data.json: what was read, how it was split, which items were held out."""
+        return {
+            "path": self.path,
+            "modality": self.modality,
+            "why": self.why,
+            "items": len(self),
+            "fingerprint": self.fingerprint,
+            "spec": {**asdict(self.spec), "extra": dict(self.spec.extra)},
+            "task": self.task,
+            "classes": list(self.classes),
+            "groups": len(self.group_names),
+            "split": {
+                "rule": self.split_rule,
+                "train": len(self.train),
+                "test": self.test.tolist(),
+                "val": np.flatnonzero(self.split == splits.VAL).tolist(),
+            },
+            "bad": [asdict(p) for p in self.bad],
+            "notes": list(self.notes),
+        }
+
+
+def open(
+    path: str | Path,
+    *,
+    modality: str | None = None,
+    target: str | None = None,
+    group: str | None = None,
+    split: str | None = None,
+    size: int | None = None,
+    limit: int = 224,
+    cache: bool = True,
+    seed: int = 0,
+    max_bad: float = 0.1,
+    options: Mapping[str, Any] | Sequence[tuple[str, Any]] = (),
+    say: Callable[[str], None] | None = None,
+) -> Dataset:
+    """Open a file, a folder, a zip or builtin:digits: detect the modality, decode, measure, fingerprint, split.
+
+    modality: "image", "series" or "vector", None = detect. target, group, split: columns (or keys) with the label, the group
+    (patient, session) and the part. size: training size in pixels or samples, None = choose. limit: largest chosen size.
+    cache: keep the decoded items on disk. seed: of the split. max_bad: share of unusable items that is tolerated, 0..1.
+    options: more settings of the modality, such as fit="pad". say: called with progress, about once a second.
+    """
+    say = say or (lambda line: None)
+    if modality is not None and modality not in registry.names("modalities"):
+        raise Asked(f"there is no modality {modality!r}", nearest(modality, registry.names("modalities")))
+    if str(path).startswith("builtin:"):
+        listing, tree = builtin.read(str(path).split(":", 1)[1]), None
+    else:
+        tree = _grown(Path(path))
+        listing = _source(tree).read(tree, modality=modality, target=target, group=group, split=split)
+    return _build(str(path), listing, tree, size, limit, cache, seed, max_bad, dict(options), say)
+
+
+def from_arrays(
+    x: np.ndarray | Sequence[np.ndarray],
+    y: Sequence[Any] | np.ndarray | None = None,
+    *,
+    modality: str | None = None,
+    groups: Sequence[Any] | np.ndarray | None = None,
+    split: Sequence[str] | None = None,
+    name: str = "array",
+    size: int | None = None,
+    limit: int = 224,
+    seed: int = 0,
+    max_bad: float = 0.1,
+    options: Mapping[str, Any] | Sequence[tuple[str, Any]] = (),
+) -> Dataset:
+    """A data set of arrays in memory.
+
+    x: [N, F] vectors, [N, C, T] series (or a list of [C, T] of unequal lengths), [N, C, H, W] or [N, H, W, C] images.
+    y, groups, split ("train", "test", "val"): one entry for each item.
+    """
+    rank = np.ndim(x) if isinstance(x, np.ndarray) else (np.ndim(x[0]) + 1 if len(x) else 0)
+    kinds = {2: "vector", 3: "series", 4: "image"}
+    if modality is None and rank not in kinds:
+        raise Asked(f"an array of {rank} axes is not understood", "expected [N, F], [N, C, T] or [N, C, H, W]")
+    n = len(x)
+    for word, column in (("y", y), ("groups", groups), ("split", split)):
+        if column is not None and len(column) != n:
+            raise Asked(f"{n} items but {len(column)} entries in {word}", "give one for each item")
+    if isinstance(x, np.ndarray) and x.dtype == object:
+        raise Asked("an array of Python objects is not data to learn from", "convert it with np.stack or astype(float)")
+    found = None if y is None else np.asarray(y).tolist()
+    grouped = None if groups is None else ["" if g is None else str(g) for g in np.asarray(groups).tolist()]
+    listing = Listing(
+        modality or kinds[rank],
+        f"array of {rank} axes",
+        [f"{name}:{i}" for i in range(n)],
+        found,
+        grouped,
+        None if split is None else [str(s) for s in split],
+        lambda i: np.asarray(x[i]),
+    )
+    return _build(name, listing, None, size, limit, False, seed, max_bad, dict(options), lambda line: None)
+
+
+def _grown(path: Path) -> Tree:
+    """The files at a path. Raises Asked if there is nothing there, naming what comes nearest."""
+    path = path.expanduser()
+    try:
+        there = path.exists()
+    except OSError as error:  # a loop of links
+        raise Asked(f"{path} cannot be opened: {error.strerror}") from None
+    if not there:
+        parent = path.parent
+        close = difflib.get_close_matches(path.name, [p.name for p in parent.iterdir()] if parent.is_dir() else [], n=1)
+        if path.is_symlink():
+            raise Asked(f"{path} is a link in a loop, or to nothing", "link it again")
+        raise Asked(
+            f"there is no file or folder {str(path)!r}",
+            f"did you mean {str(parent / close[0])!r}?" if close else "DATA is a file, a folder, or builtin:digits",
+        )
+    try:
+        tree = grow(path)
+    except PermissionError:
+        raise BadData(f"no permission to read {path}") from None
+    if not tree.names:
+        reasons = "".join(f"\n  {p.name}: {p.reason}" for p in tree.bad[:5])
+        raise BadData(f"{path} holds no file to read{reasons}", "" if reasons else "put images or series into it, or name another folder")
+    return tree
+
+
+def _source(tree: Tree) -> Any:
+    """The layout that fits the files best."""
+    scored = [(registry.find("sources", name), name) for name in registry.names("sources")]
+    best, source = max(((s.matches(tree), s) for s, _ in scored), key=lambda pair: pair[0])
+    if best <= 0:
+        count = Counter(ending(n) or "no ending" for n in tree.names)
+        kinds = few((f"{e} ({k})" for e, k in count.most_common()), 5)
+        raise BadData(
+            f"{tree.path} holds {len(tree.names)} files, none of a kind that is understood: {kinds}",
+            "understood: image files, .npy, .npz, IDX, UCR .tsv, .ts, .csv of numbers, zip files of these, metadata.csv with file_name",
+        )
+    return source
+
+
+def _build(
+    path: str,
+    listing: Listing,
+    tree: Tree | None,
+    size: int | None,
+    limit: int,
+    keep: bool,
+    seed: int,
+    max_bad: float,
+    options: dict[str, Any],
+    say: Callable[[str], None],
+) -> Dataset:
+    """Decode, then everything that is measured on decoded items."""
+    if not listing.names:
+        reasons = "".join(f"\n  {p.name}: {p.reason}" for p in listing.bad[:5])
+        raise BadData(f"{path} holds no item that can be read{reasons}", "see the reasons" if reasons else "the file is empty")
+    if size is not None and size < 1:
+        raise Asked(f"size {size} is not possible", "give a number of pixels or samples, 1 or more")
+    kind: type[Modality] = registry.find("modalities", listing.modality)
+    known = [k for k in registry.knobs(kind.plan) if k not in ("size", "limit")]
+    for key in options:
+        if key not in known:
+            raise Asked(f"{listing.modality} data has no option {key!r}", nearest(key, known) if known else "it has none")
+    settings = {"size": size, "limit": limit, **registry.check_knobs(kind.plan, options, f"{listing.modality} data:")}
+    place = None
+    if keep and tree is not None:
+        content = cache.content(tree)
+        place = cache.folder() / "decoded" / decoding.key(content, listing, settings)
+    spec, stored = decoding.decode(kind, listing, settings, place, max_bad, say)
+    rows = stored.keep.tolist()
+    names = tuple(listing.names[i] for i in rows)
+    values, classes, rule = labels.encode(None if listing.labels is None else [listing.labels[i] for i in rows])
+    grouped = None if listing.groups is None else [listing.groups[i] for i in rows]
+    groups, group_names = labels.codes(grouped)
+    given = None if listing.splits is None else [listing.splits[i] for i in rows]
+    split, split_rule = splits.assign(names, stored.hashes, grouped, given, seed)
+    train = np.flatnonzero(split == splits.TRAIN)
+    measured = train if len(train) <= MEASURED else train[:: -(-len(train) // MEASURED)]
+    spec = kind.finish(spec, np.asarray(stored.x[measured]))
+    whole = hashlib.blake2b(stored.hashes.tobytes(), digest_size=16)
+    whole.update("\0".join(names).encode("utf-8", "surrogatepass"))
+    notes = list(listing.notes) + ([rule] if rule and "classes" not in rule else [])
+    if stored.facts["infinite"]:
+        notes.append(f"{stored.facts['infinite']} infinite values count as missing")
+    taken = sum(p.stat().st_size for p in place.iterdir()) if place is not None else 0
+    if place is not None:
+        say(f"decoded data: {size_in_words(taken)} in {place}")
+    return Dataset(
+        path=path,
+        modality=listing.modality,
+        why=listing.why,
+        spec=spec,
+        x=stored.x,
+        lengths=stored.lengths if spec.ragged else None,
+        names=names,
+        labels=values,
+        classes=classes,
+        groups=groups,
+        group_names=group_names,
+        split=split,
+        split_rule=split_rule,
+        hashes=stored.hashes,
+        fingerprint=whole.hexdigest(),
+        bad=(*listing.bad, *stored.bad),
+        notes=tuple(notes),
+        cache_path=place,
+        cache_bytes=taken,
+    )

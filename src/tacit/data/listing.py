@@ -1,0 +1,94 @@
+"""What a source found on disk, before anything is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tacit.errors import Asked
+from tacit.modality import Raw
+
+SPLITS = {
+    "train": "train", "training": "train", "tr": "train",
+    "test": "test", "testing": "test", "te": "test", "t10k": "test",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val",
+}  # fmt: skip
+LABEL_COLUMNS = ("label", "labels", "target", "class", "y")
+GROUP_COLUMNS = ("group", "group_id", "patient", "patient_id", "subject", "subject_id", "speaker", "speaker_id", "session", "session_id")
+MISSING = ("", "?", "na", "n/a", "nan", "null", "none")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One item that cannot be used. name: which one. reason: why, in words."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source found, nothing decoded yet.
+
+    modality: "image", "series" or "vector". why: how that was decided, in words.
+    names: stable ids of the items (relative path, or file:row).
+    labels: a word or whole-word class (str), a number (float), or None for an unlabelled item; None = no labels at all.
+    groups: items that belong together. splits: "train", "test", "val" or "" where it is not said.
+    read: raw content of item i, read when asked for. bad: what could not even be listed. notes: what the user should know.
+    variant: what besides the files' content decides the items (chosen columns); part of the cache's key.
+    """
+
+    modality: str
+    why: str
+    names: list[str]
+    labels: list[Any] | None
+    groups: list[str] | None
+    splits: list[str] | None
+    read: Callable[[int], Raw]
+    bad: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    variant: str = ""
+
+
+def split_name(word: str) -> str:
+    """ "train", "test" or "val" for a folder, file part or cell that means it, else ""."""
+    return SPLITS.get(word.strip().lower(), "")
+
+
+def size_in_words(count: float) -> str:
+    """Bytes as a person says them."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def few(words: Iterable[str], most: int = 3) -> str:
+    """The first words of a list, and how many more there are."""
+    words = list(words)
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
+
+
+def stem(name: str) -> str:
+    """File name without its folder, .gz and ending."""
+    base = Path(name).name
+    base = base[:-3] if base.lower().endswith(".gz") else base
+    return base.rsplit(".", 1)[0] if "." in base else base
+
+
+def ending(name: str) -> str:
+    """The ending of a file name in lower case, without .gz."""
+    base = Path(name).name.lower()
+    base = base[:-3] if base.endswith(".gz") else base
+    return "." + base.rsplit(".", 1)[1] if "." in base else ""
+
+
+def no_columns(path: Path, layout: str, **named: str | None) -> None:
+    """Refuse --target, --group and --split where there is no column to name."""
+    for option, column in named.items():
+        if column is not None:
+            raise Asked(f"{path} is {layout} and has no column {column!r}", f"leave --{option} out, or add a metadata.csv with file_name")

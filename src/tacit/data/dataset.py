@@ -124,8 +124,9 @@ def open(
         listing, tree = builtin.read(str(path).split(":", 1)[1]), None
     else:
         tree = _grown(Path(path))
-        listing = _source(tree).read(tree, modality=modality, target=target, group=group, split=split)
-    return _build(str(path), listing, tree, size, limit, cache, seed, max_bad, dict(options), say)
+        source, tree = _source(tree)
+        listing = source.read(tree, modality=modality, target=target, group=group, split=split)
+    return _build(str(path), listing, listing.tree or tree, size, limit, cache, seed, max_bad, dict(options), say)
 
 
 def from_arrays(
@@ -197,10 +198,13 @@ def _grown(path: Path) -> Tree:
     return tree
 
 
-def _source(tree: Tree) -> Any:
-    """The layout that fits the files best."""
+def _source(tree: Tree) -> tuple[Any, Tree]:
+    """The layout that fits the files best; a folder with nothing but one zip stands for that zip."""
     scored = [(registry.find("sources", name), name) for name in registry.names("sources")]
     best, source = max(((s.matches(tree), s) for s, _ in scored), key=lambda pair: pair[0])
+    zips = [n for n in tree.names if ending(n) == ".zip"]
+    if best <= 0 and len(zips) == 1 and tree.archive is None:
+        return _source(grow(tree.root / zips[0]))
     if best <= 0:
         count = Counter(ending(n) or "no ending" for n in tree.names)
         kinds = few((f"{e} ({k})" for e, k in count.most_common()), 5)
@@ -208,7 +212,7 @@ def _source(tree: Tree) -> Any:
             f"{tree.path} holds {len(tree.names)} files, none of a kind that is understood: {kinds}",
             "understood: image files, .npy, .npz, IDX, UCR .tsv, .ts, .csv of numbers, zip files of these, metadata.csv with file_name",
         )
-    return source
+    return source, tree
 
 
 def _build(

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tacit.errors import Asked
 from tacit.modality import Raw
+
+if TYPE_CHECKING:
+    from tacit.data.tree import Tree
 
 SPLITS = {
     "train": "train", "training": "train", "tr": "train",
@@ -38,6 +41,7 @@ class Listing:
     groups: items that belong together. splits: "train", "test", "val" or "" where it is not said.
     read: raw content of item i, read when asked for. bad: what could not even be listed. notes: what the user should know.
     variant: what besides the files' content decides the items (chosen columns); part of the cache's key.
+    tree: the files that the items come from, if they are not exactly those that the user named.
     """
 
     modality: str
@@ -50,6 +54,7 @@ class Listing:
     bad: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     variant: str = ""
+    tree: Tree | None = None
 
 
 def split_name(word: str) -> str:

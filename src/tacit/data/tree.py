@@ -10,7 +10,7 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from tacit.data.listing import Problem, size_in_words
@@ -82,6 +82,10 @@ class Tree:
             rows = [(f"{self.root.resolve()}/{name}", *self.stats[name]) for name in self.names]
         return hashlib.blake2b(repr(rows).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
+    def only(self, names: list[str]) -> Tree:
+        """The same tree with these files only."""
+        return replace(self, names=sorted(names), stats={n: self.stats[n] for n in names} if self.archive is None else {})
+
     def newest(self) -> float:
         """When the youngest file was last written, in seconds since 1970."""
         times = [self.path.stat().st_mtime_ns] if self.archive is not None else [s[1] for s in self.stats.values()]
@@ -102,11 +106,6 @@ def grow(path: Path) -> Tree:
     tree.names.sort()
     tree.bad.sort(key=lambda p: p.name)
     return tree
-
-
-def around(tree: Tree) -> Tree:
-    """For a single file: the tree of the folder that it lies in; else the tree itself."""
-    return grow(tree.root) if tree.single else tree
 
 
 def beside(tree: Tree, names: list[str]) -> Tree:

@@ -66,7 +66,7 @@ class Ucr:
         if padded and modality != "vector":
             notes.append(f"{padded} series end in NaN: taken as shorter series, not as missing values")
         why = f"UCR lines, class first ({', '.join(files)})"
-        return Listing(modality or "series", why, names, labels, None, splits, rows.__getitem__, bad, notes)
+        return Listing(modality or "series", why, names, labels, None, splits, rows.__getitem__, bad, notes, tree=tree)
 
 
 def _wanted(name: str) -> bool:

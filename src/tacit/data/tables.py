@@ -1,0 +1,148 @@
+"""Tables as text cells: csv, tsv, jsonl and parquet, whatever their encoding."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tacit.data.listing import GROUP_COLUMNS, LABEL_COLUMNS, Problem, ending
+from tacit.data.text import decode_text, is_number
+from tacit.errors import Asked, BadData, nearest
+
+ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
+UNKNOWN = ("", "?", "nan", "na", "n/a", "null")
+
+
+@dataclass(frozen=True)
+class Table:
+    """columns: names (made up where there is no header: "0", "1", ...). rows: text cells. lines: line number of each row in the file."""
+
+    columns: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+    bad: list[Problem]
+    note: str
+    header: bool
+
+    def index(self, column: str, option: str) -> int:
+        """Where a column is; the user may also give its number, also from the end. Raises Asked."""
+        if column in self.columns:
+            return self.columns.index(column)
+        if column.lstrip("-").isdigit() and -len(self.columns) <= int(column) < len(self.columns):
+            return int(column) % len(self.columns)
+        raise Asked(f"there is no column {column!r} for --{option}", nearest(column, self.columns))
+
+    def cells(self, i: int) -> list[str]:
+        """One column's cells."""
+        return [row[i] for row in self.rows]
+
+
+def read(data: bytes, name: str) -> Table:
+    """The table in these bytes; name: for the format and for messages. Raises BadData."""
+    kind = ending(name)
+    if kind == ".parquet":
+        return _parquet(data, name)
+    text, note = decode_text(data)
+    return _jsonl(text, name, note) if kind == ".jsonl" else _csv(text, name, note)
+
+
+def typed(cells: Sequence[str]) -> list[Any]:
+    """Labels out of text cells: None where missing, numbers if all others are numbers, else words."""
+    known = [c for c in cells if c.strip().lower() not in UNKNOWN]
+    as_number = bool(known) and all(map(is_number, known))
+    return [None if c.strip().lower() in UNKNOWN else float(c) if as_number else c.strip() for c in cells]
+
+
+def find(columns: Sequence[str], wanted: Sequence[str]) -> str | None:
+    """The first column whose name is one of the wanted ones, in any case."""
+    lower = {c.strip().lower(): c for c in reversed(columns)}
+    return next((lower[w] for w in wanted if w in lower), None)
+
+
+def special(table: Table, **asked: str | None) -> dict[str, int]:
+    """Which column is the target, the group and the split: as asked, else by its name. Raises Asked for an unknown column."""
+    known = {"target": LABEL_COLUMNS, "group": GROUP_COLUMNS, "split": ("split", "part", "subset")}
+    found = {}
+    for option, column in asked.items():
+        column = column or (find(table.columns, known[option]) if table.header else None)
+        if column is not None:
+            found[option] = table.index(column, option)
+    return found
+
+
+def _csv(text: str, name: str, note: str) -> Table:
+    if "\0" in text[:10_000]:
+        raise BadData(f"{name} is not a text file")
+    head = "\n".join(text.splitlines()[:20])
+    mark = max("\t,;|", key=head.count) if ending(name) != ".tsv" or "\t" not in head else "\t"
+    csv.field_size_limit(2**24)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True)
+    rows, lines, bad = [], [], []  # type: list[list[str]], list[int], list[Problem]
+    columns: list[str] = []
+    header = False
+    try:
+        for cells in reader:
+            if not any(c.strip() for c in cells):
+                continue
+            if not columns:
+                columns = [c.strip() for c in cells]
+                continue
+            if not lines and not bad and not _is_header(columns, cells):
+                rows.append(columns)
+                lines.append(1)
+                columns = [str(i) for i in range(len(columns))]
+            elif not lines and not bad:
+                header = True
+            if len(cells) != len(columns):
+                bad.append(Problem(f"{name}:{reader.line_num}", f"{len(cells)} cells where the others have {len(columns)}"))
+                continue
+            rows.append(cells)
+            lines.append(reader.line_num)
+    except csv.Error as error:
+        raise BadData(f"{name}, line {reader.line_num}: {error}", "write it again as a plain csv file") from None
+    if columns and not lines and not bad and any(map(is_number, columns)):  # a single row
+        return Table([str(i) for i in range(len(columns))], [columns], [1], bad, note, False)
+    return Table(columns, rows, lines, bad, note, header or not rows)
+
+
+def _is_header(first: list[str], second: list[str]) -> bool:
+    """Whether the first row names columns: no number in it, or a known name, or words where the second row has numbers."""
+    if not any(map(is_number, first)) or find(first, (*LABEL_COLUMNS, *GROUP_COLUMNS)):
+        return True
+    return any(not is_number(a) and a and is_number(b) for a, b in zip(first, second, strict=False))
+
+
+def _jsonl(text: str, name: str, note: str) -> Table:
+    found, lines, bad = [], [], []  # type: list[dict[str, Any]], list[int], list[Problem]
+    for k, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if isinstance(record, dict):
+            found.append(record)
+            lines.append(k)
+        else:
+            bad.append(Problem(f"{name}:{k}", "not a JSON object"))
+    columns = list(dict.fromkeys(key for record in found for key in record))
+    rows = [["" if r.get(c) is None else str(r[c]) for c in columns] for r in found]
+    return Table(columns, rows, lines, bad, note, True)
+
+
+def _parquet(data: bytes, name: str) -> Table:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(pyarrow.BufferReader(data))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise BadData(f"{name} is truncated or damaged: {str(error).splitlines()[0][:200]}", "write it again") from None
+    cells = [["" if v is None else str(v) for v in column.to_pylist()] for column in table.columns]
+    rows = [list(row) for row in zip(*cells, strict=True)] if cells else []
+    return Table(list(table.column_names), rows, list(range(1, len(rows) + 1)), [], "", True)

@@ -1,0 +1,189 @@
+"""Measure representations on the same labels and say whether self-supervision was worth it. Reads embeddings, trains probes only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tacit.errors import BadData
+from tacit.evaluation.labels import Level, plan_levels
+from tacit.evaluation.readers import (
+    Classifier,
+    Labels,
+    Reading,
+    Representation,
+    SupervisedFit,
+    probes_of,
+    read_classifier,
+    read_probe,
+    read_supervised,
+)
+from tacit.evaluation.scores import Scorer
+from tacit.evaluation.verdict import verdict
+
+__all__ = ["LEVELS", "NUMBER_LEVELS", "Classifier", "Evaluation", "Representation", "SupervisedFit", "evaluate"]
+
+LEVELS: tuple[Level, ...] = (1, 5, 10, 50, "all")
+NUMBER_LEVELS: tuple[Level, ...] = (10, 50, 200, "all")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """results: one row for each representation, probe, level and metric. verdict: see `verdict.verdict`.
+
+    notes: what was not checked, and why.
+    curve: representation/probe -> [(labels a class, value, low, high)], the label-efficiency curve in the first metric.
+    """
+
+    results: list[dict[str, Any]]
+    verdict: dict[str, Any]
+    notes: list[str]
+    curve: dict[str, list[tuple[float, float, float, float]]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON: {"results": [...], "verdict": {...}, "notes": [...]}."""
+        return {"results": self.results, "verdict": self.verdict, "notes": self.notes}
+
+
+def evaluate(
+    representations: Sequence[Representation],
+    y_train: np.ndarray,
+    y_test: np.ndarray,
+    *,
+    classes: Sequence[str] = (),
+    levels: Sequence[Level] = LEVELS,
+    seeds: int = 5,
+    supervised: SupervisedFit | None = None,
+    supervised_seeds: int = 3,
+    classifiers: Sequence[Classifier] = (),
+    seed: int = 0,
+    resamples: int = 2000,
+    say: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Probe every representation on the same labels, and give the verdict.
+
+    representations: frozen embeddings of all training and test rows; the one of kind "ssl" is ours.
+    y_train, y_test: class index of each row (-1 = unlabelled), or its number (NaN = unlabelled).
+    classes: names of the classes; empty = the target is a number. levels: labels a class (numbers: labels), "all" for all.
+    seeds: label draws a level. supervised: trains from scratch on some training rows (row indices, label seed) and returns
+    scores for all training and all test rows. supervised_seeds: label seeds that it is trained with. classifiers: classics that
+    need no embedding. seed: of label draws, folds and bootstrap. resamples: bootstrap draws. say: told what is being measured.
+    """
+    regression = not len(classes)
+    if regression and tuple(levels) == LEVELS:
+        levels = NUMBER_LEVELS
+    labels, truth, kept_test, notes = _labelled(representations, y_train, y_test, classes)
+    ordered = sorted({v for v in levels if v != "all"}, key=int) + (["all"] if "all" in levels else [])
+    plans = plan_levels(labels.y, labels.classes, ordered, seeds, seed)
+    reason = _hopeless(labels, truth)
+    if reason:
+        plans = [type(p)(p.level, 0, p.count, (), reason) for p in plans]
+    readings: list[Reading] = []
+    for representation in representations:
+        held = Representation(representation.name, representation.kind, representation.train, representation.test[kept_test])
+        for probe in probes_of(representation, regression):
+            if say:
+                say(f"{representation.name}: {probe}")
+            readings += read_probe(held, probe, plans, labels)
+    for classifier in classifiers:
+        if regression:
+            notes.append(f"{classifier.name}: not measured, it has no form for numbers")
+            continue
+        if say:
+            say(f"{classifier.name}")
+        tested = Classifier(classifier.name, classifier.model, classifier.train, classifier.test[kept_test])
+        readings += read_classifier(tested, plans, labels)
+    if supervised is not None:
+        if say:
+            say("supervised from scratch")
+        readings += read_supervised(supervised, plans, labels, kept_test, supervised_seeds)
+        if any(p.level == "all" and len(p.draws) and len(p.draws[0].scoring) for p in plans):
+            notes.append('supervised at "all": trained once, on the labelled training rows outside the fold that chooses the best other')
+    else:
+        notes.append("supervised from scratch: not measured")
+    scorer = Scorer(truth, regression, resamples=resamples, seed=seed)
+    results = [row for reading in readings for row in _rows(reading, scorer)]
+    notes += [f"{p.level} labels{'' if regression else ' a class'}: n/a, {p.reason}" for p in plans if p.reason]
+    notes += _limits(scorer)
+    return Evaluation(results, verdict(readings, scorer), notes, _curve(results, readings, scorer))
+
+
+def _labelled(
+    representations: Sequence[Representation], y_train: np.ndarray, y_test: np.ndarray, classes: Sequence[str]
+) -> tuple[Labels, np.ndarray, np.ndarray, list[str]]:
+    """(labelled training rows, true test values, rows of the test split that have one, notes)."""
+    y_train, y_test = np.asarray(y_train), np.asarray(y_test)
+    for r in representations:
+        if (len(r.train), len(r.test)) != (len(y_train), len(y_test)):
+            raise BadData(
+                f"{r.name} has {len(r.train)} training and {len(r.test)} test rows, the labels {len(y_train)} and {len(y_test)}",
+                "embed the same rows that the labels belong to, in the same order",
+            )
+        if not (np.isfinite(r.train).all() and np.isfinite(r.test).all()):
+            raise BadData(f"the embedding {r.name} holds values that are not finite", "look at the run's health before evaluating it")
+    known_train, known_test = (np.isfinite(y) if not len(classes) else y >= 0 for y in (y_train, y_test))
+    rows, kept_test = np.flatnonzero(known_train), np.flatnonzero(known_test)
+    kind = np.int64 if len(classes) else np.float64
+    notes = []
+    for what, known in (("training", known_train), ("test", known_test)):
+        if not known.all():
+            notes.append(f"{int((~known).sum())} of {len(known)} {what} rows have no label and were left out of the scores")
+    y, truth = y_train[rows].astype(kind), y_test[kept_test].astype(kind)
+    if len(classes):
+        missing = sorted(set(np.unique(truth).tolist()) - set(np.unique(y).tolist()))
+        if missing:
+            names = ", ".join(str(classes[k]) for k in missing)
+            lost = int(np.isin(truth, missing).sum())
+            notes.append(f"no labelled training row is of class {names}: its {lost} test items count as wrong")
+    return Labels(y, len(classes), rows), truth, kept_test, notes
+
+
+def _hopeless(labels: Labels, truth: np.ndarray) -> str:
+    """Why nothing can be measured at all, or an empty string."""
+    if not len(labels.y):
+        return "no training row has a label"
+    if not len(truth):
+        return "no test item has a label"
+    if len(np.unique(labels.y)) < 2:
+        return "all labelled training rows have the same label"
+    if not labels.classes and len(np.unique(truth)) < 2:
+        return "all test items have the same value"
+    return ""
+
+
+def _rows(reading: Reading, scorer: Scorer) -> list[dict[str, Any]]:
+    """Rows of the results table, one a metric."""
+    out = []
+    for metric in scorer.metrics:
+        row: dict[str, Any] = {"representation": reading.representation, "probe": reading.probe, "labels_per_class": reading.plan.level}
+        row |= {"metric": metric, "value": None, "low": None, "high": None, "n_test": scorer.n}
+        row |= {"seeds": 0, "n_train_labels": reading.plan.labels}
+        if reading.predicted is None:
+            row["reason"] = reading.reason
+        else:
+            row["value"], row["low"], row["high"] = scorer.score(metric, reading.predicted)
+            row["seeds"] = len(reading.predicted)
+        out.append(row)
+    return out
+
+
+def _curve(results: list[dict[str, Any]], readings: list[Reading], scorer: Scorer) -> dict[str, list[tuple[float, float, float, float]]]:
+    """The label-efficiency curve of every representation and probe."""
+    counts = {reading.plan.level: reading.plan.count for reading in readings}
+    out: dict[str, list[tuple[float, float, float, float]]] = {}
+    for row in results:
+        if row["value"] is not None and row["metric"] == scorer.metrics[0]:
+            point = (counts[row["labels_per_class"]], row["value"], row["low"], row["high"])
+            out.setdefault(f"{row['representation']}/{row['probe']}", []).append(point)
+    return out
+
+
+def _limits(scorer: Scorer) -> list[str]:
+    """What the intervals do not cover."""
+    notes = ["the intervals cover the choice of labels and of test items, not the luck of pretraining (one pretraining seed)"]
+    if 0 < scorer.n < 30:
+        notes.append(f"only {scorer.n} test items: a bootstrap on so few is rough")
+    return notes

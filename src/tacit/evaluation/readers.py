@@ -1,0 +1,199 @@
+"""What is compared: representations behind a probe, classifiers on the raw items, and supervised training from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from tacit import registry
+from tacit.evaluation.labels import LevelPlan
+
+SupervisedFit = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+
+
+class Model(Protocol):
+    """A classifier of raw items. One that also has `distances(a, b) -> [len(a), len(b)]` is read as 1-NN on them, computed once."""
+
+    def fit(self, x: np.ndarray, y: np.ndarray) -> Any:
+        """Learn from raw items x and their classes y."""
+        ...
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Class of each raw item."""
+        ...
+
+
+@dataclass(frozen=True)
+class Representation:
+    """A frozen embedding of the training and test rows.
+
+    name: as it appears in the results. kind: "ssl", "untrained", "classic" or "option" (reported, no part in the verdict).
+    train, test: float [n, D]. probes: names of the probes; empty = the classic's own, or knn and linear.
+    """
+
+    name: str
+    kind: str
+    train: np.ndarray
+    test: np.ndarray
+    probes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A classic that needs no embedding, with the raw items it reads: name, model, train [n_train, ...], test [n_test, ...]."""
+
+    name: str
+    model: Model
+    train: np.ndarray
+    test: np.ndarray
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Predictions of one competitor at one level.
+
+    predicted: [runs, n_test]. choice: its score on training folds, None = no candidate or no rows to score. reason: why n/a.
+    """
+
+    representation: str
+    kind: str
+    probe: str
+    plan: LevelPlan
+    predicted: np.ndarray | None
+    choice: float | None = None
+    reason: str = ""
+
+    @property
+    def candidate(self) -> bool:
+        """May be the best other of the verdict: everything but ours, options and a second reading by kNN."""
+        return self.kind not in ("ssl", "option") and self.probe != "knn"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labelled training rows: y, classes int64 [n] or numbers [n]; classes: how many, 0 = numbers; rows: where in the whole split."""
+
+    y: np.ndarray
+    classes: int
+    rows: np.ndarray
+
+    def score(self, predicted: np.ndarray, where: np.ndarray) -> float | None:
+        """Accuracy, or minus the squared error, on some labelled rows; None without rows."""
+        if not len(where):
+            return None
+        truth = self.y[where]
+        return float((predicted == truth).mean()) if self.classes else -float(((predicted - truth) ** 2).mean())
+
+
+def probes_of(representation: Representation, regression: bool) -> tuple[str, ...]:
+    """Names of the probes that read this representation."""
+    if regression:
+        return ("ridge",)
+    if representation.probes:
+        return representation.probes
+    if representation.kind == "classic" and representation.name in registry.names("classics"):
+        return tuple(getattr(registry.find("classics", representation.name), "probes", ("knn", "linear")))
+    return ("knn", "linear")
+
+
+def standardise(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both with mean 0 and deviation 1 in the whole training split, labelled or not; constant columns are left at 0."""
+    train, test = np.asarray(train, dtype=np.float32), np.asarray(test, dtype=np.float32)
+    mean, std = train.mean(0, dtype=np.float64), train.std(0, dtype=np.float64)
+    # Rounding alone gives a constant column a tiny deviation; dividing by it would blow noise up.
+    std[std <= 1e-6 * np.abs(mean)] = 1.0
+    std[std == 0] = 1.0
+    return ((train - mean) / std).astype(np.float32), ((test - mean) / std).astype(np.float32)
+
+
+def read_probe(representation: Representation, name: str, plans: list[LevelPlan], labels: Labels) -> list[Reading]:
+    """One probe on one representation at every level."""
+    make = registry.find("probes", name)
+    train, test = representation.train, representation.test
+    if make.standardised:
+        train, test = standardise(train, test)
+    train = train[labels.rows]
+    out = []
+    for plan in plans:
+        reading = Reading(representation.name, representation.kind, name, plan, None, None, plan.reason)
+        if plan.reason:
+            out.append(reading)
+            continue
+        whole = plan.level == "all"
+        predicted, scored = [], []
+        for run, draw in enumerate(plan.draws):
+            rows = np.arange(len(labels.y)) if whole else draw.rows
+            probe = make().fit(train[rows], labels.y[rows], labels.classes, small=plan.small, seed=run)
+            predicted.append(probe.predict(test))
+            if reading.candidate and len(draw.scoring):
+                if whole:
+                    probe = make().fit(train[draw.rows], labels.y[draw.rows], labels.classes, small=plan.small, seed=run)
+                scored.append(labels.score(probe.predict(train[draw.scoring]), draw.scoring))
+        out.append(Reading(*_key(reading), np.stack(predicted), _mean(scored)))
+    return out
+
+
+def read_classifier(classifier: Classifier, plans: list[LevelPlan], labels: Labels) -> list[Reading]:
+    """A classifier of raw items at every level."""
+    train, test = classifier.train[labels.rows], classifier.test
+    distances = getattr(classifier.model, "distances", None)
+    if distances is not None:
+        wanted = np.unique(np.concatenate([d.scoring for p in plans for d in p.draws] or [np.zeros(0, dtype=np.int64)]))
+        to_test = distances(train, test)
+        to_train = np.zeros((len(train), len(train)), dtype=np.float32)
+        if len(wanted):
+            to_train[:, wanted] = distances(train, train[wanted])
+    out = []
+    for plan in plans:
+        reading = Reading(classifier.name, "classifier", getattr(classifier.model, "probe", "itself"), plan, None, None, plan.reason)
+        if plan.reason:
+            out.append(reading)
+            continue
+        whole = plan.level == "all"
+        predicted, scored = [], []
+        for draw in plan.draws:
+            rows = np.arange(len(labels.y)) if whole else draw.rows
+            if distances is not None:
+                predicted.append(labels.y[rows][to_test[rows].argmin(0)])
+                guess = labels.y[draw.rows][to_train[np.ix_(draw.rows, draw.scoring)].argmin(0)] if len(draw.scoring) else draw.scoring
+            else:
+                predicted.append(classifier.model.fit(train[rows], labels.y[rows]).predict(test))
+                model = classifier.model.fit(train[draw.rows], labels.y[draw.rows]) if whole else classifier.model
+                guess = model.predict(train[draw.scoring]) if len(draw.scoring) else draw.scoring
+            scored.append(labels.score(guess, draw.scoring))
+        out.append(Reading(*_key(reading), np.stack(predicted), _mean(scored)))
+    return out
+
+
+def read_supervised(fit: SupervisedFit, plans: list[LevelPlan], labels: Labels, kept_test: np.ndarray, seeds: int) -> list[Reading]:
+    """Supervised training from scratch on the same labels; at "all" it is fitted once, on the rows that are not held out.
+
+    kept_test: rows of the whole test split that have a label. seeds: label seeds at the sampled levels.
+    """
+    out = []
+    for plan in plans:
+        reading = Reading("supervised", "supervised", "end-to-end", plan, None, None, plan.reason)
+        if plan.reason:
+            out.append(reading)
+            continue
+        predicted, scored = [], []
+        for run, draw in enumerate(plan.draws[:seeds]):
+            train, test = fit(labels.rows[draw.rows], run)
+            if labels.classes:
+                train, test = train.argmax(1), test.argmax(1)
+            predicted.append(np.asarray(test).reshape(len(test))[kept_test])
+            scored.append(labels.score(np.asarray(train).reshape(len(train))[labels.rows[draw.scoring]], draw.scoring))
+        out.append(Reading(*_key(reading), np.stack(predicted), _mean(scored)))
+    return out
+
+
+def _key(reading: Reading) -> tuple[str, str, str, LevelPlan]:
+    return reading.representation, reading.kind, reading.probe, reading.plan
+
+
+def _mean(scores: list[float | None]) -> float | None:
+    known = [s for s in scores if s is not None]
+    return float(np.mean(known)) if known else None

@@ -1,0 +1,51 @@
+"""Metrics of predictions on the test items, with intervals; all share one set of bootstrap resamples, so differences are paired."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tacit.statistics import Resampler, interval, wilson
+
+
+class Scorer:
+    """accuracy for classes; r2 and rmse for numbers. The first metric is the one that the verdict uses."""
+
+    def __init__(self, y_test: np.ndarray, regression: bool, *, resamples: int = 2000, seed: int = 0) -> None:
+        """y_test: true classes or numbers [n]. resamples: bootstrap draws. seed: of the draws."""
+        self.y, self.regression = y_test, regression
+        self.metrics = ("r2", "rmse") if regression else ("accuracy",)
+        self.n = len(y_test)
+        self._sampler = Resampler(self.n, resamples=resamples, seed=seed)
+        if regression and self.n:
+            centred = (y_test - y_test.mean())[None]
+            self._variance = self._sampler.means(centred**2) - self._sampler.means(centred) ** 2  # [1, resamples]
+
+    def each(self, metric: str, predicted: np.ndarray) -> np.ndarray:
+        """The metric of every run: predicted [runs, n] -> [runs]."""
+        if metric == "accuracy":
+            return (predicted == self.y).mean(1)
+        error = ((predicted - self.y) ** 2).mean(1)
+        return np.sqrt(error) if metric == "rmse" else 1 - error / max(float(self.y.var()), 1e-300)
+
+    def draws(self, metric: str, predicted: np.ndarray) -> np.ndarray:
+        """The metric of every run on every resample of the test items: [runs, resamples]."""
+        if metric == "accuracy":
+            return self._sampler.means(predicted == self.y)
+        error = self._sampler.means((predicted - self.y) ** 2)
+        return np.sqrt(error) if metric == "rmse" else 1 - error / np.maximum(self._variance, 1e-300)
+
+    def score(self, metric: str, predicted: np.ndarray) -> tuple[float, float, float]:
+        """(value, low, high) of one representation, runs and items resampled; predicted [runs, n]."""
+        value = float(self.each(metric, predicted).mean())
+        low, high = interval(self._sampler.over_runs(self.draws(metric, predicted)))
+        if metric == "accuracy" and low == high:
+            low, high = wilson(value, self.n)
+        return value, low, high
+
+    def difference(self, ours: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
+        """(difference, low, high) in the first metric, on the runs (label seeds) that both have."""
+        runs = min(len(ours), len(other))
+        ours, other, metric = ours[:runs], other[:runs], self.metrics[0]
+        value = float((self.each(metric, ours) - self.each(metric, other)).mean())
+        draws = self._sampler.over_runs(self.draws(metric, ours) - self.draws(metric, other))
+        return value, *interval(draws)

@@ -1,0 +1,21 @@
+"""One BLAS thread for small problems: two thread pools that wait for each other made them up to 100 times slower (2 cores)."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from typing import Any
+
+
+def few_threads(size: int, limit: int = 10_000_000) -> AbstractContextManager[Any]:
+    """Context in which BLAS uses one thread if the arrays hold at most `limit` numbers; size: how many they hold."""
+    return _controller().limit(limits=1, user_api="blas") if size <= limit else nullcontext()
+
+
+@cache
+def _controller() -> Any:
+    import scipy.linalg
+    import scipy.optimize  # noqa: F401  both must be loaded before their thread pools can be found
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ class Modality:
     """
 
     unit: ClassVar[str] = "items"
+    # what the planner starts from: method, batch, lr, weight_decay, passes (over the data, when no budget is given)
+    preset: ClassVar[Mapping[str, Any]] = {"method": "simclr", "batch": 256, "lr": 2e-3, "weight_decay": 0.05, "passes": 200}
     ignores: str = ""
     tasks: Mapping[str, int] = {}
     gives: ClassVar[frozenset[str]] = frozenset({"global_", "local", "weak", "plain"})
@@ -62,6 +64,11 @@ class Modality:
     def picture(cls, x: np.ndarray, spec: Spec, size: int = 32) -> bytes:
         """A small PNG that shows one decoded item to a person; size: pixels of the short side."""
         raise NotImplementedError
+
+    @classmethod
+    def prefer(cls, spec: Spec, device: str) -> tuple[str, str]:
+        """The backbone that suits such data on such a device, and the reason."""
+        return "transformer", "takes tokens of any kind of data"
 
     # ---- right of the line: random, batched, on the device ----
 

@@ -1,0 +1,38 @@
+"""Tacit: self-supervised learning on any kind of data, with a verdict on whether it was worth it.
+
+data = tacit.open("photos/"); run = tacit.pretrain(data, budget="10min"); score = tacit.evaluate(run.model, data)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "open": "tacit.data.dataset",
+    "pretrain": "tacit.api",
+    "embed": "tacit.api",
+    "evaluate": "tacit.api",
+    "inspect": "tacit.api",
+    "report": "tacit.api",
+    "load": "tacit.embedding.model",
+}
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from tacit.api import embed, evaluate, inspect, pretrain, report
+    from tacit.data.dataset import open
+    from tacit.embedding.model import load
+
+
+def __getattr__(name: str) -> Any:
+    # lazily, so that `import tacit` does not import torch
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'tacit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

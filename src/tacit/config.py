@@ -1,0 +1,98 @@
+"""What a run was asked to do, resolved: plain TOML that gives the same run when it is read back."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tacit.errors import Asked, nearest
+from tacit.types import Count, Fraction, NonNegative, Positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """AdamW with warm-up and cosine.
+
+    lr: peak learning rate. weight_decay: on matrices only. warmup: share of the steps. clip: largest gradient norm, 0 = off.
+    """
+
+    lr: Positive = 2e-3
+    weight_decay: NonNegative = 0.05
+    warmup: Fraction = 0.05
+    clip: NonNegative = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """steps: of the optimizer. batch: items a step. seed: of everything random. checkpoint: seconds between checkpoints.
+
+    patience: stop when neither loss nor rank improved over this share of the steps; 0 = off.
+    """
+
+    steps: Count = 1000
+    batch: Count = 256
+    seed: int = 0
+    checkpoint: Positive = 60.0
+    patience: Fraction = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A whole run. method, backbone, modality: {"name": ..., hyperparameters}; data: {"path", "fingerprint", ...}."""
+
+    data: Mapping[str, Any]
+    modality: Mapping[str, Any]
+    method: Mapping[str, Any]
+    backbone: Mapping[str, Any]
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    device: str = "cpu"
+    precision: str = "32-true"
+
+    def to_toml(self) -> str:
+        import tomli_w
+
+        return tomli_w.dumps(_without_none(asdict(self)))
+
+    @classmethod
+    def read(cls, path: Path) -> RunConfig:
+        """Raises Asked when the file is not a config of ours."""
+        try:
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+            parts = {"optim": OptimConfig(**raw.pop("optim", {})), "train": TrainConfig(**raw.pop("train", {}))}
+            return cls(**raw, **parts)
+        except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
+            raise Asked(f"{path} is not a readable run configuration: {error}", "is this a run folder?") from error
+
+
+PARTS = ("method", "backbone", "modality", "optim", "train")
+
+
+def parse_overrides(words: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """`part.name=value` words as {part: {name: value}}; values are read as TOML, and as text where that fails.
+
+    Raises Asked for a word of another form and for an unknown part.
+    """
+    out: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+    for word in words:
+        found = re.fullmatch(r"([A-Za-z]+)\.([A-Za-z_]\w*)=(.*)", word, re.DOTALL)
+        if not found:
+            raise Asked(f"cannot read {word!r}", "hyperparameters are written part.name=value, such as method.temperature=0.2")
+        part, name, text = found.groups()
+        if part not in out:
+            raise Asked(f"there is no part {part!r} in {word!r}", nearest(part, PARTS))
+        try:
+            out[part][name] = tomllib.loads(f"x = {text}")["x"]
+        except tomllib.TOMLDecodeError:
+            out[part][name] = text
+    return out
+
+
+def _without_none(tree: Any) -> Any:
+    if isinstance(tree, Mapping):
+        return {k: _without_none(v) for k, v in tree.items() if v is not None}
+    return list(tree) if isinstance(tree, tuple) else tree

@@ -1,0 +1,143 @@
+"""A model: an encoder with its own preprocessing, as plain files that are never unpickled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tacit.assemble import make_encoder, make_modality
+from tacit.data.dataset import Dataset
+from tacit.encoder import Encoder
+from tacit.errors import Asked, TacitError
+from tacit.modality import Modality
+from tacit.types import Batch, Embeddings, Spec, Views
+
+FORMAT = 1
+
+
+class Model(nn.Module):
+    """What a run leaves behind: `embed` turns data into vectors.
+
+    config: {"backbone", "modality", "needs"} as they were trained.
+    """
+
+    def __init__(self, encoder: Encoder, modality: Modality, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.encoder, self.modality, self.config = encoder, modality, dict(config)
+        self.precision = "32-true"
+
+    @property
+    def spec(self) -> Spec:
+        return self.modality.spec
+
+    @property
+    def dim(self) -> int:
+        """Width of the embedding."""
+        return self.encoder.dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Stored values (uint8 or float32 [B, C, *S]) -> embeddings [B, D]."""
+        batch = Batch(self.modality.load(x), torch.arange(len(x), device=x.device))
+        return self.encoder(self._plain(batch)).pooled
+
+    def _plain(self, batch: Batch) -> Batch:
+        generator = torch.Generator(batch.x.device)
+        return self.modality.views(batch, Views(plain=1), generator, self.encoder.cell)[0]
+
+    @torch.no_grad()
+    def vectors(self, x: np.ndarray, lengths: np.ndarray | None = None, batch: int = 256) -> np.ndarray:
+        """Embeddings float32 [N, D] of decoded items; lengths: of ragged items, in samples."""
+        was = self.training
+        self.eval()
+        device = next(self.parameters()).device
+        out = []
+        # a fixed number of values a batch keeps long series and large images within memory
+        batch = max(1, min(batch, 2**24 // max(1, int(np.prod(x.shape[1:])))))
+        for i in range(0, len(x), batch):
+            part = torch.from_numpy(np.ascontiguousarray(x[i : i + batch])).to(device)
+            valid = None
+            if lengths is not None:
+                valid = torch.arange(x.shape[-1], device=device) < torch.from_numpy(lengths[i : i + batch]).to(device)[:, None]
+            rows = Batch(self.modality.load(part), torch.arange(len(part), device=device), valid)
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.precision.startswith("bf16")):
+                out.append(self.encoder(self._plain(rows)).pooled.float().cpu().numpy())
+        self.train(was)
+        return np.concatenate(out) if out else np.zeros((0, self.dim), np.float32)
+
+    def embed(self, data: Any) -> Embeddings:
+        """Vectors with ids, labels and groups, in the order of the data.
+
+        data: a Dataset, a path, a list of file paths, or an array of decoded items. Raises Asked when it is of another modality.
+        """
+        data = self.prepare(data)
+        labels = None
+        if data.labels is not None:
+            known = np.array([*data.classes, ""], dtype=object)
+            labels = known[data.labels] if data.classes else data.labels
+        vectors = self.vectors(data.x, data.lengths)
+        return Embeddings(vectors, tuple(data.names), labels, data.groups)
+
+    def prepare(self, data: Any) -> Dataset:
+        """Any data as a Dataset decoded the way this model was trained; labels and split are kept."""
+        from tacit.data import dataset
+
+        if isinstance(data, Dataset):
+            if data.modality != self.spec.modality:
+                raise Asked(f"the model was trained on {self.spec.modality} data, this is {data.modality}", "give it data of that kind")
+            same = (data.spec.sizes == self.spec.sizes or self.spec.ragged or self.modality.layout.rank == 1) and (
+                data.spec.channels == self.spec.channels)
+            return data if same else dataset.open(data.path, modality=self.spec.modality, spec=self.spec)
+        if isinstance(data, (str, Path)):
+            return dataset.open(str(data), modality=self.spec.modality, spec=self.spec)
+        if isinstance(data, (list, tuple)) and data and isinstance(data[0], (str, Path)):
+            return dataset.from_files([Path(p) for p in data], spec=self.spec)
+        return dataset.from_arrays(np.asarray(data), modality=self.spec.modality, spec=self.spec)
+
+    def save(self, path: str | Path) -> Path:
+        """Write model.safetensors and model.json into a folder."""
+        path = Path(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            tensors = {k: v.detach().cpu().contiguous().clone() for k, v in self.encoder.state_dict().items()}
+            beside = path / ".model.safetensors"
+            save_file(tensors, beside)
+            beside.replace(path / "model.safetensors")
+            spec = {**asdict(self.spec), "extra": dict(self.spec.extra)}
+            about = {"format": FORMAT, "dim": self.dim, "precision": self.precision, "ignores": self.modality.ignores, "spec": spec, **self.config}
+            beside = path / ".model.json"
+            beside.write_text(json.dumps(about, indent=1), encoding="utf-8")
+            beside.replace(path / "model.json")
+        except (OSError, SafetensorError) as error:
+            raise TacitError(f"the model cannot be written to {path}: {error}", "free some space or choose another folder") from error
+        return path
+
+
+def load(path: str | Path, device: str = "cpu") -> Model:
+    """Read a model from a model folder or a run folder. Raises Asked when there is none, TacitError when it is damaged."""
+    path = Path(path)
+    folder = path / "model" if (path / "model" / "model.json").is_file() else path
+    if not (folder / "model.json").is_file():
+        raise Asked(f"{path} holds no model", "give a run folder or a folder written by model.save")
+    try:
+        about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        raw = about["spec"]
+        spec = Spec(
+            raw["modality"], int(raw["channels"]), tuple(raw["sizes"]), tuple(raw["mean"]), tuple(raw["std"]), bool(raw["ragged"]), raw["extra"]
+        )
+        modality = make_modality(spec, about["modality"])
+        encoder = make_encoder(modality, about["backbone"], frozenset(about["needs"]))
+        encoder.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise TacitError(f"the model in {folder} is damaged: {error}", "copy it again, or train anew") from error
+    model = Model(encoder, modality, {k: about[k] for k in ("backbone", "modality", "needs")})
+    model.precision = about["precision"] if device == "cpu" or about["precision"] == "32-true" else "32-true"
+    return model.to(device).eval()

@@ -1,0 +1,127 @@
+"""What images, series and all other data on an ordered grid share: crops in any rank, frames, patches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tacit.augment import apply_axes, interpolation, uniform
+from tacit.modality import Modality
+from tacit.types import Batch, Spec, Views
+
+
+class Grid(Modality):
+    """Items [B, C, *S] on a grid of rank len(S).
+
+    sizes: the training size of global views. lowest: smallest share of the item that a global view keeps (area or length).
+    stretch: a global view's aspect ratio is drawn from 1/stretch..stretch (rank 2 and more).
+    """
+
+    gives: ClassVar[frozenset[str]] = frozenset({"global_", "local", "weak", "plain", "crop"})
+    lowest: float = 0.3
+    stretch: float = 4 / 3
+    weakest: float = 0.7
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(spec)
+        self.sizes = tuple(spec.extra.get("size", spec.sizes))
+
+    def views(self, batch: Batch, want: Views, generator: torch.Generator, cell: Sequence[int]) -> list[Batch]:
+        if not want.crop:
+            return super().views(batch, want, generator, cell)
+        others = super().views(batch, replace(want, crop=0), generator, cell)
+        return others + self.crops(batch, want.crop, generator, cell)
+
+    def place(self, b: int, share: tuple[float, float], generator: torch.Generator, stretch: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Random boxes: start and extent [B, r], together covering a share of the item drawn from `share`."""
+        rank = len(self.sizes)
+        side = uniform(generator, (b, 1), *share) ** (1 / rank)
+        extent = side.expand(b, rank)
+        if rank > 1 and stretch > 1:
+            log = torch.log(torch.tensor(stretch)).item()
+            ratio = torch.exp(uniform(generator, (b, 1), -log, log) / 2)
+            extent = (extent * torch.cat([ratio, 1 / ratio, torch.ones(b, rank - 2, device=ratio.device)], 1)).clamp(max=1)
+        start = uniform(generator, (b, rank)) * (1 - extent)
+        return start, extent
+
+    def resample(self, batch: Batch, start: Tensor, extent: Tensor, size: Sequence[int], blur: Sequence[Tensor] | None = None) -> Batch:
+        """Boxes of items as a batch of one size; a ragged item's frame is its own length, and no padding remains."""
+        reach = batch.x.shape[2:]
+        own: list[Tensor | int] = list(reach)
+        if batch.valid is not None:
+            own[-1] = batch.valid.reshape(len(batch.x), *reach).sum(-1).flatten(1).amax(1).clamp(min=1)
+        pairs = zip(own, reach, size, strict=True)
+        matrices = [interpolation(start[:, a], extent[:, a], n, r, s) for a, (n, r, s) in enumerate(pairs)]
+        if blur is not None:
+            matrices = [torch.bmm(g, m) for g, m in zip(blur, matrices, strict=True)]
+        x = batch.x
+        if batch.valid is not None:
+            x = x.masked_fill(~batch.valid.reshape(len(x), 1, *reach), 0.0)
+        return replace(batch, x=apply_axes(x, matrices), valid=None, frame=torch.stack([start, extent], -1))
+
+    def whole(self, batch: Batch) -> Batch:
+        """The item itself at the training size; untouched where it is stored at that size."""
+        if tuple(batch.x.shape[2:]) == self.sizes:
+            return batch
+        rank, b = len(self.sizes), len(batch.x)
+        zero = torch.zeros(b, rank, device=batch.x.device)
+        return replace(self.resample(batch, zero, zero + 1, self.sizes), frame=None)
+
+    def crops(self, batch: Batch, count: int, generator: torch.Generator, cell: Sequence[int]) -> list[Batch]:
+        """Windows that overlap in a common part, at full resolution; one length a batch, one offset an item.
+
+        Length and offset are multiples of the cell, so that cells of different windows coincide.
+        source: Yue et al. 2022, section 3.2 (random cropping), on every axis.
+        """
+        b, sizes, device = len(batch.x), batch.x.shape[2:], generator.device
+        blocks = [max(1, s // c) for s, c in zip(sizes, cell, strict=True)]
+        lengths: list[list[int]] = [[] for _ in range(count)]
+        before: list[list[int]] = [[] for _ in range(count)]
+        for n in blocks:
+            draw = torch.rand(2 + 2 * count, generator=generator, device=device).tolist()
+            common = min(n, 2 + int(draw[0] * (n - 1)))
+            left = int(draw[1] * (n - common + 1))
+            for k in range(count):
+                # as in the paper, one window reaches further left and the other further right
+                ahead = int(draw[2 + 2 * k] * (left + 1)) if k % 2 == 0 else 0
+                behind = int(draw[3 + 2 * k] * (n - left - common + 1)) if k % 2 == 1 else 0
+                lengths[k].append(common + ahead + behind)
+                before[k].append(ahead)
+        low = [min(-bf[a] for bf in before) for a in range(len(blocks))]
+        high = [max(ln[a] - bf[a] for ln, bf in zip(lengths, before, strict=True)) for a in range(len(blocks))]
+        shift = []
+        for a, n in enumerate(blocks):
+            room = torch.full((b,), n - (high[a] - low[a]) + 1.0, device=device)
+            if batch.valid is not None and a == len(blocks) - 1:
+                own = batch.valid.reshape(b, *sizes).sum(-1).flatten(1).amax(1) // cell[a]
+                room = (own - (high[a] - low[a]) + 1.0).clamp(min=1)
+            shift.append((uniform(generator, (b,)) * room).long() - low[a])
+        out = []
+        for k in range(count):
+            start = [(s - bf) * c for s, bf, c in zip(shift, before[k], cell, strict=True)]
+            size = [min(n * c, s) for n, c, s in zip(lengths[k], cell, sizes, strict=True)]
+            out.append(self._window(batch, start, size))
+        return out
+
+    @staticmethod
+    def _window(batch: Batch, start: Sequence[Tensor], size: Sequence[int]) -> Batch:
+        x, b = batch.x, len(batch.x)
+        sizes = x.shape[2:]
+        valid = None if batch.valid is None else batch.valid.reshape(b, *sizes)
+        for axis, (s, n) in enumerate(zip(start, size, strict=True)):
+            index = s[:, None] + torch.arange(n, device=x.device)
+            shape = [b] + [1] * (x.ndim - 1)
+            shape[2 + axis] = n
+            x = x.gather(2 + axis, index.view(shape).expand(*x.shape[: 2 + axis], n, *x.shape[3 + axis :]))
+            if valid is not None:
+                shape = [b] + [1] * (valid.ndim - 1)
+                shape[1 + axis] = n
+                valid = valid.gather(1 + axis, index.view(shape).expand(*valid.shape[: 1 + axis], n, *valid.shape[2 + axis :]))
+        whole = torch.tensor(sizes, device=x.device, dtype=torch.float32)
+        begin = torch.stack(list(start), 1) / whole
+        extent = (torch.tensor(size, device=x.device) / whole).expand(b, -1)
+        return replace(batch, x=x, valid=None if valid is None else valid.flatten(1), frame=torch.stack([begin, extent], -1))

@@ -1,0 +1,83 @@
+"""Small modules that several bodies and heads share: positions, attention blocks, perceptrons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tacit.types import Layout
+
+
+def unravel(position: Tensor, grid: Sequence[int]) -> Tensor:
+    """Flat cell numbers [...] as coordinates [..., r] in a grid of any rank."""
+    out = []
+    for size in reversed(grid):
+        out.append(position % size)
+        position = position // size
+    return torch.stack(out[::-1], -1)
+
+
+def sincos(coordinate: Tensor, dim: int, period: float = 10_000.0) -> Tensor:
+    """Sine-cosine codes [..., dim] of coordinates [..., r]; every axis gets an equal share of the width.
+
+    source: Vaswani et al. 2017, section 3.5; several axes side by side as in MAE.
+    """
+    r = coordinate.shape[-1]
+    k = dim // (2 * r)
+    frequency = period ** -(torch.arange(k, device=coordinate.device) / max(k, 1))
+    angle = (coordinate[..., None] * frequency).flatten(-2)
+    return F.pad(torch.cat([angle.sin(), angle.cos()], -1), (0, dim - 2 * r * k))
+
+
+class Place(nn.Module):
+    """Adds what a cell's position means: a sine-cosine code if cells are ordered, a learned row per column if not."""
+
+    def __init__(self, dim: int, layout: Layout) -> None:
+        super().__init__()
+        self.dim = dim
+        self.table = None if layout.ordered else nn.Parameter(torch.randn(layout.count, dim) * 0.02)
+
+    def forward(self, position: Tensor, grid: Sequence[int]) -> Tensor:
+        """position int64 [B, M], flat cells of `grid` -> [B, M, dim]."""
+        return sincos(unravel(position, grid).float(), self.dim) if self.table is None else self.table[position]
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block; source: Dosovitskiy et al. 2020, arXiv:2010.11929."""
+
+    def __init__(self, dim: int, heads: int, ratio: float = 4.0) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        hidden = int(dim * ratio)
+        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+
+    def forward(self, x: Tensor, valid: Tensor | None, causal: bool = False) -> Tensor:
+        """x [B, N, D]; valid bool [B, N], None = all."""
+        b, n, d = x.shape
+        q, k, v = self.qkv(self.norm1(x)).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        mask = None
+        if valid is not None:
+            # a row without any valid key would be NaN, so every cell may look at itself
+            mask = valid[:, None, None, :] | torch.eye(n, dtype=torch.bool, device=x.device)
+            if causal:
+                mask = mask & torch.ones(n, n, dtype=torch.bool, device=x.device).tril()
+        a = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and mask is None)
+        x = x + self.out(a.transpose(1, 2).reshape(b, n, d))
+        return x + self.mlp(self.norm2(x))
+
+
+def mlp(dim: int, hidden: int, out: int, *, depth: int = 2, norm: bool = True, last_norm: bool = False) -> nn.Sequential:
+    """A projector: `depth` linear layers with batch norm (if `norm`) and ReLU between; `last_norm` normalises the output too."""
+    layers: list[nn.Module] = []
+    for i in range(depth - 1):
+        layers += [nn.Linear(dim if i == 0 else hidden, hidden, bias=not norm)]
+        layers += [nn.BatchNorm1d(hidden)] if norm else []
+        layers += [nn.ReLU(inplace=True)]
+    layers += [nn.Linear(hidden if depth > 1 else dim, out, bias=not last_norm)]
+    layers += [nn.BatchNorm1d(out, affine=False)] if last_norm else []
+    return nn.Sequential(*layers)

@@ -1,0 +1,41 @@
+"""What a method is: one idea, that names no modality, no backbone, no device and no epoch."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from tacit.encoder import Encoder
+from tacit.types import Batch, Context, Info, Step, Views
+
+
+class Method(nn.Module):
+    """Base of all methods. Subclasses take `(encoder, info, *, hyperparameters)` and implement `forward`.
+
+    views: what they want to see. needs: capabilities of the backbone, plus "labels". source: the paper.
+    surveys: passes over all training items in a run; each is handed to `survey`. Both views and needs may be set on the instance.
+    """
+
+    views: Views = Views(global_=2)
+    needs: frozenset[str] = frozenset()
+    source: ClassVar[str] = ""
+    experimental: ClassVar[str] = ""
+    surveys: int = 0
+
+    def __init__(self, encoder: Encoder, info: Info) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, views: list[Batch], ctx: Context) -> Step:
+        raise NotImplementedError
+
+    def after_step(self, ctx: Context) -> None:
+        """Called after every optimizer step: teachers move here."""
+
+    def survey(self, z: Tensor, ctx: Context) -> None:
+        """Embeddings of all training items [items, D], in the order of their ids."""
+
+    def deploy(self) -> Encoder:
+        """The encoder that is kept: the teacher's, for methods that have one."""
+        return self.encoder

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tacit.encoder import Encoder, match
+from tacit.losses import instance_contrast, time_contrast
+from tacit.masking import random_mask
+from tacit.method import Method
+from tacit.teacher import Teacher
+from tacit.types import Batch, Context, Fraction, Info, Share, Step, Views
+
+
+class TS2Vec(Method):
+    """Tell the same moment of two overlapping crops from other moments and from other items, at every time scale.
+
+    The two crops are masked independently; the loss is averaged over max-pooled scales, on grids of any rank.
+    The encoder that is kept averages the weights of all steps.
+
+    alpha: weight of the contrast between items; the rest goes to the contrast between moments. hidden: share of cells masked.
+    """
+
+    source = "Yue et al. 2022, arXiv:2106.10466"
+    views, needs = Views(crop=2), frozenset({"resize", "mask"})
+
+    def __init__(self, encoder: Encoder, info: Info, *, alpha: Fraction = 0.5, hidden: Share = 0.5) -> None:
+        super().__init__(encoder, info)
+        self.alpha, self.hidden = alpha, hidden
+        self.average = Teacher(encoder)
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, views: list[Batch], ctx: Context) -> Step:
+        f, g = (self.encoder(v, mask=self._mask(v, ctx)) for v in views)
+        index, ok = match(f, g)
+        a = f.tokens.float()
+        b = g.tokens.float().gather(1, index[..., None].expand(-1, -1, a.shape[-1]))
+        grid, loss, scales = f.grid, a.new_zeros(()), 0
+        while True:
+            between = instance_contrast(a, b, ok)
+            within = time_contrast(a, b, ok) if max(grid) > 1 else between.new_zeros(())
+            loss = loss + self.alpha * between + (1 - self.alpha) * within
+            scales += 1
+            if max(grid) == 1:
+                break
+            a, b, ok, grid = _coarser(a, ok, grid), _coarser(b, ok, grid), _any(ok, grid), tuple(-(-n // 2) for n in grid)
+        return Step(loss / scales, f.pooled.detach())
+
+    def _mask(self, view: Batch, ctx: Context) -> Tensor:
+        cells = self.encoder.cells(view)
+        if cells.valid.shape[1] < 2:
+            return torch.zeros_like(cells.valid)
+        return random_mask(cells, self.hidden, ctx.generator)
+
+    def after_step(self, ctx: Context) -> None:
+        self.seen += 1
+        self.average.follow(self.encoder, 1 - 1 / int(self.seen))
+
+    def deploy(self) -> Encoder:
+        return self.average.module  # type: ignore[return-value]
+
+
+def _coarser(x: Tensor, ok: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """Max-pool [B, N, D] by two along every axis, over the cells that are ok."""
+    low = torch.finfo(x.dtype).min
+    x = x.masked_fill(~ok[..., None], low).view(len(x), *grid, x.shape[-1])
+    for axis, n in enumerate(grid):
+        if n % 2:
+            x = torch.cat([x, torch.full_like(x.narrow(1 + axis, 0, 1), low)], 1 + axis)
+        x = x.unflatten(1 + axis, (-1, 2)).amax(2 + axis)
+    x = x.flatten(1, -2)
+    return x.masked_fill(x == low, 0.0)
+
+
+def _any(ok: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """A coarse cell is ok if one of its parts is."""
+    return _coarser(ok[..., None].float(), ok, grid)[..., 0] > 0

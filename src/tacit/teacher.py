@@ -1,0 +1,29 @@
+"""A frozen copy that follows: the target network of distillation methods, and weight averaging."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Teacher(nn.Module):
+    """A copy of a module that gets no gradient and moves towards it by `follow`."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(module).requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.module(*args, **kwargs)
+
+    @torch.no_grad()
+    def follow(self, student: nn.Module, momentum: float) -> None:
+        """teacher = momentum * teacher + (1 - momentum) * student; buffers such as batch-norm statistics are copied."""
+        mine, theirs = list(self.module.parameters()), [p.detach() for p in student.parameters()]
+        torch._foreach_lerp_(mine, theirs, 1 - momentum)
+        for a, b in zip(self.module.buffers(), student.buffers(), strict=True):
+            a.copy_(b)

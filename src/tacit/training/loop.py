@@ -1,0 +1,140 @@
+"""The training loop: one step after another on Lightning Fabric, a function of (config, step) alone."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from tacit import optim
+from tacit.config import RunConfig
+from tacit.errors import Diverged
+from tacit.method import Method
+from tacit.modality import Modality
+from tacit.runtime import rng, seed_globally
+from tacit.schedules import warmup_cosine
+from tacit.training.loader import Loader, order
+from tacit.types import Batch, Context, Step
+
+
+class _Box:
+    """Carries views and context in and the Step out of Fabric, which copies and converts anything it can look into."""
+
+    def __init__(self, views: list[Batch], ctx: Context) -> None:
+        self.views, self.ctx = views, ctx
+        self.step: Step | None = None
+
+
+class Trainee(nn.Module):
+    """The one module that Fabric wraps."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, box: _Box) -> Tensor:
+        box.step = self.method(box.views, box.ctx)
+        return box.step.loss
+
+
+@dataclass
+class Loop:
+    """Everything that a step needs; `step` is the number of steps done.
+
+    rank, world: of this process; a step's batch is shared out among `world` processes.
+    """
+
+    fabric: Fabric
+    trainee: nn.Module
+    method: Method
+    optimizer: torch.optim.Optimizer
+    loader: Loader
+    modality: Modality
+    config: RunConfig
+    step: int = 0
+
+    @classmethod
+    def build(cls, fabric: Fabric, method: Method, loader: Loader, modality: Modality, config: RunConfig) -> Loop:
+        """Set up optimizer, memory layout and Fabric around a method."""
+        if modality.layout.rank == 2 and modality.layout.ordered:
+            method.to(memory_format=torch.channels_last)
+        trainee = Trainee(method).to(fabric.device)
+        optimizer = optim.adamw(trainee, config.optim.lr, config.optim.weight_decay)
+        wrapped, optimizer = fabric.setup(trainee, optimizer)
+        return cls(fabric, wrapped, method, optimizer, loader, modality, config)
+
+    @property
+    def total(self) -> int:
+        return self.config.train.steps
+
+    def advance(self) -> Step:
+        """Do one step. Raises Diverged when the loss is not a finite number."""
+        seed, t, c = self.config.train.seed, self.step, self.config
+        rank, world, device = self.fabric.global_rank, self.fabric.world_size, self.fabric.device
+        seed_globally(seed, t, rank)
+        rows = order(seed, len(self.loader.rows), c.train.batch, t)[rank::world]
+        ctx = Context(rng(seed, f"method/{rank}", t, device), t / self.total)
+        with torch.no_grad():
+            batch = self.loader.batch(rows)
+            views = self.modality.views(batch, self.method.views, rng(seed, f"augment/{rank}", t, device), self.method.encoder.cell)
+        rate = c.optim.lr * warmup_cosine((t + 1) / self.total, c.optim.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        box = _Box(views, ctx)
+        loss = self.trainee(box)
+        self.fabric.backward(loss)
+        if c.optim.clip:
+            self.fabric.clip_gradients(self.trainee, self.optimizer, max_norm=c.optim.clip, error_if_nonfinite=False)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.method.after_step(ctx)
+        self.step += 1
+        assert box.step is not None
+        if t % 10 == 0 and not math.isfinite(float(box.step.loss.detach())):
+            raise Diverged(f"the loss is {float(box.step.loss.detach())} at step {t}", "resume from the last checkpoint with a smaller optim.lr")
+        return box.step
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Deterministic kernels: without them two identical runs on two threads differ."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def calibrate(loop: Loop, seconds: float, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds a step, measured on throw-away steps; parameters, optimizer and counters are as before afterwards."""
+    saved = {k: v.detach().clone() for k, v in loop.trainee.state_dict().items()}
+    was, times = loop.step, []
+    end = clock() + seconds
+    while len(times) < 4 or (clock() < end and len(times) < 200):
+        begin = clock()
+        loop.advance()
+        times.append(clock() - begin)
+    loop.trainee.load_state_dict(saved)
+    loop.optimizer.state.clear()
+    loop.step = was
+    settled = sorted(times[2:])
+    # the mean of the inner half: the median would ignore the slow steps that a long run meets too
+    inner = settled[len(settled) // 4 : max(len(settled) // 4 + 1, 3 * len(settled) // 4 + 1)]
+    return sum(inner) / len(inner)
+
+
+def make_fabric(config: RunConfig, devices: int = 1, nodes: int = 1) -> Fabric:
+    """Fabric for this device and precision; DDP when there are several processes."""
+    kind = config.device.split(":")[0]
+    options: dict[str, Any] = {"accelerator": {"cuda": "gpu"}.get(kind, kind), "precision": config.precision}
+    fabric = Fabric(devices=devices, num_nodes=nodes, strategy="ddp" if devices * nodes > 1 else "auto", **options)
+    fabric.launch()
+    return fabric

@@ -1,0 +1,130 @@
+"""The planner: from a data set, a machine and a time budget to a resolved configuration, every value with its reason."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+
+from tacit import registry
+from tacit.assemble import needs_of
+from tacit.config import OptimConfig, RunConfig, TrainConfig
+from tacit.data.dataset import Dataset
+from tacit.errors import Asked, BadData
+from tacit.runtime import choose_device, choose_precision
+from tacit.types import Chosen
+
+DEFAULT_BUDGET = 300.0
+
+
+def seconds(text: str | float) -> float:
+    """'10min', '90s', '1h30min' or plain seconds, as seconds. Raises Asked for anything else."""
+    if isinstance(text, (int, float)):
+        value = float(text)
+    else:
+        units = {"h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0, "": 1.0}
+        parts = re.findall(r"(\d+(?:\.\d+)?)\s*(h|min|m|s|)(?![a-z])", text.strip().lower())
+        if not parts or re.sub(r"[\d.\s]|h|min|m|s", "", text.strip().lower()):
+            raise Asked(f"cannot read the budget {text!r}", "write it like 10min, 90s or 1h30min")
+        value = sum(float(n) * units[u] for n, u in parts)
+    if not (value > 0 and math.isfinite(value)):
+        raise Asked(f"the budget {text!r} is not a positive time", "write it like 10min, 90s or 1h30min")
+    return value
+
+
+def make_plan(
+    data: Dataset,
+    rows: int,
+    *,
+    method: str | None = None,
+    backbone: str | None = None,
+    size: str | None = None,
+    steps: int | None = None,
+    epochs: float | None = None,
+    batch_size: int | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    seed: int = 0,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[RunConfig, list[Chosen]]:
+    """Resolve everything but the number of steps under a budget, which the loop calibrates (config.train.steps is 1 then).
+
+    rows: training items. Raises Asked for what cannot be meant, BadData when there is too little to learn from.
+    """
+    given = {part: dict(values) for part, values in (overrides or {}).items()}
+    chosen: list[Chosen] = []
+    if rows < 2:
+        raise BadData(f"{rows} training item(s): nothing can be learned from so few", "give a folder with more items")
+
+    def choose(name: str, asked: Any, value: Any, reason: str) -> Any:
+        chosen.append(Chosen(name, asked if asked is not None else value, "asked for" if asked is not None else reason))
+        return chosen[-1].value
+
+    if size not in (None, "tiny", "small", "base"):
+        raise Asked(f"--size {size}: there are tiny, small and base")
+    modality = registry.find("modalities", data.modality)
+    preset = modality.preset
+    where = choose_device(device)
+    how = choose_precision(where.value, precision)
+    chosen += [where, how]
+    wanted = choose("method", method, preset["method"], f"the preset for {data.modality} data")
+    cls = registry.find("methods", wanted)
+    preferred, why = modality.prefer(data.spec, where.value.split(":")[0])
+    needs = needs_of(cls) | (frozenset({"ragged"}) if data.spec.ragged else frozenset())
+    if backbone is None and not needs - {"labels"} <= registry.find("backbones", preferred).can:
+        fits = [n for n in registry.names("backbones") if needs - {"labels"} <= registry.find("backbones", n).can]
+        if fits:
+            preferred = "transformer" if "transformer" in fits else fits[0]
+            why = f"{wanted} needs {', '.join(sorted(needs - {'labels'}))}"
+    body = choose("backbone", backbone, preferred, why)
+    scale = choose("size", size, "small", "the default; tiny and base are the other sizes")
+    batch = _batch(batch_size, preset, rows, choose)
+    optim = {"lr": preset["lr"], "weight_decay": preset["weight_decay"], **registry.check_knobs(OptimConfig, given.get("optim", {}), "optim")}
+    for name, value in optim.items():
+        chosen.append(Chosen(f"optim.{name}", value, "asked for" if name in given.get("optim", {}) else f"the preset for {data.modality} data"))
+    train = registry.check_knobs(TrainConfig, given.get("train", {}), "train")
+    if steps is not None and epochs is not None:
+        raise Asked("--steps and --epochs exclude each other", "give one of them, or --budget")
+    if epochs is not None:
+        steps = max(1, round(epochs * max(1, rows // batch)))
+        chosen.append(Chosen("steps", steps, f"{epochs:g} passes over {rows} items in batches of {batch}"))
+    elif steps is not None:
+        chosen.append(Chosen("steps", steps, "asked for"))
+    if steps is not None and steps < 1:
+        raise Asked(f"--steps {steps}: at least one step is needed")
+    config = RunConfig(
+        data={"path": data.path, "fingerprint": data.fingerprint},
+        modality={"name": data.modality, **given.get("modality", {})},
+        method={"name": wanted, **given.get("method", {})},
+        backbone={"name": body, "size": scale, **given.get("backbone", {})},
+        optim=OptimConfig(**optim),
+        train=TrainConfig(**{"steps": steps or 1, "batch": batch, "seed": seed, **train}),
+        device=where.value,
+        precision=how.value,
+    )
+    return config, chosen
+
+
+def preset_steps(preset: Mapping[str, Any], rows: int, batch: int) -> int:
+    """Steps when neither budget, steps nor epochs were given."""
+    if "steps" in preset:
+        return int(preset["steps"])
+    return max(200, int(preset["passes"]) * max(1, rows // batch))
+
+
+def _batch(asked: int | None, preset: Mapping[str, Any], rows: int, choose: Any) -> int:
+    if asked is not None:
+        if asked < 2:
+            raise Asked(f"--batch-size {asked}: at least 2 items are needed", "items learn by comparison with each other")
+        if asked > rows:
+            raise Asked(f"--batch-size {asked} is more than the {rows} training items", f"use at most {rows}, or leave it out")
+        return choose("batch", asked, None, "")
+    batch, reason = int(preset["batch"]), "the preset"
+    if batch > rows // 2:
+        batch = max(2, 1 << int(math.log2(max(2, rows // 2))))
+        reason = f"the largest power of two that gives two batches of {rows} items"
+    return choose("batch", None, min(batch, rows), reason)
+
+

@@ -136,5 +136,5 @@ def _enough(listing: Listing, bad: list[Problem], max_bad: float) -> None:
 
 
 def _spec(stored: dict[str, Any]) -> Spec:
-    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+    tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
     return Spec(**tuples)

@@ -51,7 +51,8 @@ def assign(
     order = sorted(
         keys, key=lambda u: (hashlib.blake2b(f"{seed} {keys[u]}".encode("utf-8", "surrogatepass"), digest_size=8).digest(), keys[u])
     )
-    target, taken, chosen = held_out * len(free), 0, set()
+    target, taken = held_out * len(free), 0
+    chosen: set[int] = set()
     for u in order:
         if abs(taken + sizes[u] - target) <= abs(taken - target) and len(chosen) < len(order) - 1:
             chosen.add(u)

@@ -28,7 +28,10 @@ class Arrays:
     def read(tree: Tree, *, modality: str | None, target: str | None, group: str | None, split: str | None) -> Listing:
         """List the items of the arrays; target, group and split name keys."""
         found = _found(tree)
-        data, labels, groups, splits = ({} for _ in range(4))  # type: dict[str, npy.Array]
+        data: dict[str, npy.Array] = {}
+        labels: dict[str, npy.Array] = {}
+        groups: dict[str, npy.Array] = {}
+        splits: dict[str, npy.Array] = {}
         unused = []
         for key, array in found.items():
             part, role = _role(key)

@@ -76,11 +76,9 @@ def _numeric(table: tables.Table, left: list[int], name: str, guessed: bool) -> 
         raise BadData(f"{name} has no column of numbers left")
     words = [table.columns[i] for i in left if not _mostly_numbers([r[i] for r in table.rows[:200]])]
     if words:
-        hint = (
-            f"name it: --target {words[0]!r}"
-            if len(words) == 1 and guessed
-            else "remove these columns, or write one series a row, numbers only"
-        )
+        cells = table.cells(table.columns.index(words[0]))
+        label = len(words) == 1 and guessed and len(set(cells)) <= len(cells) / 2
+        hint = f"if it is the label: --target {words[0]!r}" if label else "remove these columns, or write one series a row, numbers only"
         raise BadData(f"{name} is not one series of numbers a row: {few(map(repr, words))} hold{'s' * (len(words) == 1)} text", hint)
 
 

@@ -70,10 +70,9 @@ class Metadata:
         if any(columns["split"]):
             splits = [split_name(s) for s in columns["split"]]
         groups = columns["group"] if any(columns["group"]) else None
-        taken = [
-            f"{o}: {t.columns[i]}" for _, t in found[:1] for o, i in tables.special(t, target=target, group=group, split=split).items()
-        ]
-        notes.append(f"columns taken: {', '.join(taken)}" if taken else f"no label column among: {few(found[0][1].columns, 6)}")
+        first = found[0][1]
+        taken = [f"{o}: {first.columns[i]}" for o, i in tables.special(first, target=target, group=group, split=split).items()]
+        notes.append(f"columns taken: {', '.join(taken)}" if taken else f"no label column among: {few(first.columns, 6)}")
         why = f"{len(names)} image files described by {few(n for n, _ in found)}"
         return Listing("image", why, names, labels, groups, splits, lambda i: whole.raw(names[i]), bad, notes, tree=whole.only(names))
 
@@ -81,9 +80,8 @@ class Metadata:
 def _named(tree: Tree, found: list[tuple[str, tables.Table]]) -> list[str]:
     """The image files that a single table names and that lie at its place or below."""
     table = found[0][1]
-    cells = {
-        posixpath.normpath(c.strip().replace("\\", "/")) for c in table.cells(table.columns.index(tables.find(table.columns, FILE) or ""))
-    }
+    where = table.columns.index(tables.find(table.columns, FILE) or "")
+    cells = {posixpath.normpath(c.strip().replace("\\", "/")) for c in table.cells(where)}
     return [c for c in cells if not c.startswith(("/", "..")) and ending(c) in ENDINGS and (tree.root / c).is_file()]
 
 

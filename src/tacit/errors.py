@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class TacitError(Exception):
@@ -59,9 +60,13 @@ class GateFailed(TacitError):
 
 
 class Stopped(TacitError):
-    """Interrupted by the user; everything up to the last step is saved."""
+    """Interrupted by the user; everything up to the last step is saved in the folder `run`."""
 
     exit_code = 130
+
+    def __init__(self, message: str, run: Path) -> None:
+        super().__init__(message, f"go on with --resume --out {run}")
+        self.run = run
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

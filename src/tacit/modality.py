@@ -61,6 +61,11 @@ class Modality:
         raise NotImplementedError
 
     @classmethod
+    def like(cls, planned: Spec, trained: Spec) -> Spec:
+        """The spec with which further data is decoded for a trained model."""
+        return trained
+
+    @classmethod
     def picture(cls, x: np.ndarray, spec: Spec, size: int = 32) -> bytes:
         """A small PNG that shows one decoded item to a person; size: pixels of the short side."""
         raise NotImplementedError

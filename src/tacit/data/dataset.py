@@ -108,6 +108,7 @@ def open(
     seed: int = 0,
     max_bad: float = 0.1,
     options: Mapping[str, Any] | Sequence[tuple[str, Any]] = (),
+    spec: Spec | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Dataset:
     """Open a file, a folder, a zip or builtin:digits: detect the modality, decode, measure, fingerprint, split.
@@ -115,7 +116,8 @@ def open(
     modality: "image", "series" or "vector", None = detect. target, group, split: columns (or keys) with the label, the group
     (patient, session) and the part. size: training size in pixels or samples, None = choose. limit: largest chosen size.
     cache: keep the decoded items on disk. seed: of the split. max_bad: share of unusable items that is tolerated, 0..1.
-    options: more settings of the modality, such as fit="pad". say: called with progress, about once a second.
+    options: more settings of the modality, such as fit="pad". spec: decode as this says instead of measuring, for a trained model.
+    say: called with progress, about once a second.
     """
     say = say or (lambda line: None)
     if modality is not None and modality not in registry.names("modalities"):
@@ -126,7 +128,7 @@ def open(
         tree = _grown(Path(path))
         source, tree = _source(tree)
         listing = source.read(tree, modality=modality, target=target, group=group, split=split)
-    return _build(str(path), listing, listing.tree or tree, size, limit, cache, seed, max_bad, dict(options), say)
+    return _build(str(path), listing, listing.tree or tree, size, limit, cache, seed, max_bad, dict(options), say, spec)
 
 
 def from_arrays(
@@ -142,6 +144,7 @@ def from_arrays(
     seed: int = 0,
     max_bad: float = 0.1,
     options: Mapping[str, Any] | Sequence[tuple[str, Any]] = (),
+    spec: Spec | None = None,
 ) -> Dataset:
     """A data set of arrays in memory.
 
@@ -169,7 +172,7 @@ def from_arrays(
         None if split is None else [str(s) for s in split],
         lambda i: np.asarray(x[i]),
     )
-    return _build(name, listing, None, size, limit, False, seed, max_bad, dict(options), lambda line: None)
+    return _build(name, listing, None, size, limit, False, seed, max_bad, dict(options), lambda line: None, spec)
 
 
 def _grown(path: Path) -> Tree:
@@ -189,6 +192,8 @@ def _grown(path: Path) -> Tree:
             f"did you mean {str(parent / close[0])!r}?" if close else "DATA is a file, a folder, or builtin:digits",
         )
     try:
+        if not (path.is_dir() or path.is_file()):
+            raise Asked(f"{path} is neither a file nor a folder")
         tree = grow(path)
     except PermissionError:
         raise BadData(f"no permission to read {path}") from None
@@ -226,6 +231,7 @@ def _build(
     max_bad: float,
     options: dict[str, Any],
     say: Callable[[str], None],
+    spec: Spec | None = None,
 ) -> Dataset:
     """Decode, then everything that is measured on decoded items."""
     if not listing.names:
@@ -239,11 +245,14 @@ def _build(
         if key not in known:
             raise Asked(f"{listing.modality} data has no option {key!r}", nearest(key, known) if known else "it has none")
     settings = {"size": size, "limit": limit, **registry.check_knobs(kind.plan, options, f"{listing.modality} data:")}
+    if spec is not None and listing.modality != spec.modality:
+        raise Asked(f"{path} is {listing.modality} data, the model reads {spec.modality} data", "give it data of the kind it was trained on")
     place = None
     if keep and tree is not None:
         content = cache.content(tree)
-        place = cache.folder() / "decoded" / decoding.key(content, listing, settings)
-    spec, stored = decoding.decode(kind, listing, settings, place, max_bad, say)
+        place = cache.folder() / "decoded" / decoding.key(content, listing, {**settings, "like": repr(spec and spec.sizes)})
+    trained = spec
+    spec, stored = decoding.decode(kind, listing, settings, place, max_bad, say, trained)
     rows = stored.keep.tolist()
     names = tuple(listing.names[i] for i in rows)
     values, classes, rule = labels.encode(None if listing.labels is None else [listing.labels[i] for i in rows])
@@ -253,7 +262,7 @@ def _build(
     split, split_rule = splits.assign(names, stored.hashes, grouped, given, seed)
     train = np.flatnonzero(split == splits.TRAIN)
     measured = train if len(train) <= MEASURED else train[:: -(-len(train) // MEASURED)]
-    spec = kind.finish(spec, np.asarray(stored.x[measured]))
+    spec = kind.finish(spec, np.asarray(stored.x[measured])) if trained is None else kind.like(spec, trained)
     whole = hashlib.blake2b(stored.hashes.tobytes(), digest_size=16)
     whole.update("\0".join(names).encode("utf-8", "surrogatepass"))
     notes = list(listing.notes) + ([rule] if rule and "classes" not in rule else [])

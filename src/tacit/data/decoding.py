@@ -51,16 +51,19 @@ def decode(
     place: Path | None,
     max_bad: float,
     say: Callable[[str], None],
+    like: Spec | None = None,
 ) -> tuple[Spec, cache.Stored]:
     """The plan and the decoded items, from the cache at `place` if it is there.
 
-    settings: keyword arguments of the modality's plan. max_bad: share of items that may be bad, 0..1.
+    settings: keyword arguments of the modality's plan. max_bad: share of items that may be bad, 0..1. like: decode for a
+    trained model with this spec.
     """
     if place is not None and (found := cache.load(place)) is not None:
         _enough(listing, found.bad, max_bad)
         return _spec(found.facts["spec"]), found
     try:
         spec = kind.plan(Raws(listing), **settings)
+        spec = spec if like is None else kind.like(spec, like)
     except BadItem as error:
         raise BadData(f"nothing can be read: {error}", "look at one of the files with another program") from None
     size = int(np.prod((spec.channels, *spec.sizes))) * (1 if listing.modality == "image" else 4)

@@ -130,6 +130,13 @@ class Series(Grid):
         return replace(spec, mean=tuple(mean), std=tuple(std))
 
     @classmethod
+    def like(cls, planned: Spec, trained: Spec) -> Spec:
+        """As trained, at whatever lengths the further data has."""
+        if planned.channels != trained.channels:
+            raise BadItem(f"{planned.channels} channels where the model was trained on {trained.channels}")
+        return replace(trained, sizes=planned.sizes, ragged=planned.ragged)
+
+    @classmethod
     def picture(cls, x: np.ndarray, spec: Spec, size: int = 32) -> bytes:
         """A small PNG of one stored series [C, T] as lines, three times as wide as high; size: pixels of the height."""
         from PIL import Image, ImageDraw

@@ -241,7 +241,7 @@ def _go(
                 save()
                 run.note(status="interrupted")
                 run.say(f"interrupted at step {done}")
-                raise Stopped(f"interrupted at step {done} of {loop.total}; everything is saved", "go on with the command below")
+                raise Stopped(f"interrupted at step {done} of {loop.total}; everything is saved", run.path)
     save()
     if lead:
         run.note(seconds=round(spent + time.perf_counter() - start, 2), items_per_s=round((loop.step - first) * batch / max(1e-9, time.perf_counter() - start), 1))

@@ -1,0 +1,248 @@
+"""The Python API: the same verbs as the command line, on objects."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tacit import registry
+from tacit.assemble import make_encoder
+from tacit.config import RunConfig
+from tacit.data import dataset
+from tacit.data import inspect as inspection
+from tacit.data.dataset import Dataset
+from tacit.embedding import store
+from tacit.embedding.model import Model, load
+from tacit.errors import Asked, BadData, MissingExtra
+from tacit.evaluation.evaluate import Classifier, Evaluation, Representation
+from tacit.evaluation.evaluate import evaluate as judge
+from tacit.runtime import seed_globally
+from tacit.training.pretrain import Pretrained, Progress
+from tacit.training.pretrain import pretrain as train
+from tacit.training.run import Run, write_json
+from tacit.types import Chosen, Embeddings
+
+Say = Callable[[str], None]
+Data = Dataset | str | Path | np.ndarray
+
+
+def opened(data: Any, **options: Any) -> Dataset:
+    """Data as a Dataset: one already, a path, or an array."""
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, np.ndarray):
+        return dataset.from_arrays(data)
+    return dataset.open(data, **{"limit": image_limit(), **options})
+
+
+def image_limit() -> int:
+    """Largest training size of images, in pixels, that suits this machine when none is asked for."""
+    import torch
+
+    return 224 if torch.cuda.is_available() else 64
+
+
+def inspect(data: Data, **options: Any) -> dict[str, Any]:
+    """What is in the data and what is wrong with it, as plain JSON."""
+    return inspection.inspect(opened(data, **options))
+
+
+def pretrain(data: Data, **options: Any) -> Pretrained:
+    """Learn a representation; see `tacit.training.pretrain.pretrain` for the options."""
+    done = train(opened(data), **{k: v for k, v in options.items() if k != "dry_run"})
+    assert isinstance(done, Pretrained)
+    return done
+
+
+def plan(data: Data, **options: Any) -> list[Chosen]:
+    """What `pretrain` would do, each value with its reason."""
+    chosen = train(opened(data), **{**options, "dry_run": True})
+    assert isinstance(chosen, list)
+    return chosen
+
+
+def embed(model: Model | Pretrained | str | Path, data: Data, out: str | Path | None = None) -> Embeddings:
+    """Vectors of all items, in the order of the data; written to `out` (.parquet or .npy) if it is given."""
+    vectors = _model(model).embed(data)
+    if out is not None:
+        store.write(vectors, out)
+    return vectors
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation and where it was written (None: nowhere)."""
+
+    evaluation: Evaluation
+    path: Path | None
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        """The verdict of the evaluation."""
+        return self.evaluation.verdict
+
+    def to_json(self) -> dict[str, Any]:
+        """The evaluation as plain JSON."""
+        return self.evaluation.to_json()
+
+
+def evaluate(
+    model: Model | Pretrained | str | Path,
+    data: Data,
+    *,
+    target: str | None = None,
+    test: Data | None = None,
+    levels: Sequence[int | str] | None = None,
+    seeds: int = 5,
+    supervised: bool = True,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    say: Say | None = None,
+) -> Evaluated:
+    """Was it worth it? Our embedding beside the untrained encoder, the classics and supervised training, on the same labels.
+
+    model: a run (path or object), or a Model. data: labelled data. target: column with the label. test: further labelled data to
+    test on, None = the held-out part of `data`. levels: labels a class, such as [1, 5, 10, "all"]. seeds: label draws a level.
+    supervised: also train from scratch on the same labels (needs a run, for its configuration). options: for opening the data.
+    Raises Asked when the data has no labels.
+    """
+    say = say or (lambda words: None)
+    net = _model(model)
+    path = model.path if isinstance(model, Pretrained) else Path(model) if isinstance(model, (str, Path)) else None
+    path = path if path is not None and (path / "config.toml").is_file() else None
+    full = {"target": target, "modality": net.spec.modality, "spec": net.spec, **(options or {})}
+    data = net.prepare(opened(data, **full))
+    if data.labels is None:
+        raise Asked(f"{data.path} has no labels to evaluate with", "put the items into class folders, or name a label column with --target")
+    other = data if test is None else net.prepare(opened(test, **full))
+    if other.labels is None:
+        raise Asked(f"{other.path} has no labels to test with", "name the label column with --target")
+    rows = data.train
+    held, notes = _clean_test(data, rows, other, other.test if test is None else np.arange(len(other)), path)
+    if test is not None and other.classes != data.classes:
+        other = _same_classes(other, data)
+    say(f"{len(rows)} training and {len(held)} test items")
+    x, xt = data.x[rows], other.x[held]
+    n, nt = (None if d.lengths is None else d.lengths[r] for d, r in ((data, rows), (other, held)))
+    ours = Representation("ssl", "ssl", net.vectors(x, n), net.vectors(xt, nt))
+    fresh = _untrained(net, seed)
+    representations = [ours, Representation("untrained", "untrained", fresh.vectors(x, n), fresh.vectors(xt, nt))]
+    more, classifiers, missing = _classics(net, ours, x, xt, say)
+    fit = None
+    if supervised and path is not None:
+        from tacit.training.supervised import fitter
+
+        fit = fitter(data, RunConfig.read(path / "config.toml"), rows, other, held)
+    y, yt = data.labels[rows], other.labels[held]
+    wanted = {} if levels is None else {"levels": tuple(levels)}
+    result = judge(
+        [*representations, *more], y, yt, classes=data.classes, seeds=seeds, supervised=fit, classifiers=classifiers, seed=seed, say=say, **wanted
+    )
+    result = replace(result, notes=[*notes, *missing, *result.notes])
+    written = None
+    if path is not None:
+        name = Path(str(other.path).split(":")[-1]).stem or "data"
+        written = path / "evaluation" / f"{name}.json"
+        read = {"data": data.path, "fingerprint": data.fingerprint, "test": other.path, "test_fingerprint": other.fingerprint, "model": _digest(path)}
+        write_json(written, {**result.to_json(), "read": read})
+        _keep_for_report(path, net, other, held, ours.test)
+    return Evaluated(result, written)
+
+
+def report(run: str | Path) -> Path:
+    """One self-contained HTML file about a run; returns its path."""
+    from tacit.report.build import build
+
+    return build(Run.open(run).path)
+
+
+def _model(model: Model | Pretrained | str | Path) -> Model:
+    if isinstance(model, Pretrained):
+        return model.model
+    return model if isinstance(model, Model) else load(model)
+
+
+def _untrained(net: Model, seed: int) -> Model:
+    """The same architecture with fresh weights."""
+    seed_globally(seed + 1, 0)
+    encoder = make_encoder(net.modality, net.config["backbone"], frozenset(net.config["needs"]))
+    fresh = Model(encoder, net.modality, net.config).to(next(net.parameters()).device)
+    fresh.precision = net.precision
+    return fresh
+
+
+def _clean_test(data: Dataset, rows: np.ndarray, other: Dataset, held: np.ndarray, path: Path | None) -> tuple[np.ndarray, list[str]]:
+    """The test rows that neither the probe's nor the pretraining's training items repeat, and notes about the others."""
+    notes = []
+    repeats = np.isin(other.hashes[held], data.hashes[rows])
+    if path is not None and (path / "seen.npy").is_file():
+        seen = np.load(path / "seen.npy", allow_pickle=False)
+        repeats |= np.isin(other.hashes[held], seen)
+    if repeats.any():
+        notes.append(f"{int(repeats.sum())} of {len(held)} test items are exact duplicates of training items and were left out")
+    held = held[~repeats]
+    if not len(held):
+        raise BadData("no test item is left to evaluate on", "hold some items out, or give --test DATA that the run has not seen")
+    return held, notes
+
+
+def _same_classes(other: Dataset, data: Dataset) -> Dataset:
+    """Test labels in the numbering of the training classes; a class that training lacks raises Asked."""
+    assert other.labels is not None
+    new = sorted(set(other.classes) - set(data.classes))
+    if new or not data.classes:
+        raise Asked(f"the test data has classes that the training data lacks: {', '.join(new) or 'all'}", "test on the same classes")
+    index = np.array([*(data.classes.index(c) for c in other.classes), -1])
+    return replace(other, labels=index[other.labels], classes=data.classes)
+
+
+def _classics(net: Model, ours: Representation, x: np.ndarray, xt: np.ndarray, say: Say) -> tuple[list[Representation], list[Classifier], list[str]]:
+    """The field's classics for this kind of data, and notes about those that could not be measured."""
+    representations, classifiers, notes = [], [], []
+    for name in registry.names("classics"):
+        cls = registry.find("classics", name)
+        if net.spec.modality not in cls.modalities:
+            continue
+        try:
+            if not hasattr(cls, "transform"):
+                classifiers.append(Classifier(name, cls(net.spec), x, xt))
+                continue
+            say(f"{name}: computing")
+            fitted = cls().fit(x, net.spec)
+            representations.append(Representation(name, "classic", fitted.transform(x), fitted.transform(xt)))
+        except MissingExtra as error:
+            notes.append(f"{name}: not measured, {error.message} ({error.hint})")
+    return representations, classifiers, notes
+
+
+def _keep_for_report(path: Path, net: Model, data: Dataset, rows: np.ndarray, z: np.ndarray, most: int = 1000) -> None:
+    """Vectors, names, labels and thumbnails of some test items, for the map in the report."""
+    import os
+
+    take = np.sort(np.random.default_rng(0).permutation(len(rows))[:most])
+    kind = registry.find("modalities", data.modality)
+    pictures = [kind.picture(np.asarray(data.x[r]), net.spec, 28) for r in rows[take]] if hasattr(kind, "picture") else []
+    labels = data.labels[rows[take]] if data.labels is not None and data.classes else np.full(len(take), -1)
+    numbers = data.labels[rows[take]].astype(np.float32) if data.labels is not None and not data.classes else np.zeros(0, np.float32)
+    folder = path / "embeddings"
+    folder.mkdir(exist_ok=True)
+    beside = folder / f".report.{os.getpid()}.npz"
+    np.savez(
+        beside, z=z[take].astype(np.float32), labels=labels.astype(np.int64), numbers=numbers, names=np.array([data.names[r] for r in rows[take]], dtype=str),
+        classes=np.array(data.classes, dtype=str), png=np.frombuffer(b"".join(pictures), dtype=np.uint8),
+        png_offsets=np.cumsum([0, *map(len, pictures)]).astype(np.int64),
+    )
+    os.replace(beside, folder / "report.npz")
+
+
+def _digest(path: Path) -> str:
+    """Hash of the model that was read."""
+    return hashlib.blake2b((path / "model" / "model.safetensors").read_bytes(), digest_size=16).hexdigest()
+
+
+__all__ = ["Evaluated", "Pretrained", "Progress", "embed", "evaluate", "inspect", "load", "opened", "plan", "pretrain", "report"]

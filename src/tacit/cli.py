@@ -1,0 +1,381 @@
+"""The command line. stdout is data, stderr is words; verbs are thin over `tacit.api`, which is imported only when one runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tacit import __version__
+from tacit.errors import Asked, Stopped, TacitError, nearest
+
+app = typer.Typer(
+    name="tacit",
+    help="Self-supervised learning on any kind of data, with a verdict on whether it was worth it.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DataArg = Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder, or builtin:digits.", show_default=False)]
+RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No words on stderr, only errors.")]
+ModalityOpt = Annotated[str | None, typer.Option(help="image, series or vector; detected if left out.")]
+Target = Annotated[str | None, typer.Option(help="Column with the label.")]
+Group = Annotated[str | None, typer.Option(help="Column with the group (patient, session); groups are split as a whole.")]
+Split = Annotated[str | None, typer.Option(help="Column that says train or test.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not keep the decoded items on disk.")]
+MaxBad = Annotated[float, typer.Option(help="Share of unreadable files that is tolerated, 0 to 1.", min=0.0, max=1.0)]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[part.name=value]...", help="Hyperparameters, such as method.temperature=0.2.")]
+
+
+class Teller:
+    """Words for a person, on stderr: a line that rewrites itself on a terminal, one line every 30 seconds elsewhere."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet, self.live = quiet, sys.stderr.isatty() and not quiet
+        self.open, self.last = False, 0.0
+
+    def say(self, words: str) -> None:
+        if not self.quiet:
+            self._end()
+            print(words, file=sys.stderr, flush=True)
+
+    def show(self, p: Any) -> None:
+        """The progress line: step, loss, health, items/s, time left."""
+        now = time.monotonic()
+        if self.quiet or not (self.live or now - self.last > 30 or p.step == p.total):
+            return
+        self.last = now
+        mark = "" if p.health.state == "healthy" else f"{p.health.state}: "
+        line = f"step {p.step}/{p.total}  loss {p.loss:.3f}  {mark}{p.health.words}  {p.items_per_s:,.0f} items/s  {clock(p.left)} left"
+        if not self.live:
+            print(line, file=sys.stderr, flush=True)
+            return
+        width = os.get_terminal_size(sys.stderr.fileno()).columns
+        print("\r\x1b[2K" + line[: width - 1], end="", file=sys.stderr, flush=True)
+        self.open = True
+
+    def _end(self) -> None:
+        if self.open:
+            print(file=sys.stderr)
+            self.open = False
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1h02m, 3m05s or 12s."""
+    s = int(seconds)
+    return f"{s // 3600}h{s % 3600 // 60:02d}m" if s >= 3600 else f"{s // 60}m{s % 60:02d}s" if s >= 60 else f"{s}s"
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A table on stdout; plain text of the same content where stdout is no terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    t = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for i, name in enumerate(columns):
+        t.add_column(name, overflow="fold", no_wrap=i == 0)
+    for row in rows:
+        t.add_row(*row)
+    # a file gets as much room as it needs; a terminal gets its own width
+    Console(width=None if sys.stdout.isatty() else 110, highlight=False).print(t)
+
+
+def out(value: Any) -> None:
+    """JSON on stdout."""
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def _open(data: str, teller: Teller, **options: Any) -> Any:
+    from tacit import api
+
+    return api.opened(data, say=teller.say, **{k: v for k, v in options.items() if v is not None})
+
+
+@app.command(epilog="Example: tacit inspect photos/")
+def inspect(
+    data: DataArg, modality: ModalityOpt = None, target: Target = None, group: Group = None, split: Split = None,
+    no_cache: NoCache = False, max_bad: MaxBad = 0.1, out_: Annotated[Path | None, typer.Option("--out", help="Also write the JSON here.")] = None,
+    json_: Json = False, quiet: Quiet = False,
+) -> None:
+    """What is in my data, and what is wrong with it?"""
+    from tacit.data import inspect as inspection
+    from tacit.training.run import write_json
+
+    teller = Teller(quiet)
+    found = _open(data, teller, modality=modality, target=target, group=group, split=split, cache=not no_cache, max_bad=max_bad)
+    result = inspection.inspect(found)
+    if out_ is not None:
+        write_json(out_, result)
+    if json_:
+        out(result)
+    else:
+        print("\n".join(inspection.lines(result)))
+
+
+@app.command(epilog="Example: tacit pretrain photos/ --budget 10min --out runs/photos method.temperature=0.2")
+def pretrain(
+    data: DataArg,
+    overrides: Overrides = None,
+    modality: ModalityOpt = None,
+    method: Annotated[str | None, typer.Option(help="Pretext task; see `tacit list methods`, or path/to/file.py:Class.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Network; see `tacit list backbones`.")] = None,
+    size: Annotated[str | None, typer.Option(help="tiny, small or base.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Time, such as 10min; default 5min at most.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps instead of a budget.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the data instead of a budget.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Items a step.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Training size of images in pixels, of series in samples.")] = None,
+    init: Annotated[str | None, typer.Option(help="Run whose encoder is the start.")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    out_: Annotated[Path | None, typer.Option("--out", help="Run folder; default runs/<date>_<method>_<data>.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    devices: Annotated[int, typer.Option(help="Processes on this machine.", min=1)] = 1,
+    nodes: Annotated[int, typer.Option(help="Machines.", min=1)] = 1,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps.")] = None,
+    precision: Annotated[str | None, typer.Option(help="bf16-mixed or 32-true.")] = None,
+    target: Target = None, group: Group = None, split: Split = None, no_cache: NoCache = False, max_bad: MaxBad = 0.1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, each value with its reason, and stop.")] = False,
+    json_: Json = False, quiet: Quiet = False,
+) -> None:
+    """Learn a representation from unlabelled data, within a time budget."""
+    from tacit.config import parse_overrides
+    from tacit.training.plan import seconds
+    from tacit.training.pretrain import Pretrained
+    from tacit.training.pretrain import pretrain as train
+
+    teller = Teller(quiet)
+    given = parse_overrides(overrides or [])
+    if budget is not None:
+        seconds(budget)
+    opened = _open(
+        data, teller, modality=modality, target=target, group=group, split=split, cache=not no_cache, max_bad=max_bad, size=image_size,
+    )
+    command = shlex.join(["tacit", *sys.argv[1:]])
+    try:
+        done = train(
+            opened, out=out_, resume=resume, budget=budget, steps=steps, epochs=epochs, init=init, devices=devices, nodes=nodes,
+            overrides=given, command=command, say=teller.say, show=teller.show, dry_run=dry_run, method=method, backbone=backbone, size=size,
+            batch_size=batch_size, device=device, precision=precision, seed=seed,
+        )
+    except Stopped as stop:
+        words = [w for w in sys.argv[1:] if w != "--resume"]
+        if out_ is None and stop.run is not None:
+            words += ["--out", str(stop.run)]
+        teller.say(f"{stop.message}\n  {shlex.join(['tacit', *words, '--resume'])}")
+        raise typer.Exit(130) from None
+    if not isinstance(done, Pretrained):
+        if json_:
+            out([{"name": c.name, "value": c.value, "reason": c.reason} for c in done])
+        else:
+            table("The plan", ["what", "value", "why"], [[c.name, str(c.value), c.reason] for c in done])
+        return
+    if done.health is not None:
+        teller.say(f"{done.health.state}: {done.health.words}" + (f" - {done.health.cause}; try: {done.health.cure}" if done.health.cause else ""))
+    teller.say(f"next: tacit evaluate {shlex.quote(str(done.path))} {shlex.quote(data)}")
+    if json_:
+        info = json.loads((done.path / "run.json").read_text(encoding="utf-8"))
+        out({"run": str(done.path), **{k: info.get(k) for k in ("steps", "seconds", "items_per_s", "health", "labels_seen")}})
+    else:
+        print(done.path)
+
+
+@app.command(epilog="Example: tacit embed runs/photos photos/ --out embeddings.parquet")
+def embed(
+    run: RunArg, data: DataArg, out_: Annotated[Path, typer.Option("--out", help="FILE.parquet (ids and labels go along) or FILE.npy.")],
+    target: Target = None, no_cache: NoCache = False, max_bad: MaxBad = 0.1, json_: Json = False, quiet: Quiet = False,
+) -> None:
+    """Turn data into vectors."""
+    from tacit import api
+
+    if out_.suffix not in (".parquet", ".npy"):
+        raise Asked(f"{out_}: embeddings are written as .parquet or .npy", "name the file like embeddings.parquet")
+    teller = Teller(quiet)
+    model = api.load(run)
+    found = _open(data, teller, modality=model.spec.modality, target=target, cache=not no_cache, max_bad=max_bad, spec=model.spec)
+    z = api.embed(model, found, out_)
+    teller.say(f"{len(z.ids)} vectors of {z.vectors.shape[1]} numbers")
+    if json_:
+        out({"file": str(out_), "items": len(z.ids), "dim": int(z.vectors.shape[1])})
+    else:
+        print(out_)
+
+
+@app.command(epilog="Example: tacit evaluate runs/photos photos/ --labels 1,5,10,50,all")
+def evaluate(
+    run: RunArg, data: DataArg, target: Target = None, group: Group = None, split: Split = None,
+    test: Annotated[str | None, typer.Option(help="Further labelled data to test on; default: the held-out part of DATA.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Labels a class, such as 1,5,10,50,all (regression: labels).")] = None,
+    seeds: Annotated[int, typer.Option(help="Label draws a level.", min=1)] = 5,
+    no_supervised: Annotated[bool, typer.Option("--no-supervised", help="Leave out training from scratch, the slow part.")] = False,
+    no_cache: NoCache = False, max_bad: MaxBad = 0.1, json_: Json = False, quiet: Quiet = False,
+) -> None:
+    """Was it worth it, against what I would have done without it?"""
+    from tacit import api
+    from tacit.training.run import Run
+
+    teller = Teller(quiet)
+    levels = None if labels is None else [_level(word) for word in labels.split(",")]
+    options = {"group": group, "split": split, "cache": not no_cache, "max_bad": max_bad, "say": teller.say}
+    done = api.evaluate(
+        Run.open(run).path, data, target=target, test=test, levels=levels, seeds=seeds, supervised=not no_supervised,
+        options={k: v for k, v in options.items() if v is not None}, say=teller.say,
+    )
+    if json_:
+        out(done.to_json())
+    else:
+        _scores(done.to_json())
+    teller.say(f"written to {done.path}\nnext: tacit report {shlex.quote(str(run))}")
+
+
+def _level(word: str) -> int | str:
+    word = word.strip()
+    if word == "all":
+        return word
+    if not word.isdigit() or int(word) < 1:
+        raise Asked(f"--labels: {word!r} is neither a positive number nor all", "write it like 1,5,10,50,all")
+    return int(word)
+
+
+def _scores(result: dict[str, Any]) -> None:
+    """The results as one table a metric, and the verdict below."""
+    rows = result["results"]
+    levels = list(dict.fromkeys(r["labels_per_class"] for r in rows))
+    for metric in dict.fromkeys(r["metric"] for r in rows):
+        mine = [r for r in rows if r["metric"] == metric]
+        lines = []
+        for key in dict.fromkeys((r["representation"], r["probe"]) for r in mine):
+            cells = {r["labels_per_class"]: r for r in mine if (r["representation"], r["probe"]) == key}
+            lines.append([f"{key[0]} {key[1]}", *(_cell(cells.get(level)) for level in levels)])
+        n = next((r["n_test"] for r in mine), 0)
+        table(f"{metric} on {n} test items, by labels a class [95 % interval]", ["", *map(str, levels)], lines)
+    print(result["verdict"]["sentence"])
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    if row is None or row["value"] is None:
+        return "n/a"
+    scale = 100 if row["metric"] == "accuracy" else 1
+    return f"{row['value'] * scale:.1f} [{row['low'] * scale:.1f}, {row['high'] * scale:.1f}]" if scale == 100 else f"{row['value']:.3f}"
+
+
+@app.command(epilog="Example: tacit report runs/photos")
+def report(run: RunArg, json_: Json = False, quiet: Quiet = False) -> None:
+    """Show me: one HTML file with everything about a run."""
+    from tacit.report.build import build
+    from tacit.training.run import Run
+
+    path = build(Run.open(run).path)
+    if json_:
+        out({"report": str(path)})
+    else:
+        print(path)
+
+
+@app.command("list", epilog="Example: tacit list methods")
+def list_(
+    kind: Annotated[str | None, typer.Argument(help="methods, backbones, modalities, probes, classics or sources.")] = None,
+    name: Annotated[str | None, typer.Argument(help="One of them: its hyperparameters.")] = None,
+    json_: Json = False, quiet: Quiet = False,
+) -> None:
+    """What is there: methods, backbones, modalities, probes, classics, sources."""
+    from tacit import registry
+
+    if kind is not None and kind not in registry.KINDS:
+        raise Asked(f"there is no kind {kind!r}", nearest(kind, registry.KINDS))
+    if name is not None and kind is not None:
+        _describe(kind, name, json_)
+        return
+    found = [e for k in ([kind] if kind else registry.KINDS) for e in registry.entries(k)]
+    if json_:
+        out([{"kind": e.kind, "name": e.name, "summary": e.summary, "source": e.source, "experimental": e.experimental} for e in found])
+        return
+    for k in dict.fromkeys(e.kind for e in found):
+        rows = [[e.name, e.summary + (f" (experimental: {e.experimental})" if e.experimental else "")] for e in found if e.kind == k]
+        table(f"{k}: {registry.KINDS[k]}", ["name", "what it does"], rows)
+
+
+def _describe(kind: str, name: str, json_: bool) -> None:
+    import inspect as signatures
+
+    from tacit import registry
+
+    cls = registry.find(kind, name)
+    knobs = {k: p.default for k, p in registry.knobs(cls).items()}
+    if json_:
+        out({"kind": kind, "name": name, "about": signatures.getdoc(cls), "source": getattr(cls, "source", ""), "hyperparameters": knobs})
+        return
+    print(signatures.getdoc(cls))
+    if source := getattr(cls, "source", ""):
+        print(f"\nsource: {source}")
+    if knobs:
+        table("", ["hyperparameter", "default"], [[k, str(v)] for k, v in knobs.items()])
+
+
+@app.command(epilog="Example: tacit doctor")
+def doctor(json_: Json = False, quiet: Quiet = False) -> None:
+    """Does my machine work?"""
+    from dataclasses import asdict
+
+    from tacit import doctor as doctoring
+
+    findings = doctoring.diagnose()
+    if json_:
+        out([asdict(f) for f in findings])
+    else:
+        print("\n".join(doctoring.lines(findings)))
+    if any(f.ok is False for f in findings):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: tacit demo")
+def demo(
+    out_: Annotated[Path | None, typer.Option("--out", help="Run folder; default runs/<date>_demo.")] = None, json_: Json = False, quiet: Quiet = False
+) -> None:
+    """Show the whole way on 1,797 handwritten digits in under three minutes."""
+    from tacit.demo import demo as show
+
+    teller = Teller(quiet)
+    result = show(out_, teller.say, teller.show)
+    if json_:
+        out(result)
+        return
+    _scores(result)
+    print(result["report"])
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(__version__)
+        raise typer.Exit()
+
+
+@app.callback()
+def common(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+    """Self-supervised learning on any kind of data, with a verdict on whether it was worth it."""
+
+
+def main() -> None:
+    """Entry point: errors become one clear message and an exit code."""
+    try:
+        app()
+    except TacitError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # the reader went away; Python would complain again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

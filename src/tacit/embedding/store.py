@@ -1,0 +1,44 @@
+"""Embeddings on disk: Parquet with ids and labels, or a bare .npy."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from tacit.errors import Asked, TacitError
+from tacit.types import Embeddings
+
+
+def write(embeddings: Embeddings, path: str | Path) -> Path:
+    """Write FILE.parquet (id, label, group, vector) or FILE.npy (float32 [N, D]), atomically, in the order of the data.
+
+    Raises Asked for another ending, TacitError when the place cannot be written.
+    """
+    path = Path(path)
+    if path.suffix not in (".parquet", ".npy"):
+        raise Asked(f"{path}: embeddings are written as .parquet or .npy", "name the file like embeddings.parquet")
+    beside = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".npy":
+            np.save(beside, embeddings.vectors.astype(np.float32))
+        else:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            width = embeddings.vectors.shape[1]
+            flat = pa.array(np.ascontiguousarray(embeddings.vectors, dtype=np.float32).reshape(-1))
+            columns = {"id": pa.array(embeddings.ids)}
+            if embeddings.labels is not None:
+                columns["label"] = pa.array(embeddings.labels.tolist())
+            if embeddings.groups is not None:
+                columns["group"] = pa.array(embeddings.groups.tolist())
+            columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, width)
+            pq.write_table(pa.table(columns), beside)
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise TacitError(f"{path} cannot be written: {error.strerror or error}", "free some space or choose another --out") from error
+    return path

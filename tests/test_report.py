@@ -297,13 +297,13 @@ def test_regression_counts_downwards() -> None:
     rows += [result(k, "linear", 50, 1 - v, metric="r2") for k, v in kinds]
     verdict = {"helps": True, "best_other": "mean_std", "difference": -0.07, "low": -0.11, "high": -0.02, "sentence": "It helped."}
     shown = scores.show("test", {"results": rows, "verdict": verdict}, None)
-    assert [c.value for c in shown.cards] == ["0.41", "0.48", "\u22120.07"]
-    assert shown.cards[0].interval == "0.38 to 0.44" and "50 labels," in shown.cards[0].note
+    assert [c.value for c in shown.cards] == ["0.410", "0.480", "\u22120.070"]
+    assert shown.cards[0].interval == "0.380 to 0.440" and "50 labels," in shown.cards[0].note
     assert [p.name for p in shown.panels] == ["linear probe \u00b7 RMSE", "linear probe \u00b7 R\u00b2"]
     assert "less is better" in shown.panels[0].wide and "%" not in shown.panels[0].wide
     ET.fromstring(shown.panels[0].wide)
     del verdict["best_other"]
-    assert scores.show("test", {"results": rows, "verdict": verdict}, None).cards[1].value == "0.48"
+    assert scores.show("test", {"results": rows, "verdict": verdict}, None).cards[1].value == "0.480"
 
 
 def test_values_that_are_absent() -> None:

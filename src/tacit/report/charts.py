@@ -40,6 +40,11 @@ def number(value: float, percent: bool = False) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
+def score(value: float, percent: bool = False) -> str:
+    """A measured score: '91.4 %' for a share, three decimals otherwise, so that a column of them lines up."""
+    return number(value, percent) if percent or abs(value) >= 100 else f"{value:.3f}".replace("-", "\u2212")
+
+
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round numbers from below `low` to above `high`, about `count` of them."""
     if not high > low:
@@ -87,7 +92,7 @@ def efficiency(lines: Sequence[Line], ticks: Sequence[tuple[float, str]], *, wid
     if percent:
         marks = [m for m in marks if -1e-9 <= m <= 1 + 1e-9]
     lowest, highest = min(marks[0], *values), max(marks[-1], *values)
-    names = {line.name: f"{line.name}  {number(line.points[-1].value, percent)}" for line in drawn}
+    names = {line.name: f"{line.name}  {score(line.points[-1].value, percent)}" for line in drawn}
     left, top, plot = 46, 30, (250 if narrow else 300)
     right = 14 if narrow else min(300, int(30 + CHAR * max(len(n) for n in names.values())))
     bottom = 46 + (22 * len(drawn) if narrow else 0)
@@ -104,7 +109,7 @@ def efficiency(lines: Sequence[Line], ticks: Sequence[tuple[float, str]], *, wid
 
     parts = [_text(0, 14, metric, "t")]
     for mark in marks:
-        words = f"{100 * mark:g} %" if percent else f"{mark:g}"
+        words = f"{100 * mark:g} %" if percent else f"{mark:g}".replace("-", "\u2212")
         parts += [_rule(left, at_y(mark), width - right, "g"), _text(left - 8, at_y(mark) + 4, words, "a", "end")]
     shown = -1e9
     for x, words in sorted(ticks):

@@ -188,13 +188,18 @@ def sheet(pictures: Sequence[bytes], short_side: int) -> Sheet | None:
 
 
 def thumbnail(picture: bytes, largest: int) -> tuple[str, int, int] | None:
-    """One picture as (data URI, width, height), its long side at most `largest` pixels; None when it is not readable."""
+    """One picture as (data URI, width, height to show it at); stored with a long side of at most `largest` pixels.
+
+    Shown near 72 pixels high and at most 130 wide, small ones enlarged by whole factors. None when it is not readable.
+    """
     image = _open(picture)
     if image is None:
         return None
     if max(image.size) > largest:
         image = _fit(image, largest, largest)
-    return _smaller(image, quality=85), image.width, image.height
+    zoom = min(72 / image.height, 130 / image.width)
+    zoom = round(zoom) if zoom > 1 else zoom
+    return _smaller(image, quality=85), max(1, round(zoom * image.width)), max(1, round(zoom * image.height))
 
 
 def _same(labels: NDArray[np.int64], a: int, b: int) -> bool | None:

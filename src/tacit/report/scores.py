@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tacit.report.charts import Line, Point, efficiency, number
+from tacit.report.charts import Line, Point, efficiency, score
 from tacit.report.read import real, sayings, words
 
 SHARES = {"accuracy", "balanced_accuracy"}
@@ -91,7 +91,7 @@ def between(low: float | None, high: float | None, percent: bool) -> str:
     """An interval in words, '' where there is none."""
     if low is None or high is None:
         return ""
-    return f"{100 * low:.1f} to {100 * high:.1f} %" if percent else f"{number(low)} to {number(high)}"
+    return f"{100 * low:.1f} to {100 * high:.1f} %" if percent else f"{score(low)} to {score(high)}"
 
 
 def level_words(level: Any, per_class: bool = True) -> str:
@@ -114,7 +114,8 @@ def show(name: str, held: Mapping[str, Any], most_labels: float | None) -> Evalu
     metric = str((told or {}).get("metric") or next((r["metric"] for r in rows), "accuracy"))
     verdict = _verdict(held.get("verdict"), metric, measured)
     levels = [v for v in (told or {}).get("levels") or [] if isinstance(v, Mapping) and v.get("labels_per_class") == "all"]
-    most_labels = next((n for v in levels if (n := real(v.get("count"))) is not None), most_labels)
+    fallback = None if metric in NUMBERED else most_labels
+    most_labels = next((n for v in levels if (n := real(v.get("count"))) is not None), fallback)
     footnotes: list[str] = []
     panels = []
     metrics = list(dict.fromkeys(str(r["metric"]) for r in rows))
@@ -164,7 +165,7 @@ def _saved(held: Any, per_class: bool, percent: bool) -> tuple[str, ...]:
         rival = held.get(key) if isinstance(held, Mapping) else None
         if isinstance(rival, Mapping) and (reached := real(rival.get("all"))) is not None:
             name, count = called(str(rival.get("name"))), real(rival.get("labels_per_class"))
-            goal = f"what {name} reaches with all labels ({number(reached, percent)})"
+            goal = f"what {name} reaches with all labels ({score(reached, percent)})"
             words_for = "" if count is None else level_words(round(count), per_class)
             said.append(f"With {words_for} it reaches {goal}." if words_for else f"At no measured number of labels does it reach {goal}.")
     return tuple(dict.fromkeys(said))
@@ -180,7 +181,7 @@ def _difference(row: Mapping[str, Any], percent: bool) -> str:
 
 def signed(value: float, percent: bool) -> str:
     """A difference with its sign; shares in percentage points."""
-    return (f"{100 * value:+.1f}" if percent else f"{value:+.3g}").replace("-", "−")
+    return (f"{100 * value:+.1f}" if percent else f"{value:+.3f}").replace("-", "−")
 
 
 def _probes(rows: Sequence[Row]) -> list[str]:
@@ -215,7 +216,7 @@ def _panel(rows: Sequence[Row], metric: str, several: bool, probe: str, most: fl
             else:
                 points.append(Point(x, value, low, high))
                 basis = _basis(words(row.get("n_test")), words(row.get("seeds"))) if len(bases) > 1 else ""
-                cells.append(Cell(number(value, percent), between(low, high, percent), basis))
+                cells.append(Cell(score(value, percent), between(low, high, percent), basis))
         lines.append(Line(label, colour, tuple(points)))
         table.append((label, colour, tuple(cells)))
     title = called(metric) + (", less is better" if better(metric) < 0 else "")
@@ -279,7 +280,7 @@ def _cards(rows: Sequence[Row], verdict: Any, metric: str) -> list[Card]:
             note = f"{called(metric)}, {called(str(row.get('probe')))}, {level_words(level, per_class)}, n = {words(row.get('n_test'))}"
             named_so = called(str(row["representation"]))
             label = named_so[0].upper() + named_so[1:] + (", the best other" if row["representation"] != "ssl" else "")
-            cards.append(Card(label, number(value or 0.0, percent), between(low, high, percent), note))
+            cards.append(Card(label, score(value or 0.0, percent), between(low, high, percent), note))
     if real(verdict.get("difference")) is not None:
         said = _difference(verdict, percent)
         value_words, _, interval = said.partition(" (")

@@ -455,6 +455,15 @@ def test_ticks_and_numbers() -> None:
     assert charts.number(0.9142, percent=True) == "91.4 %"
 
 
+def test_no_line_across_what_was_not_measured() -> None:
+    ticks = [(float(x), str(x)) for x in (1, 5, 10, 50)]
+    points = tuple(charts.Point(x, 0.5, 0.4, 0.6) for x in (1.0, 10.0, 50.0))
+    drawn = ET.fromstring(charts.efficiency([charts.Line("a", 0, points)], ticks, width=860, metric="m", percent=True, x_title="x"))
+    classes = [e.get("class") for e in drawn.iter("path")]
+    assert classes.count("band k0") == 1 and classes.count("line k0 strong") == 2
+    assert classes.count("line k0") == 3, "the lone point has an error bar of three strokes"
+
+
 def test_curve_has_gaps_and_a_level() -> None:
     nan = float("nan")
     points = [(1, 2.0), (2, 1.0), (3, nan), (4, 1.0)]

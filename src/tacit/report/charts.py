@@ -93,7 +93,7 @@ def efficiency(lines: Sequence[Line], ticks: Sequence[tuple[float, str]], *, wid
         marks = [m for m in marks if -1e-9 <= m <= 1 + 1e-9]
     lowest, highest = min(marks[0], *values), max(marks[-1], *values)
     names = {line.name: f"{line.name}  {score(line.points[-1].value, percent)}" for line in drawn}
-    left, top, plot = 46, 30, (250 if narrow else 300)
+    left, top, plot = 52, 30, (250 if narrow else 300)
     right = 14 if narrow else min(300, int(30 + CHAR * max(len(n) for n in names.values())))
     bottom = 46 + (22 * len(drawn) if narrow else 0)
     height = top + plot + bottom
@@ -121,23 +121,21 @@ def efficiency(lines: Sequence[Line], ticks: Sequence[tuple[float, str]], *, wid
     parts.append(_text((left + width - right) / 2, top + plot + 38, x_title, "t", "middle"))
     others_first = sorted(drawn, key=lambda line: -line.colour)
     for line in others_first:
-        banded = [p for p in line.points if p.low is not None and p.high is not None]
-        edge = [f"{at_x(p.x)} {at_y(p.high)}" for p in banded if p.high is not None]
-        edge += [f"{at_x(p.x)} {at_y(p.low)}" for p in reversed(banded) if p.low is not None]
-        if len(banded) > 1:
-            parts.append(f'<path class="band k{line.colour}" d="M{"L".join(edge)}Z"/>')
-        elif banded:
-            p = banded[0]
-            parts.append(f'<path class="line k{line.colour}" d="M{edge[0]}L{edge[1]}"/>')
-            assert p.low is not None and p.high is not None
-            parts += [f'<path class="line k{line.colour}" d="M{at_x(p.x) - 5} {at_y(v)}h10"/>' for v in (p.low, p.high)]
+        for run in _runs(line.points, [x for x, _ in ticks]):
+            banded = [(p.x, p.low, p.high) for p in run if p.low is not None and p.high is not None]
+            if len(banded) > 1:
+                edge = [f"{at_x(x)} {at_y(high)}" for x, _, high in banded] + [f"{at_x(x)} {at_y(low)}" for x, low, _ in reversed(banded)]
+                parts.append(f'<path class="band k{line.colour}" d="M{"L".join(edge)}Z"/>')
+            for x, low, high in banded if len(banded) == 1 else ():
+                parts.append(f'<path class="line k{line.colour}" d="M{at_x(x)} {at_y(low)}V{at_y(high)}"/>')
+                parts += [f'<path class="line k{line.colour}" d="M{at_x(x) - 5} {at_y(v)}h10"/>' for v in (low, high)]
     for line in others_first:
-        where = "L".join(f"{at_x(p.x)} {at_y(p.value)}" for p in line.points)
         strong = " strong" if line.colour == 0 else ""
         dash = f' stroke-dasharray="{DASHES[line.colour % 8]}"' if DASHES[line.colour % 8] else ""
-        parts.append(f'<path class="line k{line.colour}{strong}"{dash} d="M{where}"/>')
-        for p in line.points:
-            parts.append(_marker(at_x(p.x), at_y(p.value), line.colour))
+        for run in _runs(line.points, [x for x, _ in ticks]):
+            where = "L".join(f"{at_x(p.x)} {at_y(p.value)}" for p in run)
+            parts.append(f'<path class="line k{line.colour}{strong}"{dash} d="M{where}"/>')
+        parts += [_marker(at_x(p.x), at_y(p.value), line.colour) for p in line.points]
     if narrow:
         for row, line in enumerate(sorted(drawn, key=lambda line: -line.points[-1].value)):
             y = float(top + plot + 62 + 22 * row)
@@ -224,6 +222,18 @@ def dots(xy: Sequence[tuple[float, float]], kinds: Sequence[int], *, width: int,
         f'<svg class="dots" viewBox="0 0 {width} {height}" tabindex="0" role="application" aria-describedby="map-help" '
         f'aria-label="{escape(label)}">{body}</svg>'
     )
+
+
+def _runs(points: Sequence[Point], ticks: Sequence[float]) -> list[list[Point]]:
+    """The points in runs of neighbouring ticks: nothing is drawn across a number of labels that was not measured."""
+    order = {x: i for i, x in enumerate(sorted(ticks))}
+    runs: list[list[Point]] = []
+    for p in points:
+        if runs and order[p.x] == order[runs[-1][-1].x] + 1:
+            runs[-1].append(p)
+        else:
+            runs.append([p])
+    return runs
 
 
 def _svg(width: float, height: float, label: str, parts: Sequence[str]) -> str:

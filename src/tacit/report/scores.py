@@ -292,6 +292,6 @@ def _cards(rows: Sequence[Row], verdict: Any, metric: str) -> list[Card]:
         if ours_with and (beyond or (needed and needed > ours_with)):
             amount = f"> {beyond:,.0f}" if beyond else f"≈ {needed:,.0f}"
             unit = "labels a class" if per_class else "labels"
-            label = f"What {level_words(round(ours_with), per_class)} replace"
-            cards.append(Card(label, amount, unit, "needed by the others for the same"))
+            note = f"what the others need to equal its {level_words(round(ours_with), per_class)}"
+            cards.append(Card("Labels replaced", amount, unit, note))
     return cards

@@ -53,7 +53,7 @@ class Grid(Modality):
         reach = batch.x.shape[2:]
         own: list[Tensor | int] = list(reach)
         if batch.valid is not None:
-            own[-1] = batch.valid.reshape(len(batch.x), *reach).sum(-1).flatten(1).amax(1).clamp(min=1)
+            own[-1] = _lengths(batch)
         pairs = zip(own, reach, size, strict=True)
         matrices = [interpolation(start[:, a], extent[:, a], n, r, s) for a, (n, r, s) in enumerate(pairs)]
         if blur is not None:
@@ -97,8 +97,7 @@ class Grid(Modality):
         for a, n in enumerate(blocks):
             room = torch.full((b,), n - (high[a] - low[a]) + 1.0, device=device)
             if batch.valid is not None and a == len(blocks) - 1:
-                own = batch.valid.reshape(b, *sizes).sum(-1).flatten(1).amax(1) // cell[a]
-                room = (own - (high[a] - low[a]) + 1.0).clamp(min=1)
+                room = (_lengths(batch) // cell[a] - (high[a] - low[a]) + 1.0).clamp(min=1)
             shift.append((uniform(generator, (b,)) * room).long() - low[a])
         out = []
         for k in range(count):
@@ -125,3 +124,9 @@ class Grid(Modality):
         begin = torch.stack(list(start), 1) / whole
         extent = (torch.tensor(size, device=x.device) / whole).expand(b, -1)
         return replace(batch, x=x, valid=None if valid is None else valid.flatten(1), frame=torch.stack([begin, extent], -1))
+
+
+def _lengths(batch: Batch) -> Tensor:
+    """Samples of each item along the last axis that exist, int64 [B], at least 1."""
+    assert batch.valid is not None
+    return batch.valid.reshape(len(batch.x), -1, batch.x.shape[-1]).any(1).sum(-1).clamp(min=1)

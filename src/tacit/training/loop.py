@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -133,6 +134,9 @@ def calibrate(loop: Loop, seconds: float, clock: Callable[[], float] = time.perf
 
 def make_fabric(config: RunConfig, devices: int = 1, nodes: int = 1) -> Fabric:
     """Fabric for this device and precision; DDP when there are several processes."""
+    # Fabric tells everybody which precision it uses; our plan says so with the reason
+    logging.getLogger("lightning.fabric.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     kind = config.device.split(":")[0]
     options: dict[str, Any] = {"accelerator": {"cuda": "gpu"}.get(kind, kind), "precision": config.precision}
     fabric = Fabric(devices=devices, num_nodes=nodes, strategy="ddp" if devices * nodes > 1 else "auto", **options)

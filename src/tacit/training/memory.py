@@ -1,0 +1,30 @@
+"""Pretraining in memory, without a run folder: for the scikit-learn transformer and for tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tacit.assemble import make_method, make_modality
+from tacit.data.dataset import Dataset
+from tacit.embedding.model import Model
+from tacit.training.loader import Loader
+from tacit.training.loop import Loop, deterministic, make_fabric
+from tacit.training.plan import make_plan
+from tacit.types import Info
+
+
+def learn(data: Dataset, *, steps: int, **asked: Any) -> Model:
+    """A model of the training rows of `data` after this many steps. asked: as for `make_plan`."""
+    rows = data.train
+    config, _ = make_plan(data, len(rows), steps=steps, **asked)
+    modality = make_modality(data.spec, config.modality)
+    info = Info(len(rows), len(data.classes), dict(modality.tasks), data.task == "regression")
+    method = make_method(modality, config.method, config.backbone, info, config.train.seed)
+    fabric = make_fabric(config)
+    loop = Loop.build(fabric, method, Loader(data, rows, modality, fabric.device, "labels" in method.needs), modality, config)
+    with deterministic():
+        while loop.step < loop.total:
+            loop.advance()
+    model = Model(method.deploy(), modality, {"backbone": dict(config.backbone), "modality": dict(config.modality), "needs": sorted(method.needs - {"labels"})})
+    model.precision = config.precision
+    return model.eval()

@@ -179,8 +179,8 @@ def _remove(place: Path) -> None:
 
 
 def _sweep(parent: Path) -> None:
-    """Remove what processes that were killed left behind a day ago."""
+    """Remove what processes that were killed left behind a week ago."""
     for left in parent.glob(".*-*"):
         with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > 86400:
+            if time.time() - left.stat().st_mtime > 7 * 86400:
                 shutil.rmtree(left, ignore_errors=True)

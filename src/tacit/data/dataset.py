@@ -246,13 +246,10 @@ def _build(
             raise Asked(f"{listing.modality} data has no option {key!r}", nearest(key, known) if known else "it has none")
     settings = {"size": size, "limit": limit, **registry.check_knobs(kind.plan, options, f"{listing.modality} data:")}
     if spec is not None and listing.modality != spec.modality:
-        raise Asked(f"{path} is {listing.modality} data, the model reads {spec.modality} data", "give it data of the kind it was trained on")
-    place = None
-    if keep and tree is not None:
-        content = cache.content(tree)
-        place = cache.folder() / "decoded" / decoding.key(content, listing, {**settings, "like": repr(spec and spec.sizes)})
+        raise Asked(f"{path} is {listing.modality} data, the model reads {spec.modality} data", "give it data as it was trained on")
+    content = cache.content(tree) if keep and tree is not None else None
     trained = spec
-    spec, stored = decoding.decode(kind, listing, settings, place, max_bad, say, trained)
+    spec, stored, place = decoding.decode(kind, listing, settings, content, max_bad, say, trained)
     rows = stored.keep.tolist()
     names = tuple(listing.names[i] for i in rows)
     values, classes, rule = labels.encode(None if listing.labels is None else [listing.labels[i] for i in rows])
@@ -262,7 +259,7 @@ def _build(
     split, split_rule = splits.assign(names, stored.hashes, grouped, given, seed)
     train = np.flatnonzero(split == splits.TRAIN)
     measured = train if len(train) <= MEASURED else train[:: -(-len(train) // MEASURED)]
-    spec = kind.finish(spec, np.asarray(stored.x[measured])) if trained is None else kind.like(spec, trained)
+    spec = kind.finish(spec, np.asarray(stored.x[measured])) if trained is None else spec
     whole = hashlib.blake2b(stored.hashes.tobytes(), digest_size=16)
     whole.update("\0".join(names).encode("utf-8", "surrogatepass"))
     notes = list(listing.notes) + ([rule] if rule and "classes" not in rule else [])

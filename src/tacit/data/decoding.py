@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,8 @@ from tacit.errors import BadData
 from tacit.modality import BadItem, Modality, Raw
 from tacit.types import Spec
 
-BLOCK = 512
+BLOCK = 512  # items that are in flight at most
+BLOCK_BYTES = 64 * 2**20
 
 
 class Raws(Sequence[Raw]):
@@ -36,11 +38,11 @@ class Raws(Sequence[Raw]):
         return self.listing.read(i)
 
 
-def key(content: str, listing: Listing, settings: dict[str, Any]) -> str:
-    """What the decoded items depend on: the files' content, which items, and how they are decoded."""
+def key(content: str, listing: Listing, settings: Any) -> str:
+    """What a cache depends on: the files' content, which items, and how they are decoded."""
     whole = hashlib.blake2b(digest_size=16)
-    for part in (cache.VERSION, content, listing.modality, listing.variant, sorted(settings.items()), listing.names):
-        whole.update(json.dumps(part).encode())
+    for part in (cache.VERSION, content, listing.modality, listing.variant, settings, listing.names):
+        whole.update(json.dumps(part, sort_keys=True).encode())
     return whole.hexdigest()
 
 
@@ -48,32 +50,79 @@ def decode(
     kind: type[Modality],
     listing: Listing,
     settings: dict[str, Any],
-    place: Path | None,
+    content: str | None,
     max_bad: float,
     say: Callable[[str], None],
     like: Spec | None = None,
-) -> tuple[Spec, cache.Stored]:
-    """The plan and the decoded items, from the cache at `place` if it is there.
+) -> tuple[Spec, cache.Stored, Path | None]:
+    """The plan, the decoded items, and the folder of their cache, which is used if it is there.
 
-    settings: keyword arguments of the modality's plan. max_bad: share of items that may be bad, 0..1. like: decode for a
-    trained model with this spec.
+    settings: keyword arguments of the modality's plan. content: hash of the files, None = decode into memory.
+    max_bad: share of items that may be bad, 0..1. like: decode for a trained model with this spec.
     """
-    if place is not None and (found := cache.load(place)) is not None:
-        _enough(listing, found.bad, max_bad)
-        return _spec(found.facts["spec"]), found
+    planned = _planned(kind, listing, settings, content)
     try:
-        spec = kind.plan(Raws(listing), **settings)
-        spec = spec if like is None else kind.like(spec, like)
+        spec = planned if like is None else kind.like(planned, like)
     except BadItem as error:
-        raise BadData(f"nothing can be read: {error}", "look at one of the files with another program") from None
-    size = int(np.prod((spec.channels, *spec.sizes))) * (1 if listing.modality == "image" else 4)
-    writer = cache.Writer(place, size * len(listing.names)) if place is not None else None
+        raise BadData(str(error), "give the model data of the kind that it was trained on") from None
+    place = None
+    if content is not None:
+        extra = {k: spec.extra.get(k) for k in planned.extra if k != "size"}  # not what was measured on the training items
+        how = [spec.channels, spec.sizes, spec.ragged, extra]
+        place = cache.folder() / "decoded" / key(content, listing, how)
+        if (found := cache.load(place)) is not None:
+            _enough(listing, found.bad, max_bad)
+            return spec, found, place
+    writer = cache.Writer(place, _bytes(listing, spec) * len(listing.names)) if place is not None else None
     try:
-        return spec, _all(kind, listing, spec, writer, max_bad, say)
+        return spec, _all(kind, listing, spec, writer, max_bad, say), place
     except BaseException:
         if writer is not None:
             writer.drop()
         raise
+
+
+def _planned(kind: type[Modality], listing: Listing, settings: dict[str, Any], content: str | None) -> Spec:
+    """The modality's plan for these items, remembered beside the cache: a large archive is not read again for it."""
+    memo = None if content is None else cache.folder() / "plans" / key(content, listing, settings)
+    if memo is not None:
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            stored: dict[str, Any] = json.loads(memo.read_text(encoding="utf-8"))
+            return Spec(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()})
+    try:
+        spec = kind.plan(Raws(listing), **settings)
+    except BadItem as error:
+        raise BadData(f"nothing can be read: {error}", "look at one of the files with another program") from None
+    if memo is not None:
+        with contextlib.suppress(OSError):
+            memo.parent.mkdir(parents=True, exist_ok=True)
+            cache.write(memo, json.dumps({**asdict(spec), "extra": dict(spec.extra)}).encode())
+    return spec
+
+
+def _bytes(listing: Listing, spec: Spec) -> int:
+    """What one decoded item takes."""
+    return int(np.prod((spec.channels, *spec.sizes))) * (1 if listing.modality == "image" else 4)
+
+
+def _stream(decoded: Callable[[int], Any], n: int, block: int, threads: bool) -> Iterator[Any]:
+    """decoded(0), decoded(1), ... in order; threads pay for files, not for the little work that arrays need."""
+    if not threads:
+        yield from map(decoded, range(n))
+        return
+    pool = ThreadPoolExecutor(max(1, min(16, os.cpu_count() or 1)))
+    try:
+        for start in range(0, n, block):
+            yield from pool.map(decoded, range(start, min(n, start + block)))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _arrays(listing: Listing) -> bool:
+    try:
+        return isinstance(listing.read(0), np.ndarray)
+    except BadItem:
+        return False
 
 
 def _all(
@@ -81,11 +130,11 @@ def _all(
 ) -> cache.Stored:
     n, bad, keep, lengths, hashes = len(listing.names), [], [], [], []  # type: int, list[Problem], list[int], list[int], list[int]
     pieces: list[np.ndarray] = []
-    infinite, told = 0, time.monotonic()
+    rows: list[np.ndarray] = []
     shape: tuple[int, ...] = ()
     dtype = np.dtype(np.float32)
-
-    threads = not isinstance(listing.read(0), np.ndarray) if n else False  # arrays need little work: threads would only cost
+    infinite, told = 0, time.monotonic()
+    block = max(16, min(BLOCK, BLOCK_BYTES // _bytes(listing, spec)))
 
     def decoded(i: int) -> tuple[np.ndarray | str, int]:
         try:
@@ -95,30 +144,26 @@ def _all(
         except BadItem as error:
             return str(error), 0
 
-    with ThreadPoolExecutor(max(1, min(16, os.cpu_count() or 1))) as pool:
-        for start in range(0, n, BLOCK):
-            block = range(start, min(n, start + BLOCK))
-            rows = []
-            for i, (x, count) in zip(block, pool.map(decoded, block) if threads else map(decoded, block), strict=True):
-                if isinstance(x, str):
-                    bad.append(Problem(listing.names[i], x))
-                    continue
-                infinite += count
-                keep.append(i)
-                hashes.append(cache.item_hash(x))
-                lengths.append(x.shape[-1] if spec.ragged else -1)
-                if spec.ragged and x.shape[-1] < spec.sizes[-1]:
-                    x = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, spec.sizes[-1] - x.shape[-1])], constant_values=np.nan)
-                rows.append(x)
-            if rows:
-                piece = np.stack(rows)
-                shape, dtype = piece.shape[1:], piece.dtype
-                writer.add(piece) if writer is not None else pieces.append(piece)
-            if time.monotonic() - told > 1:
-                told = time.monotonic()
-                say(f"decoding {block.stop:,} of {n:,} {kind.unit} ({block.stop / n:.0%})")
+    for i, (x, count) in enumerate(_stream(decoded, n, block, listing.modality == "image" and not _arrays(listing))):
+        if isinstance(x, str):
+            bad.append(Problem(listing.names[i], x))
+        else:
+            infinite += count
+            keep.append(i)
+            hashes.append(cache.item_hash(x))
+            lengths.append(x.shape[-1] if spec.ragged else -1)
+            if spec.ragged and x.shape[-1] < spec.sizes[-1]:
+                x = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, spec.sizes[-1] - x.shape[-1])], constant_values=np.nan)
+            rows.append(x)
+        if rows and (len(rows) == block or i == n - 1):
+            piece = np.stack(rows)
+            shape, dtype, rows = piece.shape[1:], piece.dtype, []
+            writer.add(piece) if writer is not None else pieces.append(piece)
+        if time.monotonic() - told > 1:
+            told = time.monotonic()
+            say(f"decoding {i + 1:,} of {n:,} {kind.unit} ({(i + 1) / n:.0%})")
     _enough(listing, bad, max_bad)
-    facts = {"spec": {**asdict(spec), "extra": dict(spec.extra)}, "infinite": infinite}
+    facts = {"infinite": infinite}
     counts = np.array(lengths, np.int64), np.array(hashes, np.uint64), np.array(keep, np.int64)
     if writer is None:
         return cache.Stored(np.concatenate(pieces), *counts, bad, facts)
@@ -136,8 +181,3 @@ def _enough(listing: Listing, bad: list[Problem], max_bad: float) -> None:
         raise BadData(
             f"{len(every)} of {total} {listing.modality} items cannot be used{shown}{more}", "repair or remove them, or raise max_bad"
         )
-
-
-def _spec(stored: dict[str, Any]) -> Spec:
-    tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
-    return Spec(**tuples)

@@ -89,21 +89,22 @@ def _shape(size: Any) -> str:
 
 
 def _values(dataset: Dataset) -> dict[str, Any]:
-    """Missing values and items that hold one value only, read block by block."""
+    """Missing values and items whose channels hold one value each, read block by block."""
     missing, total, gaps, constant = 0, 0, 0, []  # type: int, int, int, list[str]
     for start in range(0, len(dataset), BLOCK):
-        x = np.asarray(dataset.x[start : start + BLOCK]).reshape(min(BLOCK, len(dataset) - start), -1)
+        n = min(BLOCK, len(dataset) - start)
+        x = np.asarray(dataset.x[start : start + n]).reshape(n, dataset.spec.channels if dataset.spec.sizes else 1, -1)
         if x.dtype == np.uint8:
-            flat = x.min(1) == x.max(1)
+            flat = (x.min(2) == x.max(2)).all(1)
             total += x.size
         else:
             known = ~np.isnan(x)
-            each = np.full(len(x), x.shape[1])
+            each = np.full(n, x[0].size)
             if dataset.lengths is not None:
-                each = dataset.lengths[start : start + BLOCK] * dataset.spec.channels
-            holes = each - known.sum(1)
+                each = dataset.lengths[start : start + n] * dataset.spec.channels
+            holes = each - known.sum((1, 2))
             missing, gaps, total = missing + int(holes.sum()), gaps + int((holes > 0).sum()), total + int(each.sum())
-            flat = np.where(known, x, np.inf).min(1) == np.where(known, x, -np.inf).max(1)
+            flat = (np.where(known, x, np.inf).min(2) >= np.where(known, x, -np.inf).max(2)).all(1)
         constant += [dataset.names[start + i] for i in np.flatnonzero(flat)]
     return {
         "missing": {"values": missing, "share": missing / max(1, total), "items": gaps},
@@ -176,9 +177,8 @@ def _warnings(dataset: Dataset, report: dict[str, Any]) -> list[str]:
     copies, labels = report["duplicates"], report["labels"]
     if copies["across"]:
         test, train = copies["across_names"][0]
-        out.append(
-            f"held-out items that are also in training: {copies['across']:,} ({copies['across_share']:.2%}), for example {test} = {train}"
-        )
+        share = f"{copies['across']:,} ({copies['across_share']:.2%})"
+        out.append(f"held-out items that are also in training: {share}, for example {test} = {train}")
     if report["groups"]["across"]:
         out.append(f"{report['groups']['across']:,} groups have items in training and in the held-out part")
     if copies["conflicts"]:

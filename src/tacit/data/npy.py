@@ -93,7 +93,7 @@ def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 def _refused(name: str, error: Exception) -> BadData:
     text = str(error)
-    if "pickle" in text or "Object arrays" in text:
+    if "pickle" in text or "Object arrays" in text or "Python objects" in text:
         return BadData(f"{name} {PICKLE}", HINT)
     return BadData(
         f"{name} is truncated, damaged, or not a NumPy file: {text.splitlines()[0][:200] if text else type(error).__name__}", HINT

@@ -155,7 +155,7 @@ def _folders(tree: Tree, todo: list[Path], visited: set[tuple[int, int]], links:
             tree.bad.append(Problem(folder.relative_to(tree.root).as_posix(), f"folder cannot be read: {error.strerror}"))
             continue
         for entry in inner:
-            if entry.is_symlink() and entry.is_dir():
+            if entry.is_symlink() and os.path.isdir(entry.path):
                 links.append(Path(entry.path))
             elif entry.is_dir(follow_symlinks=False):
                 todo.append(Path(entry.path))
@@ -169,8 +169,6 @@ def _list(tree: Tree, folder: Path) -> None:
                 continue
             name = Path(entry.path).relative_to(tree.root).as_posix()
             try:
-                if entry.is_symlink() and entry.is_dir():
-                    continue
                 state = entry.stat()
             except OSError:
                 tree.bad.append(Problem(name, "a link in a loop, or to nothing"))

@@ -24,7 +24,7 @@ from tacit.modality import BadItem, Raw
 from tacit.patches import GridTokenizer
 from tacit.types import Batch, Fraction, NonNegative, Share, Spec
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 MOST_PIXELS = 89_478_485  # Pillow's own threshold of suspicion: 256 MiB as RGB
 BOMB = f"larger than {MOST_PIXELS // 10**6} megapixels, a possible decompression bomb"
 SAMPLE = 512

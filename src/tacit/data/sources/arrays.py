@@ -20,9 +20,9 @@ class Arrays:
 
     @staticmethod
     def matches(tree: Tree) -> float:
-        """0.9 for one NumPy file, 0.8 for a folder or zip with NumPy files."""
-        found = any(ending(n) in (".npy", ".npz") for n in tree.names)
-        return (0.9 if tree.single else 0.8) if found else 0.0
+        """0.9 for one NumPy file, up to 0.8 for a folder or zip with them, by their share of the files."""
+        found = sum(ending(n) in (".npy", ".npz") for n in tree.names)
+        return 0.9 if tree.single and found else 0.8 * (found / len(tree.names)) ** 0.25 if found else 0.0
 
     @staticmethod
     def read(tree: Tree, *, modality: str | None, target: str | None, group: str | None, split: str | None) -> Listing:

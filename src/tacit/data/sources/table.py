@@ -9,7 +9,7 @@ from typing import Any
 from tacit.data import tables
 from tacit.data.folders import ENDINGS, classes, parts
 from tacit.data.listing import Listing, Problem, ending, few, split_name
-from tacit.data.tree import Tree, beside
+from tacit.data.tree import LARGEST, Tree, beside
 from tacit.errors import Asked, BadData
 from tacit.modality import BadItem
 
@@ -25,7 +25,7 @@ class Metadata:
         """0.95 for images beside a table with file_name, or for such a table itself."""
         if not tree.single and not any(ending(n) in ENDINGS for n in tree.names):
             return 0.0
-        return 0.95 if next(_tables(tree), None) is not None else 0.0
+        return 0.95 if next(_tables(tree, 65536), None) is not None else 0.0
 
     @staticmethod
     def read(tree: Tree, *, modality: str | None, target: str | None, group: str | None, split: str | None) -> Listing:
@@ -85,11 +85,11 @@ def _named(tree: Tree, found: list[tuple[str, tables.Table]]) -> list[str]:
     return [c for c in cells if not c.startswith(("/", "..")) and ending(c) in ENDINGS and (tree.root / c).is_file()]
 
 
-def _tables(tree: Tree) -> Iterator[tuple[str, tables.Table]]:
-    """The tables that have a column with file names."""
+def _tables(tree: Tree, most: int = LARGEST) -> Iterator[tuple[str, tables.Table]]:
+    """The tables that have a column with file names. most: bytes of text to look at, enough for the head of a table."""
     for name in [n for n in tree.names if ending(n) in tables.ENDINGS][:MOST]:
         try:
-            table = tables.read(tree.data(name), name)
+            table = tables.read(tree.data(name, LARGEST if ending(name) == ".parquet" else most), name)
         except (BadItem, BadData):
             if posixpath.basename(name).startswith("metadata."):
                 raise BadData(f"{name} cannot be read", "repair it, or remove it to use the folders alone") from None

@@ -21,10 +21,11 @@ class Ts:
 
     @staticmethod
     def matches(tree: Tree) -> float:
-        """0.9 if there is a .ts file that is text."""
+        """0.9 if there is a .ts file that begins with a comment or an @ line."""
         found = [n for n in tree.names if ending(n) == ".ts"]
         try:
-            return 0.9 if found and b"\0" not in tree.data(found[0], 1000) else 0.0  # .ts is a video format too
+            head = decode_text(tree.data(found[0], 100))[0].lstrip() if found else ""  # .ts is video and TypeScript, too
+            return 0.9 if head.startswith(("#", "@")) else 0.0
         except BadItem:
             return 0.3
 

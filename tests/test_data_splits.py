@@ -1,0 +1,81 @@
+"""Which items are held out: stable, by groups, copies on one side, and never by label."""
+
+import numpy as np
+
+from tacit.data.labels import codes, encode
+from tacit.data.splits import TEST, TRAIN, VAL, assign
+
+
+def named(n):
+    return [f"item{i}" for i in range(n)]
+
+
+def different(n):
+    return np.arange(n, dtype=np.uint64)
+
+
+def test_share_and_stability():
+    names, hashes = named(1000), different(1000)
+    split, rule = assign(names, hashes, None, None, 0)
+    assert (split == TEST).sum() == 300 and split.dtype == np.int8 and "30%" in rule
+    order = np.random.default_rng(0).permutation(1000)
+    again, _ = assign([names[i] for i in order], hashes[order], None, None, 0)
+    np.testing.assert_array_equal(again, split[order])  # the order of files does not matter
+    other, _ = assign(names, hashes, None, None, 1)
+    assert (other != split).mean() > 0.3
+    more, _ = assign(named(1010), different(1010), None, None, 0)
+    assert (more[:1000] != split).mean() < 0.01  # ten new items move almost nobody
+
+
+def test_groups_and_copies_stay_together():
+    rng = np.random.default_rng(0)
+    groups = [f"g{i}" for i in rng.integers(0, 100, 500)]
+    hashes = different(500)
+    hashes[[3, 77, 200, 410]] = hashes[[4, 78, 201, 411]]
+    split, rule = assign(named(500), hashes, groups, None, 0)
+    for keys in (groups, hashes.tolist()):
+        for key in set(keys):
+            assert len({int(s) for s, k in zip(split, keys, strict=True) if k == key}) == 1
+    assert "groups together" in rule
+
+
+def test_unknown_groups_are_on_their_own():
+    split, _ = assign(named(100), different(100), [""] * 50 + [None] * 50, None, 0)
+    assert (split == TEST).sum() == 30
+
+
+def test_share_with_few_large_groups():
+    split, _ = assign(named(100), different(100), [f"g{i // 20}" for i in range(100)], None, 0)
+    assert (split == TEST).sum() in (20, 40)
+
+
+def test_tiny_and_hopeless():
+    assert assign(["a"], different(1), None, None, 0)[0].tolist() == [TRAIN]
+    assert sorted(assign(["a", "b"], different(2), None, None, 0)[0].tolist()) == [TRAIN, TEST]
+    split, rule = assign(named(10), np.zeros(10, np.uint64), None, None, 0)
+    assert (split == TRAIN).all() and "nothing is held out" in rule
+
+
+def test_given_parts():
+    hashes = different(4)
+    assert assign(named(4), hashes, None, ["train", "test", "val", "train"], 0)[0].tolist() == [TRAIN, TEST, VAL, TRAIN]
+    split, rule = assign(named(4), hashes, None, ["train", "val", "val", "train"], 0)
+    assert split.tolist() == [TRAIN, TEST, TEST, TRAIN] and "validation" in rule
+    split, rule = assign(named(4), hashes, None, ["train"] * 4, 0)
+    assert (split == TEST).sum() == 1 and "split again" in rule
+    split, rule = assign(named(4), hashes, None, ["test"] * 4, 0)
+    assert (split == TEST).sum() == 1 and "only a test part" in rule
+
+
+def test_labels_by_rule():
+    y, classes, _ = encode(["b", "a", None, "b"])
+    assert y.tolist() == [1, 0, -1, 1] and classes == ("a", "b") and y.dtype == np.int64
+    assert encode(["10", "9", "2"])[1] == ("2", "9", "10")
+    y, classes, rule = encode([0.0, 1.0, 1.0, float("nan")])
+    assert y.tolist() == [0, 1, 1, -1] and classes == ("0", "1") and "class" in rule
+    y, classes, rule = encode(np.linspace(0, 1, 50).tolist())
+    assert classes == () and y.dtype == np.float32 and "regression" in rule
+    assert encode(np.arange(100).tolist())[1] == ()  # a year, an age: whole, but many
+    assert len(encode(np.repeat(np.arange(100), 3).tolist())[1]) == 100  # class codes: exactly 0..99, repeated
+    assert encode([None, None]) == (None, (), "") and encode(None)[0] is None
+    assert codes(["p2", "", "p10", "p2"])[0].tolist() == [1, -1, 0, 1]

@@ -61,6 +61,7 @@ def evaluate(
     classifiers: Sequence[Classifier] = (),
     seed: int = 0,
     resamples: int = 2000,
+    patience: float = 120.0,
     say: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Probe every representation on the same labels, and give the verdict.
@@ -70,7 +71,8 @@ def evaluate(
     classes: names of the classes; empty = the target is a number. levels: labels a class (numbers: labels), "all" for all.
     seeds: label draws a level. supervised: trains from scratch on some training rows (row indices, label seed) and returns
     scores for all training and all test rows. supervised_seeds: label seeds that it is trained with. classifiers: classics that
-    need no embedding. seed: of label draws, folds and bootstrap. resamples: bootstrap draws. say: told what is being measured.
+    need no embedding. seed: of label draws, folds and bootstrap. resamples: bootstrap draws.
+    patience: seconds that a classifier may take by its own estimate, otherwise it is not measured. say: told what is being measured.
     """
     regression = not len(classes)
     if regression and tuple(levels) == LEVELS:
@@ -92,8 +94,12 @@ def evaluate(
         if regression:
             notes.append(f"{classifier.name}: not measured, it has no form for numbers")
             continue
+        took = _estimate(classifier)
+        if took > patience:
+            notes.append(f"{classifier.name}: not measured, too large (about {took:.0f} s, the limit is {patience:.0f} s)")
+            continue
         if say:
-            say(f"{classifier.name}")
+            say(classifier.name)
         tested = Classifier(classifier.name, classifier.model, classifier.train, classifier.test[kept_test])
         readings += read_classifier(tested, plans, labels)
     if supervised is not None:
@@ -139,6 +145,14 @@ def _labelled(
             lost = int(np.isin(truth, missing).sum())
             notes.append(f"no labelled training row is of class {names}: its {lost} test items count as wrong")
     return Labels(y, len(classes), rows), truth, kept_test, notes
+
+
+def _estimate(classifier: Classifier) -> float:
+    """Seconds that a classifier of series says it will take; 0 if it says nothing."""
+    cost = getattr(classifier.model, "cost", None)
+    if cost is None:
+        return 0.0
+    return float(cost(len(classifier.train), len(classifier.test), classifier.train.shape[-1], classifier.train.shape[1]))
 
 
 def _hopeless(labels: Labels, truth: np.ndarray) -> str:

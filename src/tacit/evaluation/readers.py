@@ -31,7 +31,8 @@ class Representation:
     """A frozen embedding of the training and test rows.
 
     name: as it appears in the results. kind: "ssl", "untrained", "classic" or "option" (reported, no part in the verdict).
-    train, test: float [n, D]. probes: names of the probes; empty = the classic's own, or knn and linear.
+    train, test: float [n, D]. probes: names of the probes; scale: "columns" or "whole", how the linear probe's features are
+    standardised; both empty = as the classic of that name says, otherwise knn and linear, columns.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Representation:
     train: np.ndarray
     test: np.ndarray
     probes: tuple[str, ...] = ()
+    scale: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,17 +94,24 @@ def probes_of(representation: Representation, regression: bool) -> tuple[str, ..
     """Names of the probes that read this representation."""
     if regression:
         return ("ridge",)
-    if representation.probes:
-        return representation.probes
-    if representation.kind == "classic" and representation.name in registry.names("classics"):
-        return tuple(getattr(registry.find("classics", representation.name), "probes", ("knn", "linear")))
-    return ("knn", "linear")
+    return representation.probes or tuple(getattr(_classic(representation), "probes", ("knn", "linear")))
 
 
-def standardise(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both with mean 0 and deviation 1 in the whole training split, labelled or not; constant columns are left at 0."""
+def _classic(representation: Representation) -> Any:
+    """The class of that classic, or None."""
+    known = representation.kind == "classic" and representation.name in registry.names("classics")
+    return registry.find("classics", representation.name) if known else None
+
+
+def standardise(train: np.ndarray, test: np.ndarray, scale: str = "columns") -> tuple[np.ndarray, np.ndarray]:
+    """Both with mean 0 and deviation 1 in the whole training split, labelled or not; constant columns are left at 0.
+
+    scale: "columns" = each by its own deviation; "whole" = all by one, for columns that share a unit, such as pixels.
+    """
     train, test = np.asarray(train, dtype=np.float32), np.asarray(test, dtype=np.float32)
     mean, std = train.mean(0, dtype=np.float64), train.std(0, dtype=np.float64)
+    if scale == "whole":
+        std = np.full_like(std, np.sqrt((std**2).mean()))
     # Rounding alone gives a constant column a tiny deviation; dividing by it would blow noise up.
     std[std <= 1e-6 * np.abs(mean)] = 1.0
     std[std == 0] = 1.0
@@ -114,7 +123,7 @@ def read_probe(representation: Representation, name: str, plans: list[LevelPlan]
     make = registry.find("probes", name)
     train, test = representation.train, representation.test
     if make.standardised:
-        train, test = standardise(train, test)
+        train, test = standardise(train, test, representation.scale or getattr(_classic(representation), "scale", "columns"))
     train = train[labels.rows]
     out = []
     for plan in plans:

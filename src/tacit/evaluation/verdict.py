@@ -21,7 +21,8 @@ def verdict(readings: Sequence[Reading], scorer: Scorer) -> dict[str, Any]:
     level with few labels and below 0 at none, False in the reverse case, otherwise None. The level that decides is the smallest
     that shows the effect; without one, the largest with few labels.
     """
-    ours = [r for r in readings if r.kind == "ssl" and r.probe != "knn"]
+    name = next((r.representation for r in readings if r.kind == "ssl"), "")
+    ours = [r for r in readings if r.kind == "ssl" and r.probe != "knn" and r.representation == name]
     others = [r for r in readings if r.candidate]
     levels = [_compare(mine, [r for r in others if r.plan.level == mine.plan.level], others, scorer) for mine in ours]
     measured = [row for row in levels if row["difference"] is not None]

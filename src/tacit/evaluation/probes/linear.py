@@ -16,13 +16,14 @@ GRID = tuple(float(c) for c in 10 ** np.linspace(-6, 5, 9))
 class Linear:
     """Logistic regression on standardised features; C is one of nine values, chosen on a tenth of the labels, then refitted on all.
 
+    With few labels C is 1: of the powers of ten the best on training folds of ten data sets (1, 5 and 10 labels a class).
     The objective is scikit-learn's: C x (sum of cross-entropies) + half the squared norm of the weights; the bias is free.
     """
 
     standardised: ClassVar[bool] = True
     regression: ClassVar[bool] = False
 
-    def __init__(self, *, cs: tuple[float, ...] = GRID, few: float = 0.01, c: float = 0.0) -> None:
+    def __init__(self, *, cs: tuple[float, ...] = GRID, few: float = 1.0, c: float = 0.0) -> None:
         """cs: values of C to choose from. few: the fixed C when labels are few. c: fixed C at any number of labels, 0 = choose."""
         self.cs, self.few, self.c = tuple(sorted(cs)), few, c
 

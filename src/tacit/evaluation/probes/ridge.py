@@ -15,18 +15,19 @@ ALPHAS = tuple(float(a) for a in 10 ** np.linspace(-3, 6, 10))
 class Ridge:
     """Ridge regression, or a ridge classifier on targets -1 and 1, as MiniRocket's authors do; alpha by leave-one-out in closed form.
 
-    Nothing is held out: the leave-one-out error of every alpha follows exactly from one decomposition.
+    Nothing is held out: the leave-one-out error of every alpha follows exactly from one decomposition. A classifier with few
+    labels takes a fixed alpha, because one row left out is then a large part of its class.
     """
 
     standardised: ClassVar[bool] = True
     regression: ClassVar[bool] = True
 
-    def __init__(self, *, alphas: tuple[float, ...] = ALPHAS) -> None:
-        """alphas: weights of the squared norm to choose from."""
-        self.alphas = alphas
+    def __init__(self, *, alphas: tuple[float, ...] = ALPHAS, few: float = 0.1) -> None:
+        """alphas: weights of the squared norm to choose from. few: alpha of a classifier with few labels, times the width D."""
+        self.alphas, self.few = alphas, few
 
-    def fit(self, z: np.ndarray, y: np.ndarray, classes: int, *, small: bool = False, seed: int = 0) -> Ridge:
-        """z: features [n, D], standardised. y: int64 [n] in 0..classes-1, or float [n] when classes = 0. small, seed: not used."""
+    def fit(self, z: np.ndarray, y: np.ndarray, classes: int, *, small: bool, seed: int = 0) -> Ridge:
+        """z: features [n, D], standardised. y: int64 [n] in 0..classes-1, or float [n] when classes = 0. small: few labels."""
         z = np.asarray(z)
         z = z.astype(np.float64 if z.size <= 20_000_000 else np.float32, copy=False)
         self._classes = classes
@@ -42,7 +43,7 @@ class Ridge:
         inner = x.T @ (target - mean)  # [r, K]
         share = x**2 / square  # [n, r]: how much of each axis is this row
         best = np.inf
-        for alpha in self.alphas:
+        for alpha in (self.few * z.shape[1],) if small and classes else self.alphas:
             weight = inner / (square + alpha)[:, None]
             leverage = share @ (square / (square + alpha)) + 1 / len(x)
             residual = (target - mean - x @ weight) / np.maximum(1 - leverage, 1e-10)[:, None]

@@ -20,7 +20,8 @@ from tacit.errors import Asked, BadData, nearest
 from tacit.modality import Modality
 from tacit.types import Spec
 
-MEASURED = 10_000  # training items that mean, std and the rest of the spec are measured on
+MEASURED = (1_000, 10_000)  # at least and at most so many training items are measured for mean, std and the rest of the spec
+MEASURED_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -258,7 +259,8 @@ def _build(
     given = None if listing.splits is None else [listing.splits[i] for i in rows]
     split, split_rule = splits.assign(names, stored.hashes, grouped, given, seed)
     train = np.flatnonzero(split == splits.TRAIN)
-    measured = train if len(train) <= MEASURED else train[:: -(-len(train) // MEASURED)]
+    most = min(MEASURED[1], max(MEASURED[0], MEASURED_BYTES // max(1, stored.x[0].nbytes)))
+    measured = train[:: max(1, -(-len(train) // most))]
     spec = kind.finish(spec, np.asarray(stored.x[measured])) if trained is None else spec
     whole = hashlib.blake2b(stored.hashes.tobytes(), digest_size=16)
     whole.update("\0".join(names).encode("utf-8", "surrogatepass"))

@@ -88,7 +88,8 @@ def _planned(kind: type[Modality], listing: Listing, settings: dict[str, Any], c
     if memo is not None:
         with contextlib.suppress(OSError, ValueError, TypeError):
             stored: dict[str, Any] = json.loads(memo.read_text(encoding="utf-8"))
-            return Spec(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()})
+            known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+            return Spec(**known)
     try:
         spec = kind.plan(Raws(listing), **settings)
     except BadItem as error:

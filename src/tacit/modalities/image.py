@@ -205,12 +205,15 @@ class Image(Grid):
         """
         mean, std = [], []
         for c in range(spec.channels):
-            count = np.bincount(np.ascontiguousarray(x[:, c]).reshape(-1), minlength=256) / max(1, x[:, c].size)
+            # in pieces, because bincount takes 8 bytes a pixel
+            pieces = [np.bincount(x[i : i + 64, c].reshape(-1), minlength=256) for i in range(0, len(x), 64)]
+            count = np.sum(pieces, 0) / max(1, x[:, c].size) if pieces else np.zeros(256)
             level = np.arange(256) / 255
             mean.append(float(count @ level))
             std.append(float(np.sqrt(max(0.0, count @ (level - mean[-1]) ** 2))) or 1.0)
-        few = torch.from_numpy(np.ascontiguousarray(x[_spread(len(x), 1000)])).float()
-        small = F.adaptive_avg_pool2d(few, tuple(min(16, s) for s in few.shape[2:])) if len(few) else few
+        few = torch.from_numpy(np.ascontiguousarray(x[_spread(len(x), 1000)]))
+        least = (min(16, few.shape[2]), min(16, few.shape[3]))
+        small = torch.cat([F.adaptive_avg_pool2d(part.float(), least) for part in few.split(64)]) if len(few) else few
         measured = {"mirror": _strangeness(small, 3), "upside": _strangeness(small, 2)}
         return replace(spec, mean=tuple(mean), std=tuple(std), extra={**spec.extra, **measured})
 

@@ -33,7 +33,7 @@ class HOG:
 
     def transform(self, x: np.ndarray) -> np.ndarray:
         """Images uint8 [N, C, H, W] as float32 [N, D]; a margin that fills no whole cell is left out."""
-        step = max(1, 8_000_000 // max(1, int(np.prod(x.shape[1:]))))
+        step = max(1, 4_000_000 // max(1, int(np.prod(x.shape[1:]))))
         return np.concatenate([self._some(np.asarray(x[i : i + step])) for i in range(0, len(x), step)])
 
     def _some(self, x: np.ndarray) -> np.ndarray:

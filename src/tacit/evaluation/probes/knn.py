@@ -58,9 +58,8 @@ class KNN:
             near, value = np.take_along_axis(near, order, axis=1), np.take_along_axis(value, order, axis=1)
             weight = np.exp((value - value[:, :1]) / self.temperature)
             for votes, k in zip(out, ks, strict=True):
-                total = np.zeros((len(similar), classes))
-                rows = np.repeat(np.arange(len(similar)), min(k, most))
-                np.add.at(total, (rows, y[near[:, :k]].ravel()), weight[:, :k].ravel())
+                place = y[near[:, :k]] + np.arange(len(similar))[:, None] * classes
+                total = np.bincount(place.ravel(), weight[:, :k].ravel(), minlength=len(similar) * classes).reshape(-1, classes)
                 votes[start : start + step] = total / total.sum(1, keepdims=True)
         return out
 

@@ -215,7 +215,7 @@ def _source(tree: Tree) -> tuple[Any, Tree]:
         count = Counter(ending(n) or "no ending" for n in tree.names)
         kinds = few((f"{e} ({k})" for e, k in count.most_common()), 5)
         raise BadData(
-            f"{tree.path} holds {len(tree.names)} files, none of a kind that is understood: {kinds}",
+            f"{tree.path} holds no file of a kind that is understood, but {kinds}",
             "understood: image files, .npy, .npz, IDX, UCR .tsv, .ts, .csv of numbers, zip files of these, metadata.csv with file_name",
         )
     return source, tree

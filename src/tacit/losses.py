@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def full_precision(function: Callable[P, R]) -> Callable[P, R]:
-    """Run in float32 with autocast off."""
+    """Run in float32 with autocast off; arguments given by name are cast too."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        device = next(a for a in args if isinstance(a, Tensor)).device.type
+        device = next(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)).device.type
         with torch.autocast(device, enabled=False):
-            cast = [a.float() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args]
-            return function(*cast, **kwargs)  # type: ignore[arg-type]
+            named = {name: _float32(value) for name, value in kwargs.items()}
+            return function(*map(_float32, args), **named)  # type: ignore[arg-type]
 
     return run
+
+
+def _float32(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 @full_precision

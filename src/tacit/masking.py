@@ -26,7 +26,7 @@ def random_mask(cells: Cells, ratio: float, generator: torch.Generator) -> Tenso
 def block_mask(cells: Cells, ratio: float, block: int, generator: torch.Generator) -> Tensor:
     """Hide boxes of side `block`: spans on rank 1, blocks on rank 2, tubes on rank 3, until about `ratio` is covered.
 
-    Boxes overlap, so the share hidden is at most `ratio`; rows left with nothing hidden or nothing seen get a random mask.
+    Boxes overlap, so the share hidden is at most `ratio` plus one box; rows left with nothing hidden or nothing seen get a random mask.
     """
     grid, valid = cells.grid, cells.valid
     device, rows = valid.device, len(valid)

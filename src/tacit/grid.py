@@ -81,6 +81,7 @@ class Grid(Modality):
         blocks = [max(1, s // c) for s, c in zip(sizes, cell, strict=True)]
         lengths: list[list[int]] = [[] for _ in range(count)]
         before: list[list[int]] = [[] for _ in range(count)]
+        common = 0
         for n in blocks:
             draw = torch.rand(2 + 2 * count, generator=generator, device=device).tolist()
             common = min(n, 2 + int(draw[0] * (n - 1)))
@@ -101,7 +102,11 @@ class Grid(Modality):
             shift.append((uniform(generator, (b,)) * room).long() - low[a])
         out = []
         for k in range(count):
-            start = [(s - bf) * c for s, bf, c in zip(shift, before[k], cell, strict=True)]
+            begin = [s - bf for s, bf in zip(shift, before[k], strict=True)]
+            if batch.valid is not None:
+                # an item shorter than the windows together would otherwise lie wholly before the later ones
+                begin[-1] = torch.minimum(begin[-1], (_lengths(batch) // cell[-1] - common).clamp(min=0))
+            start = [n * c for n, c in zip(begin, cell, strict=True)]
             size = [min(n * c, s) for n, c, s in zip(lengths[k], cell, sizes, strict=True)]
             out.append(self._window(batch, start, size))
         return out

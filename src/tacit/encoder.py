@@ -162,7 +162,10 @@ class Encoder(nn.Module):
 def pool(x: Tensor, valid: Tensor | None, how: str) -> Tensor:
     """[B, N, D] -> [B, D] over valid cells: their mean or their maximum."""
     if how == "max":
-        return x.amax(1) if valid is None else x.masked_fill(~valid[..., None], -torch.inf).amax(1)
+        if valid is None:
+            return x.amax(1)
+        highest = x.masked_fill(~valid[..., None], -torch.inf).amax(1)
+        return torch.where(valid.any(1, keepdim=True), highest, 0.0)  # no cell at all: zero, as the mean
     if valid is None:
         return x.mean(1)
     weight = valid[..., None].to(x.dtype)

@@ -68,6 +68,8 @@ class GridTokenizer(Tokenizer):
     def forward(self, batch: Batch) -> Tokens:
         """batch.x [B, C, *S] -> tokens [B, N, dim]."""
         x = self.normalised(batch.x)
+        if batch.valid is not None:  # the last cell of an item may hold padding beside samples
+            x = x.masked_fill(~batch.valid.reshape(len(x), 1, *x.shape[2:]), torch.nan if self.flag else 0.0)
         if self.flag:
             seen = (~x.isnan().any(1, keepdim=True)).to(x.dtype)
             x = torch.cat([x.nan_to_num(), seen], 1)

@@ -99,7 +99,7 @@ class Modality:
         """Raise CannotPair unless every kind of view and task in `want` exists here."""
         name = type(self).__name__.lower()
         if want.task and want.task not in self.tasks:
-            raise CannotPair(f"{name} data has no pretext task {want.task!r}", f"it has: {', '.join(self.tasks) or 'none'}")
+            raise CannotPair(f"{name} data has no pretext task {want.task!r}", "use a method that asks for global views, such as simclr")
         for kind in ("global_", "local", "weak", "plain", "crop"):
             if getattr(want, kind) and kind not in self.gives:
                 raise CannotPair(f"{name} data has no {kind.strip('_')} views", "use a method that asks for global views, such as simclr")

@@ -19,7 +19,7 @@ _PUBLIC = {
     "report": "tacit.api",
     "load": "tacit.embedding.model",
 }
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+__all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
     from tacit.api import embed, evaluate, inspect, pretrain, report

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from tacit.data.dataset import Dataset
 from tacit.embedding import store
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked, BadData, MissingExtra
-from tacit.evaluation.evaluate import Classifier, Evaluation, Representation
+from tacit.evaluation.evaluate import LEVELS, Classifier, Evaluation, Representation
 from tacit.evaluation.evaluate import evaluate as judge
-from tacit.runtime import seed_globally
+from tacit.runtime import commit, seed_globally
 from tacit.training.pretrain import Pretrained, Progress
 from tacit.training.pretrain import pretrain as train
 from tacit.training.run import Run, write_json
@@ -138,18 +139,34 @@ def evaluate(
         from tacit.training.supervised import fitter
 
         fit = fitter(data, RunConfig.read(path / "config.toml"), rows, other, held)
+    assert other.labels is not None
     y, yt = data.labels[rows], other.labels[held]
-    wanted = {} if levels is None else {"levels": tuple(levels)}
     result = judge(
-        [*representations, *more], y, yt, classes=data.classes, seeds=seeds, supervised=fit, classifiers=classifiers, seed=seed, say=say, **wanted
+        [*representations, *more],
+        y,
+        yt,
+        classes=data.classes,
+        seeds=seeds,
+        supervised=fit,
+        classifiers=classifiers,
+        seed=seed,
+        say=say,
+        levels=LEVELS if levels is None else tuple(levels),
     )
     result = replace(result, notes=[*notes, *missing, *result.notes])
     written = None
     if path is not None:
         name = Path(str(other.path).split(":")[-1]).stem or "data"
         written = path / "evaluation" / f"{name}.json"
-        read = {"data": data.path, "fingerprint": data.fingerprint, "test": other.path, "test_fingerprint": other.fingerprint, "model": _digest(path)}
-        write_json(written, {**result.to_json(), "read": read})
+        read = {
+            "data": data.path,
+            "fingerprint": data.fingerprint,
+            "test": other.path,
+            "test_fingerprint": other.fingerprint,
+            "model": _digest(path),
+        }
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(written, {"created": created, "commit": commit(), **result.to_json(), "read": read})
         _keep_for_report(path, net, other, held, ours.test)
     return Evaluated(result, written)
 
@@ -201,7 +218,9 @@ def _same_classes(other: Dataset, data: Dataset) -> Dataset:
     return replace(other, labels=index[other.labels], classes=data.classes)
 
 
-def _classics(net: Model, ours: Representation, x: np.ndarray, xt: np.ndarray, say: Say) -> tuple[list[Representation], list[Classifier], list[str]]:
+def _classics(
+    net: Model, ours: Representation, x: np.ndarray, xt: np.ndarray, say: Say
+) -> tuple[list[Representation], list[Classifier], list[str]]:
     """The field's classics for this kind of data, and notes about those that could not be measured."""
     representations, classifiers, notes = [], [], []
     for name in registry.names("classics"):
@@ -233,8 +252,13 @@ def _keep_for_report(path: Path, net: Model, data: Dataset, rows: np.ndarray, z:
     folder.mkdir(exist_ok=True)
     beside = folder / f".report.{os.getpid()}.npz"
     np.savez(
-        beside, z=z[take].astype(np.float32), labels=labels.astype(np.int64), numbers=numbers, names=np.array([data.names[r] for r in rows[take]], dtype=str),
-        classes=np.array(data.classes, dtype=str), png=np.frombuffer(b"".join(pictures), dtype=np.uint8),
+        beside,
+        z=z[take].astype(np.float32),
+        labels=labels.astype(np.int64),
+        numbers=numbers,
+        names=np.array([data.names[r] for r in rows[take]], dtype=str),
+        classes=np.array(data.classes, dtype=str),
+        png=np.frombuffer(b"".join(pictures), dtype=np.uint8),
         png_offsets=np.cumsum([0, *map(len, pictures)]).astype(np.int64),
     )
     os.replace(beside, folder / "report.npz")

@@ -35,7 +35,9 @@ Group = Annotated[str | None, typer.Option(help="Column with the group (patient,
 Split = Annotated[str | None, typer.Option(help="Column that says train or test.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not keep the decoded items on disk.")]
 MaxBad = Annotated[float, typer.Option(help="Share of unreadable files that is tolerated, 0 to 1.", min=0.0, max=1.0)]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[part.name=value]...", help="Hyperparameters, such as method.temperature=0.2.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[part.name=value]...", help="Hyperparameters, such as method.temperature=0.2.")
+]
 
 
 class Teller:
@@ -105,9 +107,16 @@ def _open(data: str, teller: Teller, **options: Any) -> Any:
 
 @app.command(epilog="Example: tacit inspect photos/")
 def inspect(
-    data: DataArg, modality: ModalityOpt = None, target: Target = None, group: Group = None, split: Split = None,
-    no_cache: NoCache = False, max_bad: MaxBad = 0.1, out_: Annotated[Path | None, typer.Option("--out", help="Also write the JSON here.")] = None,
-    json_: Json = False, quiet: Quiet = False,
+    data: DataArg,
+    modality: ModalityOpt = None,
+    target: Target = None,
+    group: Group = None,
+    split: Split = None,
+    no_cache: NoCache = False,
+    max_bad: MaxBad = 0.1,
+    out_: Annotated[Path | None, typer.Option("--out", help="Also write the JSON here.")] = None,
+    json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """What is in my data, and what is wrong with it?"""
     from tacit.data import inspect as inspection
@@ -145,9 +154,14 @@ def pretrain(
     nodes: Annotated[int, typer.Option(help="Machines.", min=1)] = 1,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps.")] = None,
     precision: Annotated[str | None, typer.Option(help="bf16-mixed or 32-true.")] = None,
-    target: Target = None, group: Group = None, split: Split = None, no_cache: NoCache = False, max_bad: MaxBad = 0.1,
+    target: Target = None,
+    group: Group = None,
+    split: Split = None,
+    no_cache: NoCache = False,
+    max_bad: MaxBad = 0.1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, each value with its reason, and stop.")] = False,
-    json_: Json = False, quiet: Quiet = False,
+    json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Learn a representation from unlabelled data, within a time budget."""
     from tacit.config import parse_overrides
@@ -160,14 +174,40 @@ def pretrain(
     if budget is not None:
         seconds(budget)
     opened = _open(
-        data, teller, modality=modality, target=target, group=group, split=split, cache=not no_cache, max_bad=max_bad, size=image_size,
+        data,
+        teller,
+        modality=modality,
+        target=target,
+        group=group,
+        split=split,
+        cache=not no_cache,
+        max_bad=max_bad,
+        size=image_size,
     )
     command = shlex.join(["tacit", *sys.argv[1:]])
     try:
         done = train(
-            opened, out=out_, resume=resume, budget=budget, steps=steps, epochs=epochs, init=init, devices=devices, nodes=nodes,
-            overrides=given, command=command, say=teller.say, show=teller.show, dry_run=dry_run, method=method, backbone=backbone, size=size,
-            batch_size=batch_size, device=device, precision=precision, seed=seed,
+            opened,
+            out=out_,
+            resume=resume,
+            budget=budget,
+            steps=steps,
+            epochs=epochs,
+            init=init,
+            devices=devices,
+            nodes=nodes,
+            overrides=given,
+            command=command,
+            say=teller.say,
+            show=teller.show,
+            dry_run=dry_run,
+            method=method,
+            backbone=backbone,
+            size=size,
+            batch_size=batch_size,
+            device=device,
+            precision=precision,
+            seed=seed,
         )
     except Stopped as stop:
         words = [w for w in sys.argv[1:] if w != "--resume"]
@@ -182,7 +222,9 @@ def pretrain(
             table("The plan", ["what", "value", "why"], [[c.name, str(c.value), c.reason] for c in done])
         return
     if done.health is not None:
-        teller.say(f"{done.health.state}: {done.health.words}" + (f" - {done.health.cause}; try: {done.health.cure}" if done.health.cause else ""))
+        teller.say(
+            f"{done.health.state}: {done.health.words}" + (f" - {done.health.cause}; try: {done.health.cure}" if done.health.cause else "")
+        )
     teller.say(f"next: tacit evaluate {shlex.quote(str(done.path))} {shlex.quote(data)}")
     if json_:
         info = json.loads((done.path / "run.json").read_text(encoding="utf-8"))
@@ -193,8 +235,14 @@ def pretrain(
 
 @app.command(epilog="Example: tacit embed runs/photos photos/ --out embeddings.parquet")
 def embed(
-    run: RunArg, data: DataArg, out_: Annotated[Path, typer.Option("--out", help="FILE.parquet (ids and labels go along) or FILE.npy.")],
-    target: Target = None, no_cache: NoCache = False, max_bad: MaxBad = 0.1, json_: Json = False, quiet: Quiet = False,
+    run: RunArg,
+    data: DataArg,
+    out_: Annotated[Path, typer.Option("--out", help="FILE.parquet (ids and labels go along) or FILE.npy.")],
+    target: Target = None,
+    no_cache: NoCache = False,
+    max_bad: MaxBad = 0.1,
+    json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Turn data into vectors."""
     from tacit import api
@@ -214,12 +262,19 @@ def embed(
 
 @app.command(epilog="Example: tacit evaluate runs/photos photos/ --labels 1,5,10,50,all")
 def evaluate(
-    run: RunArg, data: DataArg, target: Target = None, group: Group = None, split: Split = None,
+    run: RunArg,
+    data: DataArg,
+    target: Target = None,
+    group: Group = None,
+    split: Split = None,
     test: Annotated[str | None, typer.Option(help="Further labelled data to test on; default: the held-out part of DATA.")] = None,
     labels: Annotated[str | None, typer.Option(help="Labels a class, such as 1,5,10,50,all (regression: labels).")] = None,
     seeds: Annotated[int, typer.Option(help="Label draws a level.", min=1)] = 5,
     no_supervised: Annotated[bool, typer.Option("--no-supervised", help="Leave out training from scratch, the slow part.")] = False,
-    no_cache: NoCache = False, max_bad: MaxBad = 0.1, json_: Json = False, quiet: Quiet = False,
+    no_cache: NoCache = False,
+    max_bad: MaxBad = 0.1,
+    json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Was it worth it, against what I would have done without it?"""
     from tacit import api
@@ -229,8 +284,15 @@ def evaluate(
     levels = None if labels is None else [_level(word) for word in labels.split(",")]
     options = {"group": group, "split": split, "cache": not no_cache, "max_bad": max_bad, "say": teller.say}
     done = api.evaluate(
-        Run.open(run).path, data, target=target, test=test, levels=levels, seeds=seeds, supervised=not no_supervised,
-        options={k: v for k, v in options.items() if v is not None}, say=teller.say,
+        Run.open(run).path,
+        data,
+        target=target,
+        test=test,
+        levels=levels,
+        seeds=seeds,
+        supervised=not no_supervised,
+        options={k: v for k, v in options.items() if v is not None},
+        say=teller.say,
     )
     if json_:
         out(done.to_json())
@@ -287,7 +349,8 @@ def report(run: RunArg, json_: Json = False, quiet: Quiet = False) -> None:
 def list_(
     kind: Annotated[str | None, typer.Argument(help="methods, backbones, modalities, probes, classics or sources.")] = None,
     name: Annotated[str | None, typer.Argument(help="One of them: its hyperparameters.")] = None,
-    json_: Json = False, quiet: Quiet = False,
+    json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """What is there: methods, backbones, modalities, probes, classics, sources."""
     from tacit import registry
@@ -341,7 +404,9 @@ def doctor(json_: Json = False, quiet: Quiet = False) -> None:
 
 @app.command(epilog="Example: tacit demo")
 def demo(
-    out_: Annotated[Path | None, typer.Option("--out", help="Run folder; default runs/<date>_demo.")] = None, json_: Json = False, quiet: Quiet = False
+    out_: Annotated[Path | None, typer.Option("--out", help="Run folder; default runs/<date>_demo.")] = None,
+    json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show the whole way on 1,797 handwritten digits in under three minutes."""
     from tacit.demo import demo as show
@@ -362,7 +427,9 @@ def _version(value: bool) -> None:
 
 
 @app.callback()
-def common(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+def common(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
     """Self-supervised learning on any kind of data, with a verdict on whether it was worth it."""
 
 

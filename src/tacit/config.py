@@ -63,8 +63,8 @@ class RunConfig:
         """Raises Asked when the file is not a config of ours."""
         try:
             raw = tomllib.loads(path.read_text(encoding="utf-8"))
-            parts = {"optim": OptimConfig(**raw.pop("optim", {})), "train": TrainConfig(**raw.pop("train", {}))}
-            return cls(**raw, **parts)
+            optim, train = OptimConfig(**raw.pop("optim", {})), TrainConfig(**raw.pop("train", {}))
+            return cls(**raw, optim=optim, train=train)
         except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
             raise Asked(f"{path} is not a readable run configuration: {error}", "is this a run folder?") from error
 

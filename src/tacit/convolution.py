@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-
-
 from torch import Tensor, nn
 
 from tacit.encoder import pool_valid
@@ -51,5 +49,3 @@ def as_map(tokens: Tokens, full: bool) -> tuple[Tensor, Padding]:
 def as_tokens(x: Tensor) -> Tensor:
     """A map [B, C, *grid] as features [B, N, C]."""
     return x.flatten(2).transpose(1, 2)
-
-

@@ -215,7 +215,8 @@ def split(features: Features, counts: Sequence[int]) -> list[Features]:
     fields = [f.split(list(counts)) for f in (features.tokens, features.pooled, features.position, features.at, features.valid)]
     layers = [layer.split(list(counts)) for layer in features.layers]
     return [
-        Features(*parts, features.grid, tuple(layer[i] for layer in layers)) for i, parts in enumerate(zip(*fields, strict=True))
+        Features(t, p, n, a, v, features.grid, tuple(layer[i] for layer in layers))
+        for i, (t, p, n, a, v) in enumerate(zip(*fields, strict=True))
     ]
 
 

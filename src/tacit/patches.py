@@ -49,8 +49,17 @@ class GridTokenizer(Tokenizer):
     standardised one by one (He et al. 2021, section 4, "normalised pixels").
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
-        self, mean: Sequence[float], std: Sequence[float], patch: tuple[int, ...], *, dim: int = 128, flag: bool = False,
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        patch: tuple[int, ...],
+        *,
+        dim: int = 128,
+        flag: bool = False,
         normalise_target: bool = True,
     ) -> None:
         super().__init__()

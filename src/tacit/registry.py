@@ -124,7 +124,7 @@ def _parse(kind: str, name: str, path: Path) -> Entry:
 def _public(module: ModuleType) -> Any:
     """The plug-in of a module: the last public class (or function) that is defined in it, not imported into it."""
     own = [v for k, v in vars(module).items() if not k.startswith("_") and getattr(v, "__module__", None) == module.__name__]
-    classes = [v for v in own if inspect.isclass(v)] or [v for v in own if inspect.isfunction(v)]
+    classes: list[Any] = [v for v in own if inspect.isclass(v)] or [v for v in own if inspect.isfunction(v)]
     if not classes:
         raise Asked(f"{module.__name__} defines no public class")
     return classes[-1]

@@ -20,8 +20,15 @@ class SelfSupervisedEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     """
 
     def __init__(
-        self, method: str = "auto", *, backbone: str = "auto", size: str = "small", steps: int = 300, batch_size: int | None = None,
-        lr: float | None = None, random_state: int | None = None,
+        self,
+        method: str = "auto",
+        *,
+        backbone: str = "auto",
+        size: str = "small",
+        steps: int = 300,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        random_state: int | None = None,
     ) -> None:
         self.method = method
         self.backbone = backbone
@@ -39,8 +46,13 @@ class SelfSupervisedEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         X = self._checked(X, reset=True)
         data = from_arrays(X, split=["train"] * len(X))
         self.model_ = learn(
-            data, method=None if self.method == "auto" else self.method, backbone=None if self.backbone == "auto" else self.backbone,
-            size=self.size, steps=self.steps, batch_size=self.batch_size, seed=self.random_state or 0,
+            data,
+            method=None if self.method == "auto" else self.method,
+            backbone=None if self.backbone == "auto" else self.backbone,
+            size=self.size,
+            steps=self.steps,
+            batch_size=self.batch_size,
+            seed=self.random_state or 0,
             overrides={} if self.lr is None else {"optim": {"lr": self.lr}},
         )
         self._n_features_out = self.model_.dim
@@ -53,7 +65,9 @@ class SelfSupervisedEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         return self.model_.vectors(self.model_.prepare(X).x)
 
     def _checked(self, X: Any, reset: bool) -> np.ndarray:
-        X = validate_data(self, X, reset=reset, allow_nd=True, dtype="numeric", ensure_all_finite="allow-nan", ensure_min_samples=2 if reset else 1)
+        X = validate_data(
+            self, X, reset=reset, allow_nd=True, dtype="numeric", ensure_all_finite="allow-nan", ensure_min_samples=2 if reset else 1
+        )
         return X if X.ndim == 4 and X.dtype == np.uint8 else np.asarray(X, dtype=np.float32)
 
     def __sklearn_tags__(self) -> Any:

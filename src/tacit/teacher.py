@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Teacher(nn.Module):
@@ -23,7 +23,8 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def follow(self, student: nn.Module, momentum: float) -> None:
         """teacher = momentum * teacher + (1 - momentum) * student; buffers such as batch-norm statistics are copied."""
-        mine, theirs = list(self.module.parameters()), [p.detach() for p in student.parameters()]
+        mine: list[Tensor] = list(self.module.parameters())
+        theirs = [p.detach() for p in student.parameters()]
         torch._foreach_lerp_(mine, theirs, 1 - momentum)
         for a, b in zip(self.module.buffers(), student.buffers(), strict=True):
             a.copy_(b)

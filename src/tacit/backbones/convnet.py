@@ -22,7 +22,15 @@ class ConvNet(Backbone):
     presets = {"tiny": {"channels": 16, "dim": 64, "depth": 3}, "small": {}, "base": {"channels": 64, "dim": 512, "depth": 5}}
 
     def __init__(
-        self, width: int, layout: Layout, grid: tuple[int, ...], *, channels: Count = 32, dim: Count = 256, depth: Count = 4, strides: int = 0
+        self,
+        width: int,
+        layout: Layout,
+        grid: tuple[int, ...],
+        *,
+        channels: Count = 32,
+        dim: Count = 256,
+        depth: Count = 4,
+        strides: int = 0,
     ) -> None:
         super().__init__(width, layout, grid)
         rank = layout.rank

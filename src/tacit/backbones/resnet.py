@@ -20,8 +20,11 @@ class _Residual(nn.Module):
     def __init__(self, rank: int, width: int, inner: int, stride: int, bottleneck: bool) -> None:
         super().__init__()
         out = inner * 4 if bottleneck else inner
-        shape = [(width, inner, 1, 1), (inner, inner, 3, stride), (inner, out, 1, 1)] if bottleneck else [
-            (width, inner, 3, stride), (inner, out, 3, 1)]
+        shape = (
+            [(width, inner, 1, 1), (inner, inner, 3, stride), (inner, out, 1, 1)]
+            if bottleneck
+            else [(width, inner, 3, stride), (inner, out, 3, 1)]
+        )
         self.layers = nn.ModuleList(conv(rank, *s) for s in shape)
         self.norms = nn.ModuleList(norm(rank, s[1]) for s in shape)
         self.short = nn.Sequential(conv(rank, width, out, 1, stride), norm(rank, out)) if stride > 1 or width != out else nn.Identity()
@@ -47,7 +50,13 @@ class ResNet(Backbone):
     presets = {"tiny": {"channels": 8}, "small": {}, "base": {"depth": 50}}
 
     def __init__(
-        self, width: int, layout: Layout, grid: tuple[int, ...], *, depth: int = 18, channels: Count = 64,
+        self,
+        width: int,
+        layout: Layout,
+        grid: tuple[int, ...],
+        *,
+        depth: int = 18,
+        channels: Count = 64,
         stem: Annotated[str, Field(pattern="^(auto|small|large)$")] = "auto",
     ) -> None:
         super().__init__(width, layout, grid)

@@ -19,9 +19,7 @@ class Transformer(Backbone):
     can = frozenset({"mask", "drop", "causal", "layers", "resize", "tokens", "unordered", "ragged", "chunk"})
     presets = {"tiny": {"dim": 64, "depth": 2, "heads": 2}, "small": {}, "base": {"dim": 384, "depth": 12, "heads": 6}}
 
-    def __init__(
-        self, width: int, layout: Layout, grid: tuple[int, ...], *, dim: Count = 192, depth: Count = 6, heads: Count = 3
-    ) -> None:
+    def __init__(self, width: int, layout: Layout, grid: tuple[int, ...], *, dim: Count = 192, depth: Count = 6, heads: Count = 3) -> None:
         super().__init__(width, layout, grid)
         if dim % heads:
             raise Asked(f"backbone.heads={heads} does not divide backbone.dim={dim}")

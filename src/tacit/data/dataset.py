@@ -83,7 +83,7 @@ class Dataset:
             "fingerprint": self.fingerprint,
             "spec": {**asdict(self.spec), "extra": dict(self.spec.extra)},
             "task": self.task,
-            "classes": list(self.classes),
+            "classes": {c: int((self.labels == i).sum()) for i, c in enumerate(self.classes)} if self.labels is not None else {},
             "groups": len(self.group_names),
             "split": {
                 "rule": self.split_rule,
@@ -174,6 +174,19 @@ def from_arrays(
         lambda i: np.asarray(x[i]),
     )
     return _build(name, listing, None, size, limit, False, seed, max_bad, dict(options), lambda line: None, spec)
+
+
+def from_files(paths: Sequence[Path], spec: Spec) -> Dataset:
+    """Single files, decoded for a trained model with this spec. Raises Asked for a missing file, BadData for an unreadable one."""
+    for path in paths:
+        if not path.is_file():
+            raise Asked(f"there is no file {str(path)!r}", "give paths of files")
+    if spec.modality != "image":
+        raise Asked(
+            f"single files are read as images, and the model reads {spec.modality} data", "give the path of a data set, or an array"
+        )
+    listing = Listing(spec.modality, "files", [str(p) for p in paths], None, None, ["test"] * len(paths), lambda i: paths[i])
+    return _build("files", listing, None, None, 224, False, 0, 0.0, {}, lambda line: None, spec)
 
 
 def _grown(path: Path) -> Tree:

@@ -94,7 +94,8 @@ class Model(nn.Module):
             if data.modality != self.spec.modality:
                 raise Asked(f"the model was trained on {self.spec.modality} data, this is {data.modality}", "give it data of that kind")
             same = (data.spec.sizes == self.spec.sizes or self.spec.ragged or self.modality.layout.rank == 1) and (
-                data.spec.channels == self.spec.channels)
+                data.spec.channels == self.spec.channels
+            )
             return data if same else dataset.open(data.path, modality=self.spec.modality, spec=self.spec)
         if isinstance(data, (str, Path)):
             return dataset.open(str(data), modality=self.spec.modality, spec=self.spec)
@@ -112,7 +113,14 @@ class Model(nn.Module):
             save_file(tensors, beside)
             beside.replace(path / "model.safetensors")
             spec = {**asdict(self.spec), "extra": dict(self.spec.extra)}
-            about = {"format": FORMAT, "dim": self.dim, "precision": self.precision, "ignores": self.modality.ignores, "spec": spec, **self.config}
+            about = {
+                "format": FORMAT,
+                "dim": self.dim,
+                "precision": self.precision,
+                "ignores": self.modality.ignores,
+                "spec": spec,
+                **self.config,
+            }
             beside = path / ".model.json"
             beside.write_text(json.dumps(about, indent=1), encoding="utf-8")
             beside.replace(path / "model.json")
@@ -131,7 +139,13 @@ def load(path: str | Path, device: str = "cpu") -> Model:
         about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         raw = about["spec"]
         spec = Spec(
-            raw["modality"], int(raw["channels"]), tuple(raw["sizes"]), tuple(raw["mean"]), tuple(raw["std"]), bool(raw["ragged"]), raw["extra"]
+            raw["modality"],
+            int(raw["channels"]),
+            tuple(raw["sizes"]),
+            tuple(raw["mean"]),
+            tuple(raw["std"]),
+            bool(raw["ragged"]),
+            raw["extra"],
         )
         modality = make_modality(spec, about["modality"])
         encoder = make_encoder(modality, about["backbone"], frozenset(about["needs"]))

@@ -17,8 +17,15 @@ class VICReg(Method):
     views = Views(global_=2)
 
     def __init__(
-        self, encoder: Encoder, info: Info, *, hidden: Count = 1024, out: Count = 1024, invariance: NonNegative = 25.0,
-        variance: NonNegative = 25.0, covariance: NonNegative = 1.0,
+        self,
+        encoder: Encoder,
+        info: Info,
+        *,
+        hidden: Count = 1024,
+        out: Count = 1024,
+        invariance: NonNegative = 25.0,
+        variance: NonNegative = 25.0,
+        covariance: NonNegative = 1.0,
     ) -> None:
         super().__init__(encoder, info)
         self.projector = mlp(encoder.dim, hidden, out, depth=3)

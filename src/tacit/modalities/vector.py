@@ -19,6 +19,9 @@ from tacit.types import Batch, Fraction, Layout, Spec, Tokens
 class VectorTokenizer(Tokenizer):
     """One token a column: its standardised value, and whether it was observed. mean, std: one number a column."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))

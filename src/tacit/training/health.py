@@ -11,6 +11,7 @@ import torch
 
 from tacit.errors import Collapsed
 from tacit.statistics import rankme, spread
+from tacit.threads import few_threads
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class Watch:
         Raises Collapsed when the embedding has been one point for three looks in a row after a tenth of the training.
         """
         z = np.concatenate(self.rows)
-        s, r = spread(z), rankme(z, centre=True)
+        with few_threads(z.size):
+            s, r = spread(z), rankme(z, centre=True)
         best = min(len(z) - 1, self.width)
         if math.isnan(self.first_loss):
             self.first_loss = loss
@@ -67,16 +69,31 @@ class Watch:
             )
         if s < self.low:
             return Health(
-                "collapsed" if s < self.gone else "warning", f"embeddings are nearly one point (spread {s:.3f})",
-                "views have become indistinguishable from one another", "larger batch, smaller optim.lr, or method vicreg", s, r)
+                "collapsed" if s < self.gone else "warning",
+                f"embeddings are nearly one point (spread {s:.3f})",
+                "views have become indistinguishable from one another",
+                "larger batch, smaller optim.lr, or method vicreg",
+                s,
+                r,
+            )
         if progress > 0.2 and r < min(4.0, best / 2):
             return Health(
-                "warning", f"few dimensions are used: effective rank {r:.1f} of {best}", "dimensional collapse",
-                "stronger augmentation, or a method with a decorrelation term (vicreg)", s, r)
+                "warning",
+                f"few dimensions are used: effective rank {r:.1f} of {best}",
+                "dimensional collapse",
+                "stronger augmentation, or a method with a decorrelation term (vicreg)",
+                s,
+                r,
+            )
         if chance is not None and progress > 0.2 and loss > 0.99 * chance:
             return Health(
-                "warning", f"loss {loss:.3f} is that of guessing ({chance:.3f})", "the task cannot be solved from these views, "
-                "or the learning rate does not suit it", "milder augmentation, or another optim.lr", s, r)
+                "warning",
+                f"loss {loss:.3f} is that of guessing ({chance:.3f})",
+                "the task cannot be solved from these views, or the learning rate does not suit it",
+                "milder augmentation, or another optim.lr",
+                s,
+                r,
+            )
         if teacher_moves is False:
             return Health("warning", "the teacher does not move", "its momentum is 1, or steps are too few", "lower method.momentum", s, r)
         if progress > 0.1 and loss > 3 * abs(self.first_loss) + 1:

@@ -65,7 +65,7 @@ class Loop:
     def build(cls, fabric: Fabric, method: Method, loader: Loader, modality: Modality, config: RunConfig) -> Loop:
         """Set up optimizer, memory layout and Fabric around a method."""
         if modality.layout.rank == 2 and modality.layout.ordered:
-            method.to(memory_format=torch.channels_last)
+            method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         trainee = Trainee(method).to(fabric.device)
         optimizer = optim.adamw(trainee, config.optim.lr, config.optim.weight_decay)
         wrapped, optimizer = fabric.setup(trainee, optimizer)
@@ -99,7 +99,9 @@ class Loop:
         self.step += 1
         assert box.step is not None
         if t % 10 == 0 and not math.isfinite(float(box.step.loss.detach())):
-            raise Diverged(f"the loss is {float(box.step.loss.detach())} at step {t}", "resume from the last checkpoint with a smaller optim.lr")
+            raise Diverged(
+                f"the loss is {float(box.step.loss.detach())} at step {t}", "resume from the last checkpoint with a smaller optim.lr"
+            )
         return box.step
 
 
@@ -117,7 +119,8 @@ def deterministic() -> Iterator[None]:
 def calibrate(loop: Loop, seconds: float, clock: Callable[[], float] = time.perf_counter) -> float:
     """Seconds a step, measured on throw-away steps; parameters, optimizer and counters are as before afterwards."""
     saved = {k: v.detach().clone() for k, v in loop.trainee.state_dict().items()}
-    was, times = loop.step, []
+    was = loop.step
+    times: list[float] = []
     end = clock() + seconds
     while len(times) < 4 or (clock() < end and len(times) < 200):
         begin = clock()

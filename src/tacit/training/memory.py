@@ -25,6 +25,10 @@ def learn(data: Dataset, *, steps: int, **asked: Any) -> Model:
     with deterministic():
         while loop.step < loop.total:
             loop.advance()
-    model = Model(method.deploy(), modality, {"backbone": dict(config.backbone), "modality": dict(config.modality), "needs": sorted(method.needs - {"labels"})})
+    model = Model(
+        method.deploy(),
+        modality,
+        {"backbone": dict(config.backbone), "modality": dict(config.modality), "needs": sorted(method.needs - {"labels"})},
+    )
     model.precision = config.precision
     return model.eval()

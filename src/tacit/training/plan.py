@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-
 from tacit import registry
 from tacit.assemble import needs_of
 from tacit.config import OptimConfig, RunConfig, TrainConfig
@@ -81,9 +80,15 @@ def make_plan(
     body = choose("backbone", backbone, preferred, why)
     scale = choose("size", size, "small", "the default; tiny and base are the other sizes")
     batch = _batch(batch_size, preset, rows, choose)
-    optim = {"lr": preset["lr"], "weight_decay": preset["weight_decay"], **registry.check_knobs(OptimConfig, given.get("optim", {}), "optim")}
+    optim = {
+        "lr": preset["lr"],
+        "weight_decay": preset["weight_decay"],
+        **registry.check_knobs(OptimConfig, given.get("optim", {}), "optim"),
+    }
     for name, value in optim.items():
-        chosen.append(Chosen(f"optim.{name}", value, "asked for" if name in given.get("optim", {}) else f"the preset for {data.modality} data"))
+        chosen.append(
+            Chosen(f"optim.{name}", value, "asked for" if name in given.get("optim", {}) else f"the preset for {data.modality} data")
+        )
     train = registry.check_knobs(TrainConfig, given.get("train", {}), "train")
     if steps is not None and epochs is not None:
         raise Asked("--steps and --epochs exclude each other", "give one of them, or --budget")
@@ -126,5 +131,3 @@ def _batch(asked: int | None, preset: Mapping[str, Any], rows: int, choose: Any)
         batch = max(2, 1 << int(math.log2(max(2, rows // 2))))
         reason = f"the largest power of two that gives two batches of {rows} items"
     return choose("batch", None, min(batch, rows), reason)
-
-

@@ -21,6 +21,7 @@ from tacit import registry
 from tacit.assemble import make_method, make_modality, parameters
 from tacit.config import RunConfig
 from tacit.data.dataset import Dataset
+from tacit.data.inspect import inspect
 from tacit.embedding.model import Model
 from tacit.errors import Asked, Collapsed, Diverged, Stopped
 from tacit.runtime import commit
@@ -93,7 +94,8 @@ def pretrain(
         raise Asked("--resume needs --out", "name the run folder to go on with")
     stored = path / "config.toml" if resume and path else None
     if stored is not None and stored.is_file():
-        config, chosen = RunConfig.read(stored), []
+        config = RunConfig.read(stored)
+        chosen: list[Chosen] = []
         if config.data["fingerprint"] != data.fingerprint:
             raise Asked(f"the data changed since {path} was started", "resume with the same data, or start a new run")
     else:
@@ -107,14 +109,18 @@ def pretrain(
         fixed = True
     if dry_run:
         if not fixed:
-            chosen.append(Chosen("budget", limit or DEFAULT_BUDGET, "asked for" if limit else "the default; the first steps tell how many fit"))
+            chosen.append(
+                Chosen("budget", limit or DEFAULT_BUDGET, "asked for" if limit else "the default; the first steps tell how many fit")
+            )
         return chosen
     path = path or fresh_path(Path("runs"), str(config.method["name"]), data.path)
     run = Run.start(path, resume)
     begin = time.perf_counter()
     try:
         with deterministic():
-            return _train(run, data, rows, config, chosen, fixed, limit, init, devices, nodes, command, say, show, begin, bool(stored), preset)
+            return _train(
+                run, data, rows, config, chosen, fixed, limit, init, devices, nodes, command, say, show, begin, bool(stored), preset
+            )
     finally:
         run.close()
 
@@ -124,8 +130,21 @@ def _with_steps(config: RunConfig, steps: int) -> RunConfig:
 
 
 def _train(
-    run: Run, data: Dataset, rows: np.ndarray, config: RunConfig, chosen: list[Chosen], fixed: bool, limit: float | None, init: str | None,
-    devices: int, nodes: int, command: str, say: Say, show: Callable[[Progress], None] | None, begin: float, resumed: bool,
+    run: Run,
+    data: Dataset,
+    rows: np.ndarray,
+    config: RunConfig,
+    chosen: list[Chosen],
+    fixed: bool,
+    limit: float | None,
+    init: str | None,
+    devices: int,
+    nodes: int,
+    command: str,
+    say: Say,
+    show: Callable[[Progress], None] | None,
+    begin: float,
+    resumed: bool,
     preset: Mapping[str, Any],
 ) -> Pretrained:
     fabric = make_fabric(config, devices, nodes)
@@ -152,14 +171,25 @@ def _train(
     for c in chosen:
         say(f"  {c.name:<20} {c.value!s:<14} {c.reason}")
     if lead and not resumed:
-        write_json(run.path / "data.json", data.describe())
+        copies = inspect(data)["duplicates"]
+        write_json(run.path / "data.json", {**data.describe(), "duplicates": copies["within"], "leaks": copies["across"]})
         np.save(run.path / "seen.npy", np.sort(data.hashes[rows]))
         write_text(run.path / "config.toml", config.to_toml())
         run.note(
-            id=run.path.name, tacit=tacit.__version__, commit=commit(), created=datetime.now(UTC).isoformat(timespec="seconds"), status="training",
-            command=command or shlex.join(sys.argv), seed=config.train.seed, labels_seen=labels, init=init,
-            device=_reasoned(chosen, "device"), precision=_reasoned(chosen, "precision"), plan=[asdict(c) for c in chosen],
-            steps=config.train.steps, parameters=parameters(method.deploy()),
+            id=run.path.name,
+            tacit=tacit.__version__,
+            commit=commit(),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            status="training",
+            command=command or shlex.join(sys.argv),
+            seed=config.train.seed,
+            labels_seen=labels,
+            init=init,
+            device=_reasoned(chosen, "device"),
+            precision=_reasoned(chosen, "precision"),
+            plan=[asdict(c) for c in chosen],
+            steps=config.train.steps,
+            parameters=parameters(method.deploy()),
         )
         run.say(f"planned {config.train.steps} steps of {config.train.batch} items")
     folder = run.path / "checkpoints"
@@ -219,8 +249,15 @@ def _go(
                     raise
                 speed = (done - first) * batch / max(1e-9, now - start)
                 row = {
-                    "step": done, "progress": done / loop.total, "loss": loss, "chance": step.chance, "spread": health.spread, "rank": health.rank,
-                    "lr": loop.optimizer.param_groups[0]["lr"], "items_per_s": speed, "seconds": spent + now - start,
+                    "step": done,
+                    "progress": done / loop.total,
+                    "loss": loss,
+                    "chance": step.chance,
+                    "spread": health.spread,
+                    "rank": health.rank,
+                    "lr": loop.optimizer.param_groups[0]["lr"],
+                    "items_per_s": speed,
+                    "seconds": spent + now - start,
                     **{k: float(v) for k, v in step.log.items()},
                 }
                 run.metric({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()})
@@ -244,7 +281,10 @@ def _go(
                 raise Stopped(f"interrupted at step {done} of {loop.total}; everything is saved", run.path)
     save()
     if lead:
-        run.note(seconds=round(spent + time.perf_counter() - start, 2), items_per_s=round((loop.step - first) * batch / max(1e-9, time.perf_counter() - start), 1))
+        run.note(
+            seconds=round(spent + time.perf_counter() - start, 2),
+            items_per_s=round((loop.step - first) * batch / max(1e-9, time.perf_counter() - start), 1),
+        )
     return health
 
 
@@ -274,7 +314,9 @@ def _finish(run: Run, loop: Loop, data: Dataset, health: Health | None, lead: bo
     if lead:
         model.save(run.path / "model")
         write_text(run.path / "model" / "CARD.md", _card(run, loop, data, model))
-        summary = None if health is None else {k: v for k, v in asdict(health).items() if not (isinstance(v, float) and not math.isfinite(v))}
+        summary = (
+            None if health is None else {k: v for k, v in asdict(health).items() if not (isinstance(v, float) and not math.isfinite(v))}
+        )
         run.note(status="done", health=summary)
         run.say("done" if health is None else f"done: {health.words}")
     return model
@@ -289,7 +331,7 @@ def _card(run: Run, loop: Loop, data: Dataset, model: Model) -> str:
         f"- Taught to ignore: {loop.modality.ignores}\n- Labels were {'read' if 'labels' in loop.method.needs else 'not read'}.\n"
         f"- Held out and never seen: {len(data) - rows} items ({data.split_rule}).\n"
         "- Not known: fairness, privacy and behaviour on other data than this. Whether it helps is in ../evaluation, once `tacit evaluate` has run.\n\n"
-        f"Read it with `tacit.load(\"{run.path.name}\")`; the weights are safetensors.\n"
+        f'Read it with `tacit.load("{run.path.name}")`; the weights are safetensors.\n'
     )
 
 

@@ -55,7 +55,7 @@ class Run:
         run = cls(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            run._lock = open(path / ".lock", "w")  # noqa: SIM115 the lock lives as long as the run
+            run._lock = open(path / ".lock", "w")
         except OSError as error:
             raise TacitError(f"{path} cannot be written: {error.strerror}", "choose another --out") from error
         try:

@@ -41,7 +41,9 @@ def fitter(
         batch = min(64, len(rows))
         steps = int(np.clip(PASSES * len(rows) / batch, LEAST, MOST))
         config = replace(
-            like, method={"name": "supervised"}, optim=replace(like.optim, lr=OptimConfig().lr if like.optim.lr > 2e-3 else like.optim.lr),
+            like,
+            method={"name": "supervised"},
+            optim=replace(like.optim, lr=OptimConfig().lr if like.optim.lr > 2e-3 else like.optim.lr),
             train=TrainConfig(steps=steps, batch=batch, seed=seed),
         )
         modality = make_modality(data.spec, config.modality)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tacit.evaluation.labels import fold
 from tacit.evaluation.rowspace import RowSpace, row_space
-from tacit.evaluation.threads import few_threads
+from tacit.threads import few_threads
 
 GRID = tuple(float(c) for c in 10 ** np.linspace(-6, 5, 9))
 

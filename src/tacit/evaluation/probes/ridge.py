@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from tacit.evaluation.rowspace import row_space
-from tacit.evaluation.threads import few_threads
+from tacit.threads import few_threads
 
 ALPHAS = tuple(float(a) for a in 10 ** np.linspace(-3, 6, 10))
 

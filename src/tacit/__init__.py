@@ -19,7 +19,7 @@ _PUBLIC = {
     "report": "tacit.api",
     "load": "tacit.embedding.model",
 }
-__all__ = ["__version__", *_PUBLIC]
+__all__ = ["__version__", "embed", "evaluate", "inspect", "load", "open", "pretrain", "report"]
 
 if TYPE_CHECKING:
     from tacit.api import embed, evaluate, inspect, pretrain, report

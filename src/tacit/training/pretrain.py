@@ -324,15 +324,20 @@ def _finish(run: Run, loop: Loop, data: Dataset, health: Health | None, lead: bo
 
 def _card(run: Run, loop: Loop, data: Dataset, model: Model) -> str:
     c, rows = loop.config, len(loop.loader.rows)
-    return (
-        f"# {run.path.name}\n\n"
-        f"An encoder of {data.modality} data ({data.modality} -> {model.dim} numbers), learned with `{c.method['name']}` and a `{c.backbone['name']}` "
-        f"backbone from {rows} items of `{data.path}` in {c.train.steps} steps.\n\n"
-        f"- Taught to ignore: {loop.modality.ignores}\n- Labels were {'read' if 'labels' in loop.method.needs else 'not read'}.\n"
-        f"- Held out and never seen: {len(data) - rows} items ({data.split_rule}).\n"
-        "- Not known: fairness, privacy and behaviour on other data than this. Whether it helps is in ../evaluation, once `tacit evaluate` has run.\n\n"
-        f'Read it with `tacit.load("{run.path.name}")`; the weights are safetensors.\n'
-    )
+    read = "read" if "labels" in loop.method.needs else "not read"
+    return f"""# {run.path.name}
+
+An encoder of {data.modality} data, one vector of {model.dim} numbers an item, learned with `{c.method["name"]}` and a
+`{c.backbone["name"]}` backbone from {rows} items of `{data.path}` in {c.train.steps} steps.
+
+- Taught to ignore: {loop.modality.ignores}
+- Labels were {read}.
+- Held out and never seen: {len(data) - rows} items ({data.split_rule}).
+- Not known: fairness, privacy, and behaviour on other data than this.
+- Whether it helps stands in ../evaluation once `tacit evaluate` has run.
+
+Read it with `tacit.load("{run.path.name}")`; the weights are safetensors.
+"""
 
 
 def _reasoned(chosen: list[Chosen], name: str) -> dict[str, Any]:

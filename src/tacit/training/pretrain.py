@@ -189,7 +189,7 @@ def _train(
             precision=_reasoned(chosen, "precision"),
             plan=[asdict(c) for c in chosen],
             steps=config.train.steps,
-            parameters=parameters(method.deploy()),
+            parameters=parameters(method.encoder),
         )
         run.say(f"planned {config.train.steps} steps of {config.train.batch} items")
     folder = run.path / "checkpoints"

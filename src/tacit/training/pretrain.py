@@ -30,7 +30,7 @@ from tacit.training.health import Health, Watch
 from tacit.training.loader import Loader
 from tacit.training.loop import Loop, calibrate, deterministic, make_fabric
 from tacit.training.plan import DEFAULT_BUDGET, make_plan, preset_steps, seconds
-from tacit.training.run import Run, fresh_path, write_json, write_text
+from tacit.training.run import Run, fresh_path, write_array, write_json, write_text
 from tacit.types import Chosen, Info
 
 Say = Callable[[str], None]
@@ -173,7 +173,7 @@ def _train(
     if lead and not resumed:
         copies = inspect(data)["duplicates"]
         write_json(run.path / "data.json", {**data.describe(), "duplicates": copies["within"], "leaks": copies["across"]})
-        np.save(run.path / "seen.npy", np.sort(data.hashes[rows]))
+        write_array(run.path / "seen.npy", np.sort(data.hashes[rows]))
         write_text(run.path / "config.toml", config.to_toml())
         run.note(
             id=run.path.name,

@@ -6,9 +6,12 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
+
+import numpy as np
 
 from tacit.errors import Asked, TacitError
 
@@ -20,11 +23,20 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Atomically: beside, then renamed. Raises TacitError when the place cannot be written."""
+    _write(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def write_array(path: Path, values: np.ndarray) -> None:
+    """A .npy file, atomically: beside, then renamed. Raises TacitError when the place cannot be written."""
+    _write(path, lambda file: np.save(file, values, allow_pickle=False))
+
+
+def _write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(beside, "wb") as file:
+            fill(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)

@@ -65,7 +65,7 @@ def restore(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, dev
             # AdamW keeps its step counters on the CPU, whatever the device
             state.setdefault(int(index), {})[name] = value.cpu() if name == "step" else value
         optimizer.load_state_dict({"state": state, "param_groups": meta["optimizer"]})
-    except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise TacitError(f"{path} cannot be resumed: {error}", f"remove {path} to resume from the one before") from error
     return meta
 

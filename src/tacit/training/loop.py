@@ -98,11 +98,15 @@ class Loop:
         self.method.after_step(ctx)
         self.step += 1
         assert box.step is not None
-        if t % 10 == 0 and not math.isfinite(float(box.step.loss.detach())):
-            raise Diverged(
-                f"the loss is {float(box.step.loss.detach())} at step {t}", "resume from the last checkpoint with a smaller optim.lr"
-            )
+        if t % 10 == 0 or self.step == self.total:
+            self.check(box.step)
         return box.step
+
+    def check(self, step: Step) -> None:
+        """Raise Diverged unless this step's loss is a finite number; looking at it makes a GPU wait."""
+        loss = float(step.loss.detach())
+        if not math.isfinite(loss):
+            raise Diverged(f"the loss is {loss} at step {self.step}", "start a new run with a smaller optim.lr")
 
 
 @contextmanager

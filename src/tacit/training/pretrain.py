@@ -222,6 +222,10 @@ def _go(
     smooth, teacher = math.nan, _Teacher(loop)
 
     def save() -> None:
+        # a loss can be finite while its gradient was not
+        if not all(bool(v.isfinite().all()) for v in loop.trainee.state_dict().values()):
+            run.note(status="diverged")
+            raise Diverged(f"the weights are no longer finite numbers at step {loop.step}", "start a new run with a smaller optim.lr")
         if lead:
             meta = {"seconds": spent + time.perf_counter() - start, "first_loss": watch.first_loss}
             checkpoint.save(folder, loop.step, loop.trainee, loop.optimizer, meta)
@@ -230,11 +234,13 @@ def _go(
         while loop.step < loop.total:
             try:
                 step = loop.advance()
+                done, due = loop.step, time.perf_counter() - saved > loop.config.train.checkpoint
+                look = done % every == 0 or done == loop.total
+                if look or due or interrupted():  # before it is shown or saved
+                    loop.check(step)
             except Diverged:
                 run.note(status="diverged")
                 raise
-            done = loop.step
-            look = done % every == 0 or done == loop.total
             if done % max(1, every // 4) == 0 or look:
                 watch.see(step.embedding)
             now = time.perf_counter()
@@ -271,7 +277,7 @@ def _go(
                     run.say(f"stopped early at step {done}: the loss did not improve for {patience:.0%} of the steps")
                     run.note(stopped_early=done)
                     break
-            if now - saved > loop.config.train.checkpoint:
+            if due:
                 save()
                 saved = now
             if interrupted():

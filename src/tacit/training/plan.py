@@ -25,7 +25,8 @@ def seconds(text: str | float) -> float:
     else:
         units = {"h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0, "": 1.0}
         parts = re.findall(r"(\d+(?:\.\d+)?)\s*(h|min|m|s|)(?![a-z])", text.strip().lower())
-        if not parts or re.sub(r"[\d.\s]|h|min|m|s", "", text.strip().lower()):
+        bare = len(parts) > 1 and any(not unit for _, unit in parts)  # 1h30 could be minutes or seconds
+        if not parts or bare or re.sub(r"[\d.\s]|h|min|m|s", "", text.strip().lower()):
             raise Asked(f"cannot read the budget {text!r}", "write it like 10min, 90s or 1h30min")
         value = sum(float(n) * units[u] for n, u in parts)
     if not (value > 0 and math.isfinite(value)):

@@ -221,20 +221,20 @@ def split(features: Features, counts: Sequence[int]) -> list[Features]:
 
 
 def match(f: Features, g: Features) -> tuple[Tensor, Tensor]:
-    """For each cell of f, the nearest cell of g in the item's frame.
+    """For each cell of f, the nearest cell of g in the item's frame; g must have all cells of its grid.
 
-    Returns index int64 [B, M] into g's cells, and ok bool [B, M], True where it is nearer than half a cell.
+    Returns index int64 [B, M] into g's cells, and ok bool [B, M], True where it is nearer than half a cell of f.
     """
-    apart = (f.at[:, :, None] - g.at[:, None]).abs()  # [B, M, M', r]
-    step = torch.stack([_pitch(f, a) for a in range(f.at.shape[-1])], -1)  # [B, r]
-    ok = (apart <= step[:, None, None] / 2 + 1e-4).all(-1) & f.valid[:, :, None] & g.valid[:, None]
-    return apart.sum(-1).masked_fill(~ok, torch.inf).argmin(-1), ok.any(-1)
-
-
-def _pitch(f: Features, axis: int) -> Tensor:
-    """Distance of neighbouring cells along one axis in the item's frame, [B]."""
-    low, high = f.at[..., axis].amin(1), f.at[..., axis].amax(1)
-    return (high - low) / max(1, f.grid[axis] - 1)
+    ok, index = f.valid, torch.zeros_like(f.position)
+    for axis, n in enumerate(g.grid):
+        first, last = g.at[:, :1, axis], g.at[:, -1:, axis]
+        pitch = (last - first) / (n - 1) if n > 1 else torch.ones_like(first)
+        at = f.at[..., axis]
+        own = (at.amax(1, keepdim=True) - at.amin(1, keepdim=True)) / max(1, f.grid[axis] - 1)
+        near = ((at - first) / pitch).round().clamp(0, n - 1)
+        ok = ok & ((at - first - near * pitch).abs() <= torch.where(own > 0, 0.51 * own, 1e-4))
+        index = index * n + near.long()
+    return index, ok & g.valid.gather(1, index)
 
 
 def build(

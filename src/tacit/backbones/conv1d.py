@@ -18,15 +18,24 @@ class _Dilated(nn.Module):
         self.first = nn.Conv1d(width, out, 3, dilation=dilation)
         self.second = nn.Conv1d(out, out, 3, dilation=dilation)
         self.short = nn.Conv1d(width, out, 1) if width != out else nn.Identity()
-        self.reach = 2 * dilation
 
     def forward(self, x: Tensor, keep: Tensor | None, causal: bool) -> Tensor:
-        sides = (self.reach, 0) if causal else (self.reach // 2, self.reach // 2)
         y = x
         for layer in (self.first, self.second):
             y = F.gelu(y)
-            y = layer(F.pad(y if keep is None else y * keep, sides))
+            y = _convolve(layer, y if keep is None else y * keep, causal)
         return self.short(x) + y
+
+
+def _convolve(layer: nn.Conv1d, x: Tensor, causal: bool) -> Tensor:
+    """Dilated convolution of [B, C, T] to the same length."""
+    reach = layer.dilation[0]
+    if reach >= x.shape[-1]:  # the other taps would read nothing but padding
+        tap = 2 if causal else 1
+        return F.conv1d(x, layer.weight[:, :, tap : tap + 1], layer.bias)
+    if causal:
+        return F.conv1d(F.pad(x, (2 * reach, 0)), layer.weight, layer.bias, dilation=reach)
+    return F.conv1d(x, layer.weight, layer.bias, padding=reach, dilation=reach)
 
 
 class Conv1d(Backbone):

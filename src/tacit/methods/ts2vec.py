@@ -8,7 +8,7 @@ from tacit.losses import instance_contrast, time_contrast
 from tacit.masking import random_mask
 from tacit.method import Method
 from tacit.teacher import Teacher
-from tacit.types import Batch, Context, Fraction, Info, Share, Step, Views
+from tacit.types import Batch, Context, Count, Fraction, Info, Share, Step, Views
 
 
 class TS2Vec(Method):
@@ -18,29 +18,32 @@ class TS2Vec(Method):
     The encoder that is kept averages the weights of all steps.
 
     alpha: weight of the contrast between items; the rest goes to the contrast between moments. hidden: share of cells masked.
+    longest: scales of more cells leave the contrast between moments out, because its memory grows with their square.
     """
 
     source = "Yue et al. 2022, arXiv:2106.10466"
     views, needs = Views(crop=2), frozenset({"resize", "mask"})
 
-    def __init__(self, encoder: Encoder, info: Info, *, alpha: Fraction = 0.5, hidden: Share = 0.5) -> None:
+    def __init__(self, encoder: Encoder, info: Info, *, alpha: Fraction = 0.5, hidden: Share = 0.5, longest: Count = 1000) -> None:
         super().__init__(encoder, info)
-        self.alpha, self.hidden = alpha, hidden
+        self.alpha, self.hidden, self.longest = alpha, hidden, longest
         self.average = Teacher(encoder)
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
     def forward(self, views: list[Batch], ctx: Context) -> Step:
         f, g = (self.encoder(v, mask=self._mask(v, ctx)) for v in views)
         index, ok = match(f, g)
-        a = f.tokens.float()
-        b = g.tokens.float().gather(1, index[..., None].expand(-1, -1, a.shape[-1]))
-        grid, loss, scales = f.grid, a.new_zeros(()), 0
+        cells, grid = _overlap(ok, f.grid)
+        a, ok, index = f.tokens[:, cells].float(), ok[:, cells], index[:, cells]
+        b = g.tokens.gather(1, index[..., None].expand(-1, -1, a.shape[-1])).float()
+        loss, scales = a.new_zeros(()), 0
         while True:
+            n = a.shape[1]
             between = instance_contrast(a, b, ok)
-            within = time_contrast(a, b, ok) if max(grid) > 1 else between.new_zeros(())
+            within = time_contrast(a, b, ok) if 1 < n <= self.longest else between.new_zeros(())
             loss = loss + self.alpha * between + (1 - self.alpha) * within
             scales += 1
-            if max(grid) == 1:
+            if n == 1:
                 break
             a, b, ok, grid = _coarser(a, ok, grid), _coarser(b, ok, grid), _any(ok, grid), tuple(-(-n // 2) for n in grid)
         return Step(loss / scales, f.pooled.detach())
@@ -57,6 +60,16 @@ class TS2Vec(Method):
 
     def deploy(self) -> Encoder:
         return self.average.module  # type: ignore[return-value]
+
+
+def _overlap(ok: Tensor, grid: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]:
+    """Flat cells of the smallest box that holds all cells [B, N] that are ok, and the box's own grid."""
+    cells = torch.arange(ok.shape[1], device=ok.device).view(grid)
+    held = ok.any(0).view(grid).nonzero()  # [K, r]
+    if len(held):
+        for axis, (low, high) in enumerate(zip(held.amin(0).tolist(), held.amax(0).tolist(), strict=True)):
+            cells = cells.narrow(axis, low, high - low + 1)
+    return cells.flatten(), tuple(cells.shape)
 
 
 def _coarser(x: Tensor, ok: Tensor, grid: tuple[int, ...]) -> Tensor:

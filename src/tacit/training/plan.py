@@ -80,6 +80,10 @@ def make_plan(
             why = f"{wanted} needs {', '.join(sorted(needs - {'labels'}))}"
     body = choose("backbone", backbone, preferred, why)
     scale = choose("size", size, "small", "the default; tiny and base are the other sizes")
+    for part, found in (("method", cls), ("backbone", registry.find("backbones", body)), ("modality", modality)):
+        registry.check_knobs(found, given.get(part, {}), part)
+    train = registry.check_knobs(TrainConfig, given.get("train", {}), "train")
+    steps, batch_size = train.pop("steps", steps), train.pop("batch", batch_size)
     batch = _batch(batch_size, preset, rows, choose)
     optim = {
         "lr": preset["lr"],
@@ -90,10 +94,11 @@ def make_plan(
         chosen.append(
             Chosen(f"optim.{name}", value, "asked for" if name in given.get("optim", {}) else f"the preset for {data.modality} data")
         )
-    train = registry.check_knobs(TrainConfig, given.get("train", {}), "train")
     if steps is not None and epochs is not None:
         raise Asked("--steps and --epochs exclude each other", "give one of them, or --budget")
     if epochs is not None:
+        if not (epochs > 0 and math.isfinite(epochs)):
+            raise Asked(f"--epochs {epochs:g} is not a positive number of passes", "write it like 10 or 0.5")
         steps = max(1, round(epochs * max(1, rows // batch)))
         chosen.append(Chosen("steps", steps, f"{epochs:g} passes over {rows} items in batches of {batch}"))
     elif steps is not None:

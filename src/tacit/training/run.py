@@ -60,9 +60,10 @@ class Run:
         """
         if path.exists() and not path.is_dir():
             raise Asked(f"{path} is a file", "choose another --out")
-        if not resume and path.is_dir() and any(path.iterdir()):
+        holds = path.is_dir() and any(p.name != ".lock" for p in path.iterdir())  # a run that was refused leaves its lock
+        if not resume and holds:
             raise Asked(f"{path} is not empty", "add --resume to go on with it, or choose another --out")
-        if resume and path.is_dir() and any(path.iterdir()) and not (path / "config.toml").exists() and not (path / ".lock").exists():
+        if resume and holds and not (path / "config.toml").exists() and not (path / ".lock").exists():
             raise Asked(f"{path} holds something that is not a run", "choose another --out")
         run = cls(path)
         try:

@@ -24,6 +24,8 @@ from tacit.data.dataset import Dataset
 from tacit.data.inspect import inspect
 from tacit.embedding.model import Model
 from tacit.errors import Asked, Collapsed, Diverged, Stopped
+from tacit.method import Method
+from tacit.modality import Modality
 from tacit.runtime import commit
 from tacit.training import checkpoint
 from tacit.training.health import Health, Watch
@@ -108,6 +110,7 @@ def pretrain(
         chosen.append(Chosen("steps", config.train.steps, f"the preset for {data.modality} data"))
         fixed = True
     if dry_run:
+        _method(data, config)
         if not fixed:
             chosen.append(
                 Chosen("budget", limit or DEFAULT_BUDGET, "asked for" if limit else "the default; the first steps tell how many fit")
@@ -123,6 +126,13 @@ def pretrain(
             )
     finally:
         run.close()
+
+
+def _method(data: Dataset, config: RunConfig) -> tuple[Modality, Method]:
+    """Raises CannotPair and Asked for what does not fit together."""
+    modality = make_modality(data.spec, config.modality)
+    info = Info(len(data.train), len(data.classes), dict(modality.tasks), data.task == "regression")
+    return modality, make_method(modality, config.method, config.backbone, info, config.train.seed)
 
 
 def _with_steps(config: RunConfig, steps: int) -> RunConfig:
@@ -149,9 +159,7 @@ def _train(
 ) -> Pretrained:
     fabric = make_fabric(config, devices, nodes)
     lead = fabric.global_rank == 0
-    modality = make_modality(data.spec, config.modality)
-    info = Info(len(rows), len(data.classes), dict(modality.tasks), data.task == "regression")
-    method = make_method(modality, config.method, config.backbone, info, config.train.seed)
+    modality, method = _method(data, config)
     if init and not resumed:
         _start_from(method, init)
     labels = "labels" in method.needs

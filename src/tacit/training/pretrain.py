@@ -182,7 +182,6 @@ def _train(
         copies = inspect(data)["duplicates"]
         write_json(run.path / "data.json", {**data.describe(), "duplicates": copies["within"], "leaks": copies["across"]})
         write_array(run.path / "seen.npy", np.sort(data.hashes[rows]))
-        write_text(run.path / "config.toml", config.to_toml())
         run.note(
             id=run.path.name,
             tacit=tacit.__version__,
@@ -200,6 +199,7 @@ def _train(
             parameters=parameters(method.encoder),
         )
         run.say(f"planned {config.train.steps} steps of {config.train.batch} items")
+        write_text(run.path / "config.toml", config.to_toml())  # last: from here on a resume trusts what is there
     folder = run.path / "checkpoints"
     newest = checkpoint.latest(folder) if resumed else None
     watch = Watch(method.encoder.dim)

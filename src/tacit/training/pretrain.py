@@ -160,7 +160,10 @@ def _train(
     fabric = make_fabric(config, devices, nodes)
     lead = fabric.global_rank == 0
     modality, method = _method(data, config)
-    if init and not resumed:
+    folder = run.path / "checkpoints"
+    newest = checkpoint.latest(folder) if resumed else None
+    init = run.info().get("init") if resumed else init
+    if init and newest is None:
         _start_from(method, init)
     labels = "labels" in method.needs
     loop = Loop.build(fabric, method, Loader(data, rows, modality, fabric.device, labels), modality, config)
@@ -200,8 +203,6 @@ def _train(
         )
         run.say(f"planned {config.train.steps} steps of {config.train.batch} items")
         write_text(run.path / "config.toml", config.to_toml())  # last: from here on a resume trusts what is there
-    folder = run.path / "checkpoints"
-    newest = checkpoint.latest(folder) if resumed else None
     watch = Watch(method.encoder.dim)
     spent = 0.0
     if newest is not None:

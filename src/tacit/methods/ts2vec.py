@@ -23,6 +23,7 @@ class TS2Vec(Method):
 
     source = "Yue et al. 2022, arXiv:2106.10466"
     views, needs = Views(crop=2), frozenset({"resize", "mask"})
+    seen: Tensor
 
     def __init__(self, encoder: Encoder, info: Info, *, alpha: Fraction = 0.5, hidden: Share = 0.5, longest: Count = 1000) -> None:
         super().__init__(encoder, info)

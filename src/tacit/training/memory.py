@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from tacit import registry
 from tacit.assemble import make_method, make_modality
 from tacit.data.dataset import Dataset
 from tacit.embedding.model import Model
 from tacit.training.loader import Loader
 from tacit.training.loop import Loop, deterministic, make_fabric
-from tacit.training.plan import make_plan
+from tacit.training.plan import make_plan, preset_steps
 from tacit.types import Info
 
 
-def learn(data: Dataset, *, steps: int, **asked: Any) -> Model:
-    """A model of the training rows of `data` after this many steps. asked: as for `make_plan`."""
+def learn(data: Dataset, *, steps: int | None = None, **asked: Any) -> Model:
+    """A model of the training rows of `data` after this many steps, None = as many as suit such data. asked: as for `make_plan`."""
     rows = data.train
     config, _ = make_plan(data, len(rows), steps=steps, **asked)
+    if steps is None:
+        preset = registry.find("modalities", data.modality).preset
+        config = replace(config, train=replace(config.train, steps=preset_steps(preset, data.spec, len(rows), config.train.batch)))
     modality = make_modality(data.spec, config.modality)
     info = Info(len(rows), len(data.classes), dict(modality.tasks), data.task == "regression")
     method = make_method(modality, config.method, config.backbone, info, config.train.seed)

@@ -13,7 +13,7 @@ from tacit.config import OptimConfig, RunConfig, TrainConfig
 from tacit.data.dataset import Dataset
 from tacit.errors import Asked, BadData
 from tacit.runtime import choose_device, choose_precision
-from tacit.types import Chosen
+from tacit.types import Chosen, Spec
 
 DEFAULT_BUDGET = 300.0
 
@@ -118,10 +118,11 @@ def make_plan(
     return config, chosen
 
 
-def preset_steps(preset: Mapping[str, Any], rows: int, batch: int) -> int:
+def preset_steps(preset: Mapping[str, Any], spec: Spec, rows: int, batch: int) -> int:
     """Steps when neither budget, steps nor epochs were given."""
     if "steps" in preset:
-        return int(preset["steps"])
+        steps = preset["steps"]
+        return int(steps(spec, rows) if callable(steps) else steps)
     return max(200, int(preset["passes"]) * max(1, rows // batch))
 
 

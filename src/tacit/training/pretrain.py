@@ -106,7 +106,7 @@ def pretrain(
     preset = registry.find("modalities", data.modality).preset
     fixed = stored is not None or steps is not None or epochs is not None or "steps" in (overrides or {}).get("train", {})
     if not fixed and limit is None and "steps" in preset:
-        config = _with_steps(config, preset_steps(preset, len(rows), config.train.batch))
+        config = _with_steps(config, preset_steps(preset, data.spec, len(rows), config.train.batch))
         chosen.append(Chosen("steps", config.train.steps, f"the preset for {data.modality} data"))
         fixed = True
     if dry_run:
@@ -175,7 +175,7 @@ def _train(
         left = budget - (time.perf_counter() - begin)
         count = max(10, int(0.96 * left / took))
         reason = f"{1 / took:.1f} steps/s measured here fill the budget of {budget:.0f} s"
-        if limit is None and count > (most := preset_steps(preset, len(rows), config.train.batch)):
+        if limit is None and count > (most := preset_steps(preset, data.spec, len(rows), config.train.batch)):
             count, reason = most, f"{preset['passes']} passes over the data; more rarely help (a --budget overrides this)"
         config = loop.config = _with_steps(config, count)
         chosen.append(Chosen("steps", count, reason))

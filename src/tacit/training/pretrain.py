@@ -204,31 +204,31 @@ def _train(
         run.say(f"planned {config.train.steps} steps of {config.train.batch} items")
         write_text(run.path / "config.toml", config.to_toml())  # last: from here on a resume trusts what is there
     watch = Watch(method.encoder.dim)
-    spent = 0.0
+    meta: dict[str, Any] = {"seconds": 0.0, "smooth": math.nan, "best": math.inf, "best_step": 0}
     if newest is not None:
-        meta = checkpoint.restore(newest, loop.trainee, loop.optimizer, fabric.device)
-        loop.step, spent, watch.first_loss = meta["step"], meta["seconds"], meta["first_loss"]
+        meta |= checkpoint.restore(newest, loop.trainee, loop.optimizer, fabric.device)
+        loop.step, watch.first_loss = meta["step"], meta["first_loss"]
         say(f"resuming at step {loop.step} of {loop.total}")
     elif resumed:
         say("no checkpoint yet: starting anew")
     if lead:
         run.forget_after(loop.step)
         run.note(status="training")
-    health = _go(run, loop, watch, lead, spent, show, folder)
+    health = _go(run, loop, watch, lead, meta, show, folder)
     model = _finish(run, loop, data, health, lead, say)
     return Pretrained(run.path, model, config, health)
 
 
 def _go(
-    run: Run, loop: Loop, watch: Watch, lead: bool, spent: float, show: Callable[[Progress], None] | None, folder: Path
+    run: Run, loop: Loop, watch: Watch, lead: bool, meta: Mapping[str, Any], show: Callable[[Progress], None] | None, folder: Path
 ) -> Health | None:
-    """Train to the end; save every so often, on an interrupt, and at the end."""
+    """Train to the end; save every so often, on an interrupt, and at the end. meta: what a checkpoint knows beside the weights."""
     start, first, saved, logged = time.perf_counter(), loop.step, time.perf_counter(), 0.0
     every = max(1, loop.total // 200)
     batch, patience = loop.config.train.batch, loop.config.train.patience
     health: Health | None = None
-    best, best_step = math.inf, loop.step
-    smooth, teacher = math.nan, _Teacher(loop)
+    spent, smooth, best, best_step = (meta[k] for k in ("seconds", "smooth", "best", "best_step"))
+    teacher = _Teacher(loop)
 
     def save() -> None:
         # a loss can be finite while its gradient was not
@@ -236,8 +236,9 @@ def _go(
             run.note(status="diverged")
             raise Diverged(f"the weights are no longer finite numbers at step {loop.step}", "start a new run with a smaller optim.lr")
         if lead:
-            meta = {"seconds": spent + time.perf_counter() - start, "first_loss": watch.first_loss}
-            checkpoint.save(folder, loop.step, loop.trainee, loop.optimizer, meta)
+            seconds = spent + time.perf_counter() - start
+            now = {"seconds": seconds, "first_loss": watch.first_loss, "smooth": smooth, "best": best, "best_step": best_step}
+            checkpoint.save(folder, loop.step, loop.trainee, loop.optimizer, now)
 
     with _interruptible() as interrupted:
         while loop.step < loop.total:

@@ -211,6 +211,9 @@ def _train(
         say(f"resuming at step {loop.step} of {loop.total}")
     elif resumed:
         say("no checkpoint yet: starting anew")
+    if newest is not None and run.info().get("status") == "done":
+        health = Health(**run.info()["health"]) if run.info()["health"] else None
+        return Pretrained(run.path, _finish(run, loop, data, health, False, say), config, health)
     if lead:
         run.forget_after(loop.step)
         run.note(status="training")

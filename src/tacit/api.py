@@ -22,6 +22,7 @@ from tacit.embedding.model import Model, load
 from tacit.errors import Asked, BadData, MissingExtra
 from tacit.evaluation.evaluate import LEVELS, Classifier, Evaluation, Representation
 from tacit.evaluation.evaluate import evaluate as judge
+from tacit.evaluation.readers import standardise
 from tacit.runtime import commit, seed_globally
 from tacit.training.pretrain import Pretrained, Progress
 from tacit.training.pretrain import pretrain as train
@@ -134,6 +135,7 @@ def evaluate(
     fresh = _untrained(net, seed)
     representations = [ours, Representation("untrained", "untrained", fresh.vectors(x, n), fresh.vectors(xt, nt))]
     more, classifiers, missing = _classics(net, ours, x, xt, say)
+    more += [_beside(ours, r) for r in more if r.name == "minirocket"]
     fit = None
     if supervised and path is not None:
         from tacit.training.supervised import fitter
@@ -237,6 +239,14 @@ def _classics(
         except MissingExtra as error:
             notes.append(f"{name}: not measured, {error.message} ({error.hint})")
     return representations, classifiers, notes
+
+
+def _beside(ours: Representation, classic: Representation) -> Representation:
+    """Ours and a classic in one embedding, every column standardised and each block with the same total variance."""
+    blocks = [standardise(r.train, r.test) for r in (ours, classic)]
+    train, test = (np.concatenate([b[k] / np.sqrt(b[k].shape[1], dtype=np.float32) for b in blocks], 1) for k in (0, 1))
+    # one common scale, because a scale for each column would undo the blocks'
+    return Representation(f"ssl+{classic.name}", "option", train, test, ("ridge",), "whole")
 
 
 def _keep_for_report(path: Path, net: Model, data: Dataset, rows: np.ndarray, z: np.ndarray, most: int = 1000) -> None:

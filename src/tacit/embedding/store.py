@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def write(embeddings: Embeddings, path: str | Path) -> Path:
             pq.write_table(pa.table(columns), beside)
         os.replace(beside, path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where a file stands in the place of a folder
+            beside.unlink()
         raise TacitError(f"{path} cannot be written: {error.strerror or error}", "free some space or choose another --out") from error
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -41,7 +42,8 @@ def _write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where a file stands in the place of a folder
+            beside.unlink()
         raise TacitError(f"{path} cannot be written: {error.strerror or error}", "free some space or choose another --out") from error
 
 

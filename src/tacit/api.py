@@ -231,7 +231,7 @@ def _classics(
             continue
         try:
             if not hasattr(cls, "transform"):
-                classifiers.append(Classifier(name, cls(net.spec), x, xt))
+                classifiers.append(Classifier(name, cls(), x, xt))
                 continue
             say(f"{name}: computing")
             fitted = cls().fit(x, net.spec)

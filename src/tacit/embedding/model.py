@@ -63,7 +63,7 @@ class Model(nn.Module):
         # a fixed number of values a batch keeps long series and large images within memory
         batch = max(1, min(batch, 2**24 // max(1, int(np.prod(x.shape[1:])))))
         for i in range(0, len(x), batch):
-            part = torch.from_numpy(np.ascontiguousarray(x[i : i + batch])).to(device)
+            part = torch.from_numpy(np.array(x[i : i + batch])).to(device)  # a copy, because a memory map is read-only
             valid = None
             if lengths is not None:
                 valid = torch.arange(x.shape[-1], device=device) < torch.from_numpy(lengths[i : i + batch]).to(device)[:, None]

@@ -46,7 +46,7 @@ def image_limit() -> int:
     """Largest training size of images, in pixels, that suits this machine when none is asked for."""
     import torch
 
-    return 224 if torch.cuda.is_available() else 64
+    return 224 if torch.cuda.is_available() else 32
 
 
 def inspect(data: Data, **options: Any) -> dict[str, Any]:

@@ -78,6 +78,9 @@ def make_plan(
         if fits:
             preferred = "transformer" if "transformer" in fits else fits[0]
             why = f"{wanted} needs {', '.join(sorted(needs - {'labels'}))}"
+    if "size" in data.spec.extra:
+        pixels = " x ".join(map(str, data.spec.extra["size"]))
+        chosen.append(Chosen("image size", pixels, "stored size, at most what suits this device (--image-size overrides it)"))
     body = choose("backbone", backbone, preferred, why)
     scale = choose("size", size, "small", "the default; tiny and base are the other sizes")
     for part, found in (("method", cls), ("backbone", registry.find("backbones", body)), ("modality", modality)):

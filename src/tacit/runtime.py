@@ -64,6 +64,11 @@ def choose_precision(device: str, wanted: str | None = None) -> Chosen:
     return Chosen("precision", "32-true", "no bfloat16 in hardware here")
 
 
+def leads() -> bool:
+    """Whether this is the process that locks, writes and talks; the others of a distributed run only compute."""
+    return not any(int(os.environ.get(name) or 0) for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
 def commit() -> str:
     """The commit of the source tree that runs, with '+' when it was changed; '' outside a checkout."""
     here = Path(__file__).parent

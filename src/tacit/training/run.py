@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 
 from tacit.errors import Asked, TacitError
+from tacit.runtime import leads
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -58,8 +59,10 @@ class Run:
     def start(cls, path: Path, resume: bool) -> Run:
         """Create or reopen and lock.
 
-        Raises Asked when the folder holds something already and `resume` is off, or when another process works in it.
+        Only the process that leads a distributed run locks. Raises Asked when the folder holds something already and `resume` is off, or when another process works in it.
         """
+        if not leads():
+            return cls(path)
         if path.exists() and not path.is_dir():
             raise Asked(f"{path} is a file", "choose another --out")
         holds = path.is_dir() and any(p.name != ".lock" for p in path.iterdir())  # a run that was refused leaves its lock

@@ -248,11 +248,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     torch.set_num_threads(asked.threads)
     warnings.filterwarnings("ignore", module="sklearn")
-    there = sorted(p for p in asked.data.iterdir() if p.is_dir()) if asked.data.is_dir() else []
-    names = asked.sets.split(",") if asked.sets else [p.name for p in there]
-    folders = [p for p in there if p.name in names]
-    if not folders or (absent := sorted(set(names) - {p.name for p in folders})):
-        print(f"{asked.data}: there is no {', '.join(absent) if folders else 'set'}", file=sys.stderr)
+    names = asked.sets.split(",") if asked.sets else sorted(p.name for p in asked.data.glob("*/"))
+    folders = [asked.data / name for name in names]
+    absent = [p.name for p in folders if not p.is_dir()]
+    if absent or not names:
+        print(f"{asked.data}: there is no {', '.join(absent) or 'set'}", file=sys.stderr)
         return 1
     rows = measure(folders, asked.seeds, asked.out, lambda words: print(words, file=sys.stderr, flush=True))
     print(table([r for r in rows if r["set"] in names]))

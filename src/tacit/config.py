@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tacit.errors import Asked, nearest
-from tacit.types import Count, Fraction, NonNegative, Positive
+from tacit.types import Count, Fraction, NonNegative, Positive, Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,12 +18,15 @@ class OptimConfig:
     """AdamW with warm-up and cosine.
 
     lr: peak learning rate. weight_decay: on matrices only. warmup: share of the steps. clip: largest gradient norm, 0 = off.
+    floor: share of lr that is left at the end, 1 = constant. beta2: memory of the squared gradient.
     """
 
     lr: Positive = 2e-3
     weight_decay: NonNegative = 0.05
     warmup: Fraction = 0.05
     clip: NonNegative = 3.0
+    floor: Fraction = 0.0
+    beta2: Share = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ class Modality:
 
     unit: ClassVar[str] = "items"
     # what the planner starts from: method, batch, lr, weight_decay; passes over the data when no budget is given, or
-    # steps, a number or a function of (spec, items)
+    # steps, a number or a function of (spec, items); optim: further settings of the optimizer, for the preset's method alone
     preset: ClassVar[Mapping[str, Any]] = {"method": "simclr", "batch": 256, "lr": 2e-3, "weight_decay": 0.05, "passes": 200}
     ignores: str = ""
     tasks: Mapping[str, int] = {}

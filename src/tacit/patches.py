@@ -15,13 +15,19 @@ from tacit.losses import masked_mse
 from tacit.types import Batch, Tokens
 
 
+def padded(x: Tensor, cell: Sequence[int], fill: float = 0.0) -> Tensor:
+    """[B, C, *S] with `fill` at the end of every axis that the cell does not divide."""
+    sizes = x.shape[-len(cell) :]
+    if all(s % c == 0 for s, c in zip(sizes, cell, strict=True)):
+        return x
+    return F.pad(x, [p for s, c in reversed(list(zip(sizes, cell, strict=True))) for p in (0, -s % c)], value=fill)
+
+
 def patches(x: Tensor, cell: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
     """[B, C, *S] -> [B, N, C * prod(cell)] and the grid; sizes that do not divide are padded with zeros at the end."""
     rank = len(cell)
-    sizes = x.shape[-rank:]
-    grid = tuple(-(-s // c) for s, c in zip(sizes, cell, strict=True))
-    if any(s % c for s, c in zip(sizes, cell, strict=True)):
-        x = F.pad(x, [p for s, c, g in reversed(list(zip(sizes, cell, grid, strict=True))) for p in (0, g * c - s)])
+    x = padded(x, cell)
+    grid = tuple(s // c for s, c in zip(x.shape[-rank:], cell, strict=True))
     for a in range(rank):
         x = x.unflatten(2 + 2 * a, (grid[a], cell[a]))
     x = x.permute(0, *[2 + 2 * a for a in range(rank)], 1, *[3 + 2 * a for a in range(rank)])
@@ -43,7 +49,7 @@ class Patches:
 class GridTokenizer(Tokenizer):
     """Patches of a grid, normalised with the data set's fixed mean and std; dense (patch 1) for convolutional backbones.
 
-    A missing value becomes the mean. With `flag`, a further channel says whether the value was observed.
+    A missing value becomes the mean. With `flag`, a further channel is 1 where it is missing.
 
     channels, mean, std: of the data. patch: samples per token along each axis. normalise_target: predict patches
     standardised one by one (He et al. 2021, section 4, "normalised pixels").
@@ -79,10 +85,11 @@ class GridTokenizer(Tokenizer):
         x = self.normalised(batch.x)
         if batch.valid is not None:  # the last cell of an item may hold padding beside samples
             x = x.masked_fill(~batch.valid.reshape(len(x), 1, *x.shape[2:]), torch.nan if self.flag else 0.0)
-        if self.flag:
-            seen = (~x.isnan().any(1, keepdim=True)).to(x.dtype)
-            x = torch.cat([x.nan_to_num(), seen], 1)
         sizes = x.shape[2:]
+        if self.flag:
+            x = padded(x, self.patch, torch.nan)
+            # 0 where a value is there, so that an encoder which learns with hidden cells sees nothing new without them
+            x = torch.cat([x.nan_to_num(), x.isnan().any(1, keepdim=True).to(x.dtype)], 1)
         x, grid = patches(x, self.patch)
         valid = pool_valid(batch.valid, len(x), sizes, self.patch, grid, x.device)
         return Tokens(x if self.project is None else self.project(x), valid, grid)

@@ -5,7 +5,6 @@ from torch import Tensor
 
 from tacit.encoder import Encoder, match
 from tacit.losses import instance_contrast, time_contrast
-from tacit.masking import random_mask
 from tacit.method import Method
 from tacit.teacher import Teacher
 from tacit.types import Batch, Context, Count, Fraction, Info, Share, Step, Views
@@ -17,7 +16,7 @@ class TS2Vec(Method):
     The two crops are masked independently; the loss is averaged over max-pooled scales, on grids of any rank.
     The encoder that is kept averages the weights of all steps.
 
-    alpha: weight of the contrast between items; the rest goes to the contrast between moments. hidden: share of cells masked.
+    alpha: weight of the contrast between items; the rest goes to the contrast between moments. hidden: probability that a cell is masked.
     longest: scales of more cells leave the contrast between moments out, because its memory grows with their square.
     """
 
@@ -53,7 +52,9 @@ class TS2Vec(Method):
         cells = self.encoder.cells(view)
         if cells.valid.shape[1] < 2:
             return torch.zeros_like(cells.valid)
-        return random_mask(cells, self.hidden, ctx.generator)
+        # each cell by itself, as in the paper: the two crops hide different shares too
+        drawn = torch.rand(cells.valid.shape, generator=ctx.generator, device=cells.valid.device)
+        return (drawn < self.hidden) & cells.valid
 
     def after_step(self, ctx: Context) -> None:
         self.seen += 1

@@ -33,7 +33,11 @@ class Series(Grid):
     unit = "series"
     tasks = {"transform": 6}
     segments = 3
-    preset = {"method": "ts2vec", "batch": 8, "lr": 1e-3, "weight_decay": 0.01, "steps": _steps}
+    # TS2Vec averages the weights of all steps, so nothing is gained by steps that become small
+    preset = {
+        "method": "ts2vec", "batch": 8, "lr": 1e-3, "weight_decay": 0.01, "steps": _steps,
+        "optim": {"warmup": 0.0, "floor": 1.0, "beta2": 0.999, "clip": 0.0},
+    }
 
     def __init__(self, spec: Spec, *, crop: Share = 0.5, scale: NonNegative = 0.2, noise: NonNegative = 0.1, patch: int = 0) -> None:
         super().__init__(spec)

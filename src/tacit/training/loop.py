@@ -67,7 +67,7 @@ class Loop:
         if modality.layout.rank == 2 and modality.layout.ordered:
             method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         trainee = Trainee(method).to(fabric.device)
-        optimizer = optim.adamw(trainee, config.optim.lr, config.optim.weight_decay)
+        optimizer = optim.adamw(trainee, config.optim.lr, config.optim.weight_decay, (0.9, config.optim.beta2))
         wrapped, optimizer = fabric.setup(trainee, optimizer)
         return cls(fabric, wrapped, method, optimizer, loader, modality, config)
 
@@ -85,7 +85,7 @@ class Loop:
         with torch.no_grad():
             batch = self.loader.batch(rows)
             views = self.modality.views(batch, self.method.views, rng(seed, f"augment/{rank}", t, device), self.method.encoder.cell)
-        rate = c.optim.lr * warmup_cosine((t + 1) / self.total, c.optim.warmup)
+        rate = c.optim.lr * warmup_cosine((t + 1) / self.total, c.optim.warmup, c.optim.floor)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         box = _Box(views, ctx)

@@ -91,6 +91,7 @@ def make_plan(
     optim = {
         "lr": preset["lr"],
         "weight_decay": preset["weight_decay"],
+        **(preset.get("optim", {}) if wanted == preset["method"] else {}),
         **registry.check_knobs(OptimConfig, given.get("optim", {}), "optim"),
     }
     for name, value in optim.items():

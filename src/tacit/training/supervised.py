@@ -43,7 +43,8 @@ def fitter(
         config = replace(
             like,
             method={"name": "supervised"},
-            optim=replace(like.optim, lr=OptimConfig().lr if like.optim.lr > 2e-3 else like.optim.lr),
+            # the preset's schedule may suit weight averaging alone: supervised training gets warm-up and cosine
+            optim=OptimConfig(lr=min(like.optim.lr, OptimConfig().lr), weight_decay=like.optim.weight_decay),
             train=TrainConfig(steps=steps, batch=batch, seed=seed),
         )
         modality = make_modality(data.spec, config.modality)

@@ -102,7 +102,8 @@ class Run:
 
     def note(self, **changes: Any) -> None:
         """Merge into run.json."""
-        write_json(self.path / "run.json", {**self.info(), **changes})
+        if leads():
+            write_json(self.path / "run.json", {**self.info(), **changes})
 
     def say(self, words: str) -> None:
         """Append a line to log.txt."""
@@ -132,6 +133,8 @@ class Run:
         write_text(self.path / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
 
     def _append(self, name: str, text: str) -> None:
+        if not leads():
+            return
         try:
             with open(self.path / name, "a", encoding="utf-8") as file:
                 file.write(text)

@@ -165,11 +165,12 @@ def pretrain(
 ) -> None:
     """Learn a representation from unlabelled data, within a time budget."""
     from tacit.config import parse_overrides
+    from tacit.runtime import leads
     from tacit.training.plan import seconds
     from tacit.training.pretrain import Pretrained
     from tacit.training.pretrain import pretrain as train
 
-    teller = Teller(quiet)
+    teller = Teller(quiet or not leads())
     given = parse_overrides(overrides or [])
     if budget is not None:
         seconds(budget)
@@ -215,6 +216,8 @@ def pretrain(
             words += ["--out", str(stop.run)]
         teller.say(f"{stop.message}\n  {shlex.join(['tacit', *words, '--resume'])}")
         raise typer.Exit(130) from None
+    if not leads():
+        return
     if not isinstance(done, Pretrained):
         if json_:
             out([{"name": c.name, "value": c.value, "reason": c.reason} for c in done])

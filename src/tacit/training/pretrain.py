@@ -256,7 +256,7 @@ def _go(
                 raise
             if done % max(1, every // 4) == 0 or look:
                 watch.see(step.embedding)
-            now = time.perf_counter()
+            now, stop = time.perf_counter(), False
             if look and lead:
                 loss = float(step.loss.detach())
                 smooth = loss if math.isnan(smooth) else 0.8 * smooth + 0.2 * loss
@@ -286,10 +286,11 @@ def _go(
                 better = smooth < best - 1e-3 * abs(best) if math.isfinite(best) else True
                 if better:
                     best, best_step = smooth, done
-                if patience and not better and done - best_step > patience * loop.total:
-                    run.say(f"stopped early at step {done}: the loss did not improve for {patience:.0%} of the steps")
-                    run.note(stopped_early=done)
-                    break
+                stop = bool(patience) and not better and done - best_step > patience * loop.total
+            if look and patience and loop.fabric.broadcast(stop):  # all processes of a distributed run stop together
+                run.say(f"stopped early at step {done}: the loss did not improve for {patience:.0%} of the steps")
+                run.note(stopped_early=done)
+                break
             if due:
                 save()
                 saved = now

@@ -59,7 +59,8 @@ class Run:
     def start(cls, path: Path, resume: bool) -> Run:
         """Create or reopen and lock.
 
-        Only the process that leads a distributed run locks. Raises Asked when the folder holds something already and `resume` is off, or when another process works in it.
+        Only the process that leads a distributed run locks. Raises Asked when the folder holds something already and `resume`
+        is off, or when another process works in it.
         """
         if not leads():
             return cls(path)

@@ -13,7 +13,7 @@ import numpy as np
 
 from tacit import registry
 from tacit.assemble import make_encoder
-from tacit.config import RunConfig
+from tacit.config import OptimConfig, RunConfig
 from tacit.data import dataset
 from tacit.data import inspect as inspection
 from tacit.data.dataset import Dataset
@@ -23,7 +23,7 @@ from tacit.errors import Asked, BadData, MissingExtra
 from tacit.evaluation.evaluate import LEVELS, Classifier, Evaluation, Representation
 from tacit.evaluation.evaluate import evaluate as judge
 from tacit.evaluation.readers import standardise
-from tacit.runtime import commit, seed_globally
+from tacit.runtime import choose_precision, commit, seed_globally
 from tacit.training.pretrain import Pretrained, Progress
 from tacit.training.pretrain import pretrain as train
 from tacit.training.run import Run, write_json
@@ -110,7 +110,7 @@ def evaluate(
 
     model: a run (path or object), or a Model. data: labelled data. target: column with the label. test: further labelled data to
     test on, None = the held-out part of `data`. levels: labels a class, such as [1, 5, 10, "all"]. seeds: label draws a level.
-    supervised: also train from scratch on the same labels (needs a run, for its configuration). options: for opening the data.
+    supervised: also train from scratch on the same labels. options: for opening the data.
     Raises Asked when the data has no labels.
     """
     say = say or (lambda words: None)
@@ -137,10 +137,10 @@ def evaluate(
     more, classifiers, missing = _classics(net, ours, x, xt, say)
     more += [_beside(ours, r) for r in more if r.name == "minirocket"]
     fit = None
-    if supervised and path is not None:
+    if supervised:
         from tacit.training.supervised import fitter
 
-        fit = fitter(data, RunConfig.read(path / "config.toml"), rows, other, held)
+        fit = fitter(data, RunConfig.read(path / "config.toml") if path is not None else _config(net), rows, other, held)
     assert other.labels is not None
     y, yt = data.labels[rows], other.labels[held]
     result = judge(
@@ -184,6 +184,15 @@ def _model(model: Model | Pretrained | str | Path) -> Model:
     if isinstance(model, Pretrained):
         return model.model
     return model if isinstance(model, Model) else load(model)
+
+
+def _config(net: Model) -> RunConfig:
+    """How a model without a run folder would be trained here: its architecture, the preset's optimizer."""
+    preset = net.modality.preset
+    device = next(net.parameters()).device.type
+    parts = {"modality": net.config["modality"], "backbone": net.config["backbone"], "method": {"name": preset["method"]}}
+    optim = OptimConfig(lr=preset["lr"], weight_decay=preset["weight_decay"])
+    return RunConfig(data={}, **parts, optim=optim, device=device, precision=choose_precision(device).value)
 
 
 def _untrained(net: Model, seed: int) -> Model:

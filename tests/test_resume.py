@@ -37,8 +37,7 @@ def info(path: Path) -> dict[str, Any]:
 
 def start(*words: Any) -> subprocess.Popen[str]:
     """`tacit words...` as a process of its own."""
-    code = "from tacit.cli import main; main()"
-    return subprocess.Popen([sys.executable, "-c", code, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-m", "tacit", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def until(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
@@ -293,3 +292,16 @@ def test_a_refused_pair_leaves_a_folder_that_can_be_used(tmp_path: Path) -> None
     with pytest.raises(CannotPair):
         run(tmp_path / "run", method="mae", backbone="convnet")
     assert run(tmp_path / "run", method="mae", steps=3).path == tmp_path / "run"
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_run(tmp_path: Path) -> None:
+    """DDP on the CPU: one folder, one line on stdout, patience and resume included."""
+    words = [*WORDS, "--devices", 2, "--device", "cpu", "--out", tmp_path / "run", "train.patience=0.9"]
+    for more in ([], ["--resume"]):
+        process = start(*words, *more)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        assert out == f"{tmp_path / 'run'}\n" and err.count("next: tacit evaluate") == 1
+    assert info(tmp_path / "run")["status"] == "done"
+    each_step_once(tmp_path / "run", STEPS)

@@ -62,7 +62,8 @@ class Dataset:
         labels = f"{len(self.classes)} classes" if self.classes else "numbers as labels" if self.labels is not None else "no labels"
         stored = " x ".join(map(str, (self.spec.channels, *self.spec.sizes)))
         bad = f", {len(self.bad)} unreadable" if self.bad else ""
-        return f"{len(self):,} {self.modality} items of {stored}, {labels}; {len(self.train):,} to learn from, {len(self.test):,} held out{bad}"
+        parts = f"{len(self.train):,} to learn from, {len(self.test):,} held out"
+        return f"{len(self):,} {self.modality} items of {stored}, {labels}; {parts}{bad}"
 
     @property
     def task(self) -> str | None:

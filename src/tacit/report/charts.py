@@ -217,7 +217,7 @@ def dots(xy: Sequence[tuple[float, float]], kinds: Sequence[int], *, width: int,
     for i, ((x, y), kind) in enumerate(zip(xy, kinds, strict=True)):
         style = f"k{kind % 8}{' sq' if kind >= 8 else ''}" if kind >= 0 else "kn"
         parts.append(f'<path class="{style}" data-i="{i}" d="M{12 + x * (width - 24):.1f} {12 + (1 - y) * (height - 24):.1f}h0"/>')
-    body = "".join(parts) + '<path class="here" d="M-99-99h0"/><path class="top" d="M-99-99h0"/>'
+    body = "".join(parts) + '<path class="here" d="M-9999-9999h0"/><path class="top" d="M-9999-9999h0"/>'
     return (
         f'<svg class="dots" viewBox="0 0 {width} {height}" tabindex="0" role="application" aria-describedby="map-help" '
         f'aria-label="{escape(label)}">{body}</svg>'

@@ -271,6 +271,8 @@ def _cards(rows: Sequence[Row], verdict: Any, metric: str) -> list[Card]:
     def best(candidates: list[Row]) -> Row | None:
         return max(candidates, key=lambda r: better(metric) * (real(r.get("value")) or 0.0), default=None)
 
+    # the verdict compares linear probes; the better of two probes would be chosen on the test
+    here = [r for r in here if r.get("probe") != "knn"] or here
     others = [r for r in here if r["representation"] != "ssl"]
     named = [r for r in others if r["representation"] == verdict.get("best_other")]
     cards = []

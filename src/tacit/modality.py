@@ -30,7 +30,7 @@ class Modality:
 
     unit: ClassVar[str] = "items"
     # what the planner starts from: method, batch, lr, weight_decay; passes over the data when no budget is given, or
-    # steps, a number or a function of (spec, items); optim: further settings of the optimizer, for the preset's method alone
+    # steps, a number or a function of (spec, items); optim: further settings of the optimizer; it serves its own method
     preset: ClassVar[Mapping[str, Any]] = {"method": "simclr", "batch": 256, "lr": 2e-3, "weight_decay": 0.05, "passes": 200}
     ignores: str = ""
     tasks: Mapping[str, int] = {}
@@ -70,6 +70,11 @@ class Modality:
     def picture(cls, x: np.ndarray, spec: Spec, size: int = 32) -> bytes:
         """A small PNG that shows one decoded item to a person; size: pixels of the short side."""
         raise NotImplementedError
+
+    @classmethod
+    def settings(cls, method: str) -> Mapping[str, Any]:
+        """The preset if this is its method; any other method starts from what suits most."""
+        return cls.preset if method == cls.preset["method"] else Modality.preset
 
     @classmethod
     def prefer(cls, spec: Spec, device: str) -> tuple[str, str]:

@@ -20,7 +20,7 @@ def learn(data: Dataset, *, steps: int | None = None, **asked: Any) -> Model:
     rows = data.train
     config, _ = make_plan(data, len(rows), steps=steps, **asked)
     if steps is None:
-        preset = registry.find("modalities", data.modality).preset
+        preset = registry.find("modalities", data.modality).settings(str(config.method["name"]))
         config = replace(config, train=replace(config.train, steps=preset_steps(preset, data.spec, len(rows), config.train.batch)))
     modality = make_modality(data.spec, config.modality)
     info = Info(len(rows), len(data.classes), dict(modality.tasks), data.task == "regression")

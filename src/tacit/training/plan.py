@@ -65,11 +65,11 @@ def make_plan(
     if size not in (None, "tiny", "small", "base"):
         raise Asked(f"--size {size}: there are tiny, small and base")
     modality = registry.find("modalities", data.modality)
-    preset = modality.preset
     where = choose_device(device)
     how = choose_precision(where.value, precision)
     chosen += [where, how]
-    wanted = choose("method", method, preset["method"], f"the preset for {data.modality} data")
+    wanted = choose("method", method, modality.preset["method"], f"the preset for {data.modality} data")
+    preset = modality.settings(wanted)
     cls = registry.find("methods", wanted)
     preferred, why = modality.prefer(data.spec, where.value.split(":")[0])
     needs = needs_of(cls) | (frozenset({"ragged"}) if data.spec.ragged else frozenset())
@@ -91,13 +91,12 @@ def make_plan(
     optim = {
         "lr": preset["lr"],
         "weight_decay": preset["weight_decay"],
-        **(preset.get("optim", {}) if wanted == preset["method"] else {}),
+        **preset.get("optim", {}),
         **registry.check_knobs(OptimConfig, given.get("optim", {}), "optim"),
     }
+    usual = f"the preset for {wanted} on {data.modality} data"
     for name, value in optim.items():
-        chosen.append(
-            Chosen(f"optim.{name}", value, "asked for" if name in given.get("optim", {}) else f"the preset for {data.modality} data")
-        )
+        chosen.append(Chosen(f"optim.{name}", value, "asked for" if name in given.get("optim", {}) else usual))
     if steps is not None and epochs is not None:
         raise Asked("--steps and --epochs exclude each other", "give one of them, or --budget")
     if epochs is not None:

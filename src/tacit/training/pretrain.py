@@ -103,7 +103,7 @@ def pretrain(
     else:
         config, chosen = make_plan(data, len(rows), steps=steps, epochs=epochs, overrides=overrides, **asked)
         stored = None
-    preset = registry.find("modalities", data.modality).preset
+    preset = registry.find("modalities", data.modality).settings(str(config.method["name"]))
     fixed = stored is not None or steps is not None or epochs is not None or "steps" in (overrides or {}).get("train", {})
     if not fixed and limit is None and "steps" in preset:
         config = _with_steps(config, preset_steps(preset, data.spec, len(rows), config.train.batch))

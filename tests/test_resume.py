@@ -288,6 +288,17 @@ def test_resume_uses_the_stored_plan_and_checks_the_data(tmp_path: Path, monkeyp
         run(tmp_path / "run", resume=True)
 
 
+@pytest.mark.parametrize(
+    "other", [{"steps": 9}, {"method": "vicreg"}, {"overrides": {"optim": {"lr": 0.1}}}, {"overrides": {"method": {"hidden": 8}}}]
+)
+def test_resume_refuses_another_plan(tmp_path: Path, other: dict[str, Any]) -> None:
+    pretraining.pretrain(small("image"), out=tmp_path / "run", steps=2, size="tiny")
+    with pytest.raises(Asked, match="the run was started with") as error:
+        pretraining.pretrain(small("image"), out=tmp_path / "run", resume=True, **other)
+    assert "another --out" in error.value.hint
+    assert isinstance(pretraining.pretrain(small("image"), out=tmp_path / "run", resume=True, steps=2, size="tiny"), Pretrained)
+
+
 def test_a_refused_pair_leaves_a_folder_that_can_be_used(tmp_path: Path) -> None:
     with pytest.raises(CannotPair):
         run(tmp_path / "run", method="mae", backbone="convnet")

@@ -18,6 +18,7 @@ class Transformation(Method):
     """
 
     source = "Gidaris et al. 2018, arXiv:1803.07728"
+    experimental = "63 against 77 of the untrained encoder on builtin:digits at 5 labels a class; it helps on CIFAR-10, 33 against 26 at 50"
     views = Views(task="transform")
 
     def __init__(self, encoder: Encoder, info: Info) -> None:

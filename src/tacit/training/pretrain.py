@@ -36,6 +36,14 @@ from tacit.training.run import Run, fresh_path, write_array, write_json, write_t
 from tacit.types import Chosen, Info
 
 Say = Callable[[str], None]
+# where an option of the command line stands in a stored configuration
+_PLACES = {
+    "method": ("method", "name"),
+    "backbone": ("backbone", "name"),
+    "size": ("backbone", "size"),
+    "batch_size": ("train", "batch"),
+    "steps": ("train", "steps"),
+}
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,7 @@ def pretrain(
         chosen: list[Chosen] = []
         if config.data["fingerprint"] != data.fingerprint:
             raise Asked(f"the data changed since {path} was started", "resume with the same data, or start a new run")
+        _same_request(config, steps, overrides, asked)
     else:
         config, chosen = make_plan(data, len(rows), steps=steps, epochs=epochs, overrides=overrides, **asked)
         stored = None
@@ -133,6 +142,25 @@ def _method(data: Dataset, config: RunConfig) -> tuple[Modality, Method]:
     modality = make_modality(data.spec, config.modality)
     info = Info(len(data.train), len(data.classes), dict(modality.tasks), data.task == "regression")
     return modality, make_method(modality, config.method, config.backbone, info, config.train.seed)
+
+
+def _same_request(
+    config: RunConfig, steps: int | None, overrides: Mapping[str, Mapping[str, Any]] | None, asked: Mapping[str, Any]
+) -> None:
+    """A resumed run keeps its plan: raise Asked when something else is asked for than what is stored."""
+    stored = {part: dict(values) for part, values in asdict(config).items() if isinstance(values, Mapping)}
+    wanted = {part: dict(values) for part, values in (overrides or {}).items()}
+    for name, (part, key) in _PLACES.items():
+        value = steps if name == "steps" else asked.get(name)
+        if value is not None:
+            wanted.setdefault(part, {}).setdefault(key, value)
+    for part, values in wanted.items():
+        for key, value in values.items():
+            if key not in stored[part] or stored[part][key] != value:
+                now = stored[part].get(key, "the default")
+                raise Asked(
+                    f"the run was started with {part}.{key}={now}, not {value}", "resume without it, or start a new run in another --out"
+                )
 
 
 def _with_steps(config: RunConfig, steps: int) -> RunConfig:
@@ -229,7 +257,7 @@ def _go(
     start, first, saved, logged = time.perf_counter(), loop.step, time.perf_counter(), 0.0
     every = max(1, loop.total // 200)
     batch, patience = loop.config.train.batch, loop.config.train.patience
-    health: Health | None = None
+    health = Health(**meta["health"]) if meta.get("health") else None
     spent, smooth, best, best_step = (meta[k] for k in ("seconds", "smooth", "best", "best_step"))
     teacher = _Teacher(loop)
 
@@ -241,6 +269,7 @@ def _go(
         if lead:
             seconds = spent + time.perf_counter() - start
             now = {"seconds": seconds, "first_loss": watch.first_loss, "smooth": smooth, "best": best, "best_step": best_step}
+            now["health"] = None if health is None else asdict(health)
             checkpoint.save(folder, loop.step, loop.trainee, loop.optimizer, now)
 
     with _interruptible() as interrupted:

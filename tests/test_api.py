@@ -16,6 +16,7 @@ from PIL import Image as Pillow
 
 import tacit
 from conftest import KINDS, small
+from tacit import api
 from tacit.api import plan
 from tacit.assemble import make_encoder, make_modality
 from tacit.data.dataset import from_arrays
@@ -54,7 +55,7 @@ def test_the_quick_start(tmp_path: Path, run: Pretrained) -> None:
     assert score.verdict["sentence"] and score.path is not None and json.loads(score.path.read_text())["verdict"] == score.verdict
     loose = tacit.evaluate(model, data, levels=[1], seeds=2)
     assert loose.path is None and any(r["representation"] == "supervised" for r in loose.to_json()["results"])
-    assert tacit.report(run.path).is_file()
+    assert api.report(run.path).is_file()
     model.save(tmp_path / "model")
     again = tacit.load(tmp_path / "model")
     assert np.array_equal(again.embed(data).vectors, z.vectors)

@@ -21,13 +21,12 @@ _PUBLIC = {
     "embed": "tacit.api",
     "evaluate": "tacit.api",
     "inspect": "tacit.api",
-    "report": "tacit.api",
     "load": "tacit.embedding.model",
 }
-__all__ = ["__version__", "embed", "evaluate", "inspect", "load", "open", "pretrain", "report"]
+__all__ = ["__version__", "embed", "evaluate", "inspect", "load", "open", "pretrain"]
 
 if TYPE_CHECKING:
-    from tacit.api import embed, evaluate, inspect, pretrain, report
+    from tacit.api import embed, evaluate, inspect, pretrain
     from tacit.data.dataset import open
     from tacit.embedding.model import load
 

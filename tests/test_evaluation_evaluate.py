@@ -81,6 +81,15 @@ def test_it_can_say_that_it_did_not_help() -> None:
     assert same.verdict["helps"] is None and same.verdict["difference"] == 0
 
 
+def test_labels_that_pretraining_read_are_named() -> None:
+    x, y, query, truth = data()
+    seen, unknown, unseen = (evaluate(trio(x, query), y, truth, classes=NAMES, resamples=50, labels_seen=s) for s in (True, None, False))
+    assert seen.results == unseen.results and seen.verdict["helps"] is None and unseen.verdict["helps"] is True
+    assert "this run read labels: not self-supervised, no verdict" in seen.notes
+    assert "whether pretraining read labels is unknown" in unknown.notes
+    assert not any("read labels" in note for note in unseen.notes)
+
+
 def test_permuted_labels_give_chance_and_no_verdict() -> None:
     x, y, query, truth = data()
     rng = np.random.default_rng(0)

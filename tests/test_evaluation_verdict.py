@@ -12,6 +12,7 @@ from tacit.evaluation.readers import Reading
 from tacit.evaluation.scores import Scorer
 from tacit.evaluation.sentence import sentence
 from tacit.evaluation.verdict import verdict
+from tacit.report.scores import show
 
 N = 1000
 TRUTH = np.zeros(N, dtype=np.int64)
@@ -71,6 +72,18 @@ def test_it_does_not_help() -> None:
     assert v["helps"] is False and v["difference"] == pytest.approx(-0.2) and v["high"] < 0
     assert v["sentence"].startswith("Self-supervision did not help: with 1 label a class")
     assert "not ahead at any number of labels" in v["sentence"] and "do the work of" not in v["sentence"]
+
+
+def test_a_run_that_read_labels_gets_no_verdict() -> None:
+    curves = curve("ssl", "ssl", levels(0.60, 0.70, 0.80, 0.85, 0.90)) + curve("pca", "classic", levels(0.40, 0.50, 0.60, 0.70, 0.80))
+    v = verdict(curves, Scorer(TRUTH, False), labels_seen=True)
+    assert v["helps"] is None and v["difference"] == pytest.approx(0.2) and v["low"] > 0, "the numbers stay"
+    assert v["sentence"].startswith("This run read labels: it is not self-supervised, so there is no verdict; with 1 label")
+    assert verdict(curves, Scorer(TRUTH, False), labels_seen=None)["helps"] is True
+    assert show("x", {"results": [], "verdict": v}, None).verdict.state == "unmeasured"
+    row = {"representation": "ssl", "probe": "linear", "labels_per_class": 1, "metric": "accuracy", "value": 0.6}
+    shown = show("x", {"results": [row], "verdict": v}, None).verdict
+    assert (shown.state, shown.word) == ("unclear", "No verdict") and "helped" not in str(shown.levels)
 
 
 def test_no_clear_difference() -> None:

@@ -151,6 +151,7 @@ def evaluate(
         seeds=seeds,
         supervised=fit,
         classifiers=classifiers,
+        labels_seen=_labels_seen(net, path),
         seed=seed,
         say=say,
         levels=LEVELS if levels is None else tuple(levels),
@@ -217,6 +218,13 @@ def _clean_test(data: Dataset, rows: np.ndarray, other: Dataset, held: np.ndarra
     if not len(held):
         raise BadData("no test item is left to evaluate on", "hold some items out, or give --test DATA that the run has not seen")
     return held, notes
+
+
+def _labels_seen(net: Model, path: Path | None) -> bool | None:
+    """Did pretraining read labels, by the run or by the model itself? None = neither says."""
+    said = [net.config.get("labels_seen"), Run(path).info().get("labels_seen") if path is not None else None]
+    known = [bool(s) for s in said if s is not None]
+    return any(known) if known else None
 
 
 def _same_classes(other: Dataset, data: Dataset) -> Dataset:

@@ -28,6 +28,7 @@ __all__ = ["LEVELS", "NUMBER_LEVELS", "Classifier", "Evaluation", "Representatio
 
 LEVELS: tuple[Level, ...] = (1, 5, 10, 50, "all")
 NUMBER_LEVELS: tuple[Level, ...] = (10, 50, 200, "all")
+LABELS_SEEN = "this run read labels: not self-supervised, no verdict"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def evaluate(
     supervised: SupervisedFit | None = None,
     supervised_seeds: int = 3,
     classifiers: Sequence[Classifier] = (),
+    labels_seen: bool | None = None,
     seed: int = 0,
     resamples: int = 2000,
     patience: float = 120.0,
@@ -71,7 +73,7 @@ def evaluate(
     classes: names of the classes; empty = the target is a number. levels: labels a class (numbers: labels), "all" for all.
     seeds: label draws a level. supervised: trains from scratch on some training rows (row indices, label seed) and returns
     scores for all training and all test rows. supervised_seeds: label seeds that it is trained with. classifiers: classics that
-    need no embedding. seed: of label draws, folds and bootstrap. resamples: bootstrap draws.
+    need no embedding. labels_seen: did pretraining read labels? True = no verdict, None = unknown. seed: of label draws, folds and bootstrap. resamples: bootstrap draws.
     patience: seconds that a classifier may take by its own estimate, otherwise it is not measured. say: told what is being measured.
     """
     regression = not len(classes)
@@ -114,7 +116,9 @@ def evaluate(
     results = [row for reading in readings for row in _rows(reading, scorer)]
     notes += [f"{p.level} labels{'' if regression else ' a class'}: n/a, {p.reason}" for p in plans if p.reason]
     notes += _limits(scorer)
-    return Evaluation(results, verdict(readings, scorer), notes, _curve(results, readings, scorer))
+    if labels_seen is not False:
+        notes.append(LABELS_SEEN if labels_seen else "whether pretraining read labels is unknown")
+    return Evaluation(results, verdict(readings, scorer, labels_seen), notes, _curve(results, readings, scorer))
 
 
 def _labelled(

@@ -20,6 +20,8 @@ def sentence(verdict: dict[str, Any], *, contradictory: bool, few: bool) -> str:
     interval = f"95 % interval {_signed(row['low'], regression)} to {_signed(row['high'], regression)}, {verdict['n_test']} test items"
     numbers = f"{_value(row['ours'], regression)} against {_value(row['other'], regression)} of {row['best_other']}, the best of the others"
     difference = f"{_signed(row['difference'], regression)}{'' if regression else ' points'} ({interval})"
+    if verdict.get("labels_seen"):
+        return f"This run read labels: it is not self-supervised, so there is no verdict; {at} it reaches {numbers}: {difference}."
     if verdict["helps"] is True:
         out = f"Self-supervision helped: {at} it reaches {numbers}: {difference}."
     elif verdict["helps"] is False:

@@ -14,12 +14,13 @@ from tacit.evaluation.sentence import sentence
 FEW = {False: 10, True: 50}  # labels a class that count as few; for numbers (True), labels
 
 
-def verdict(readings: Sequence[Reading], scorer: Scorer) -> dict[str, Any]:
+def verdict(readings: Sequence[Reading], scorer: Scorer, labels_seen: bool | None = False) -> dict[str, Any]:
     """Our linear probe against the best other, level by level, and the answer.
 
     The best other is chosen on training folds. helps: True when the 95 % interval of the paired difference is above 0 at some
     level with few labels and below 0 at none, False in the reverse case, otherwise None. The level that decides is the smallest
     that shows the effect; without one, the largest with few labels.
+    labels_seen: pretraining read labels (None = unknown); then helps is None whatever the numbers say.
     """
     name = next((r.representation for r in readings if r.kind == "ssl"), "")
     ours = [r for r in readings if r.kind == "ssl" and r.probe != "knn" and r.representation == name]
@@ -29,10 +30,12 @@ def verdict(readings: Sequence[Reading], scorer: Scorer) -> dict[str, Any]:
     few = [row for row in measured if row["count"] <= FEW[scorer.regression]]
     effects = [row for row in few if row["low"] > 0 or row["high"] < 0]
     signs = {row["low"] > 0 for row in effects}
-    helps = signs.pop() if len(signs) == 1 else None
+    contradictory = len(signs) == 2
+    helps = signs.pop() if len(signs) == 1 and not labels_seen else None
     decides = next(iter(effects or few[::-1] or measured), None)
     out: dict[str, Any] = {
         "helps": helps,
+        "labels_seen": labels_seen,
         "ours": ours[0].representation if ours else None,
         "best_other": decides["best_other"] if decides else None,
         "difference": decides["difference"] if decides else None,
@@ -48,7 +51,7 @@ def verdict(readings: Sequence[Reading], scorer: Scorer) -> dict[str, Any]:
     }
     if decides:
         out["turns_at"], out["turn_is_clear"] = _turn(measured, decides)
-    out["sentence"] = sentence(out, contradictory=bool(effects) and helps is None, few=bool(few))
+    out["sentence"] = sentence(out, contradictory=contradictory, few=bool(few))
     return out
 
 

@@ -18,7 +18,7 @@ COLOURS = {"ssl": 0, "supervised": 1, "untrained": 6}
 SPELLED = {"knn": "nearest neighbours", "linear": "linear probe", "ridge": "ridge regression", "raw": "raw values"}
 SPELLED |= {"pca": "PCA", "hog": "HOG", "dtw": "DTW", "minirocket": "MiniRocket"}
 SPELLED |= {"r2": "R²", "auroc": "AUROC", "rmse": "RMSE", "mae": "MAE", "mse": "MSE"}
-UNCLEAR = {"No clear answer": "No clear answer", "Nothing could": "No verdict"}
+UNCLEAR = {"No clear answer": "No clear answer", "Nothing could": "No verdict", "This run read labels": "No verdict"}
 STATES = {True: ("helped", "Helped", "▲"), False: ("not", "Did not help", "▼"), None: ("unclear", "No clear difference", "≈")}
 
 
@@ -141,7 +141,7 @@ def _verdict(held: Any, metric: str, measured: bool) -> Verdict:
     levels = []
     for row in held.get("levels") or []:
         if isinstance(row, Mapping):
-            look, said, mark = _state_of(row)
+            look, said, mark = ("unclear", "No verdict", "≈") if held.get("labels_seen") else _state_of(row)
             other = called(str(row["best_other"])) if row.get("best_other") else words(row.get("reason"))
             at = level_words(row.get("labels_per_class"), per_class)
             levels.append((at, _difference(row, percent), other, f"{mark} {said.lower()}", look))

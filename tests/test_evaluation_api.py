@@ -1,0 +1,45 @@
+"""evaluate() of the Python API: what it makes of runs, models and test data, and where it writes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tacit
+from conftest import small
+from tacit import api
+from tacit.api import Evaluated
+from tacit.embedding.model import Model
+from tacit.training.run import Run
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of six steps on small vectors; tests change copies of it."""
+    return tacit.pretrain(small("vector"), out=tmp_path_factory.mktemp("evaluate") / "run", steps=6, size="tiny", batch_size=8).path
+
+
+@pytest.fixture
+def run(trained_once: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained_once, tmp_path / "run"))
+
+
+def evaluated(model: Path | Model, **options: object) -> Evaluated:
+    """An evaluation that trains nothing from scratch."""
+    given = {"data": small("vector"), "levels": [1, "all"], "seeds": 3, "supervised": False} | options
+    return tacit.evaluate(model, **given)  # type: ignore[arg-type]
+
+
+def test_a_run_that_read_labels_is_told(run: Path) -> None:
+    assert not any("read labels" in note for note in evaluated(run).evaluation.notes)
+    Run(run).note(labels_seen=True)
+    done = evaluated(run)
+    assert done.verdict["helps"] is None and any(note.startswith("this run read labels") for note in done.evaluation.notes)
+    model = tacit.load(run)
+    model.config.pop("labels_seen", None)
+    assert any("whether pretraining read labels is unknown" in note for note in evaluated(model).evaluation.notes)
+    model.config["labels_seen"] = True
+    assert any(note.startswith("this run read labels") for note in evaluated(model).evaluation.notes)

@@ -33,6 +33,13 @@ def evaluated(model: Path | Model, **options: object) -> Evaluated:
     return tacit.evaluate(model, **given)  # type: ignore[arg-type]
 
 
+def test_vectors_go_the_whole_way(run: Path) -> None:
+    done = evaluated(run)
+    assert done.path is not None and done.path.is_file() and api.report(run).is_file()
+    with np.load(run / "embeddings" / "report.npz", allow_pickle=False) as kept:
+        assert len(kept["z"]) and not len(kept["png"])
+
+
 def test_a_run_that_read_labels_is_told(run: Path) -> None:
     assert not any("read labels" in note for note in evaluated(run).evaluation.notes)
     Run(run).note(labels_seen=True)

@@ -272,7 +272,7 @@ def _keep_for_report(path: Path, net: Model, data: Dataset, rows: np.ndarray, z:
 
     take = np.sort(np.random.default_rng(0).permutation(len(rows))[:most])
     kind = registry.find("modalities", data.modality)
-    pictures = [kind.picture(np.asarray(data.x[r]), net.spec, 28) for r in rows[take]] if hasattr(kind, "picture") else []
+    pictures = [kind.picture(np.asarray(data.x[r]), net.spec, 28) or b"" for r in rows[take]]
     labels = data.labels[rows[take]] if data.labels is not None and data.classes else np.full(len(take), -1)
     numbers = data.labels[rows[take]].astype(np.float32) if data.labels is not None and not data.classes else np.zeros(0, np.float32)
     folder = path / "embeddings"

@@ -140,7 +140,7 @@ def evaluate(
     if supervised:
         from tacit.training.supervised import fitter
 
-        fit = fitter(data, RunConfig.read(path / "config.toml") if path is not None else _config(net), rows, other, held)
+        fit = fitter(data, RunConfig.read(path / "config.toml", runs=("backbone", "modality")) if path is not None else _config(net), rows, other, held)
     assert other.labels is not None
     y, yt = data.labels[rows], other.labels[held]
     result = judge(

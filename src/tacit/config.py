@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tacit import registry
 from tacit.errors import Asked, nearest
 from tacit.types import Count, Fraction, NonNegative, Positive, Share
+
+
+NAMED = {"method": "methods", "backbone": "backbones", "modality": "modalities"}  # the parts that are plug-ins, and of which kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,7 @@ class OptimConfig:
 class TrainConfig:
     """steps: of the optimizer. batch: items a step. seed: of everything random. checkpoint: seconds between checkpoints.
 
-    patience: stop when neither loss nor rank improved over this share of the steps; 0 = off.
+    patience: stop when the loss did not improve over this share of the steps; 0 = off.
     """
 
     steps: Count = 1000
@@ -62,14 +66,22 @@ class RunConfig:
         return tomli_w.dumps(_without_none(asdict(self)))
 
     @classmethod
-    def read(cls, path: Path) -> RunConfig:
-        """Raises Asked when the file is not a config of ours."""
+    def read(cls, path: Path, *, named: Collection[str | None] = (), runs: Collection[str] = NAMED) -> RunConfig:
+        """The configuration in a file.
+
+        named: plug-ins that the user named himself in this call. runs: the parts that the caller is going to build.
+        Raises Asked when the file is not a config of ours, and when one of these parts is code that only the file names.
+        """
         try:
             raw = tomllib.loads(path.read_text(encoding="utf-8"))
             optim, train = OptimConfig(**raw.pop("optim", {})), TrainConfig(**raw.pop("train", {}))
-            return cls(**raw, optim=optim, train=train)
+            config = cls(**raw, optim=optim, train=train)
         except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
             raise Asked(f"{path} is not a readable run configuration: {error}", "is this a run folder?") from error
+        for part, kind in NAMED.items():
+            if part in runs and "name" in getattr(config, part):
+                registry.check_stored(kind, getattr(config, part)["name"], path, named)
+        return config
 
 
 PARTS = ("method", "backbone", "modality", "optim", "train")

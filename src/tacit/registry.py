@@ -10,9 +10,10 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -71,6 +72,25 @@ def find(kind: str, name: str) -> Any:
         if point.name == name:
             return point.load()
     raise Asked(f"there is no {kind[:-1] if kind != 'modalities' else 'modality'} {name!r}", nearest(name, names(kind)))
+
+
+def check_stored(kind: str, name: Any, where: Path, named: Collection[str | None] = ()) -> None:
+    """Refuse to run code that a file names: what is read from a run or a model may name installed plug-ins only.
+
+    where: the file that names it. named: what the user named himself in this call. TACIT_TRUST=1 switches the check off.
+    Raises Asked.
+    """
+    if not isinstance(name, str):
+        raise Asked(f"{where} names no plug-in of the kind {kind}", "is it a file of ours?")
+    if name in named or name in names(kind) or os.environ.get("TACIT_TRUST") == "1":
+        return
+    what = kind[:-1] if kind != "modalities" else "modality"
+    if ":" in name or name.endswith(".py"):
+        raise Asked(
+            f"{where} names the {what} {name!r}: code from outside of what is installed, which is not run",
+            f"read that code; to run it, name it yourself with --{what}, or set TACIT_TRUST=1 (in Python: tacit.load(path, trust=True))",
+        )
+    raise Asked(f"{where} names the {what} {name!r}, which is not installed here", nearest(name, names(kind)))
 
 
 def knobs(cls: Any) -> dict[str, inspect.Parameter]:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tacit import registry
 from tacit.assemble import make_encoder, make_modality
 from tacit.data.dataset import Dataset
 from tacit.encoder import Encoder
@@ -129,8 +130,12 @@ class Model(nn.Module):
         return path
 
 
-def load(path: str | Path, device: str = "cpu") -> Model:
-    """Read a model from a model folder or a run folder. Raises Asked when there is none, TacitError when it is damaged."""
+def load(path: str | Path, device: str = "cpu", *, trust: bool = False) -> Model:
+    """Read a model from a model folder or a run folder. No code that the folder names is run.
+
+    device: where the weights go. trust: run the backbone or modality that the model names even if it is a file (path/to/file.py:Class).
+    Raises Asked when there is no model or it names code, TacitError when it is damaged.
+    """
     path = Path(path)
     folder = path / "model" if (path / "model" / "model.json").is_file() else path
     if not (folder / "model.json").is_file():
@@ -147,6 +152,9 @@ def load(path: str | Path, device: str = "cpu") -> Model:
             bool(raw["ragged"]),
             raw["extra"],
         )
+        if not trust:  # before anything is imported
+            registry.check_stored("modalities", spec.modality, folder / "model.json")
+            registry.check_stored("backbones", about["backbone"]["name"], folder / "model.json")
         modality = make_modality(spec, about["modality"])
         encoder = make_encoder(modality, about["backbone"], frozenset(about["needs"]))
         encoder.load_state_dict(load_file(folder / "model.safetensors"))

@@ -104,7 +104,7 @@ def pretrain(
         raise Asked("--resume needs --out", "name the run folder to go on with")
     stored = path / "config.toml" if resume and path else None
     if stored is not None and stored.is_file():
-        config = RunConfig.read(stored)
+        config = RunConfig.read(stored, named=[asked.get("method"), asked.get("backbone")])
         chosen: list[Chosen] = []
         if config.data["fingerprint"] != data.fingerprint:
             raise Asked(f"the data changed since {path} was started", "resume with the same data, or start a new run")

@@ -1,0 +1,100 @@
+"""A model and the data it is given: nothing in a file is run, the decoding is the model's, what was asked of the data stays."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import tacit
+from conftest import call, small
+from tacit.assemble import make_encoder, make_modality
+from tacit.config import RunConfig
+from tacit.embedding.model import Model, load
+from tacit.errors import Asked
+
+CODE = """
+from pathlib import Path
+from tacit.backbones.mlp import MLP
+from tacit.methods.vicreg import VICReg
+
+Path(__file__).with_suffix(".ran").write_text("ran")
+
+
+class Network(MLP):
+    presets = MLP.presets
+
+
+class Method(VICReg):
+    pass
+"""
+
+
+def fresh(data: Any, backbone: str = "mlp") -> Model:
+    """An untrained model of this data."""
+    torch.manual_seed(0)
+    body = {"name": backbone, "size": "tiny"}
+    modality = make_modality(data.spec, {})
+    return Model(make_encoder(modality, body, frozenset()), modality, {"backbone": body, "modality": {}, "needs": []}).eval()
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    (tmp_path / "code.py").write_text(CODE)
+    return tmp_path / "code.py"
+
+
+@pytest.mark.parametrize("part", ["backbone", "modality"])
+@pytest.mark.parametrize("form", ["{}:Network", "{}"])
+def test_a_model_runs_no_code_that_it_names(part: str, form: str, code: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = fresh(small("vector")).save(tmp_path / "m")
+    about = json.loads((path / "model.json").read_text())
+    (about["backbone"] if part == "backbone" else about["spec"])["name" if part == "backbone" else "modality"] = form.format(code)
+    (path / "model.json").write_text(json.dumps(about))
+    with pytest.raises(Asked, match=f"names the {part} .*not run") as error:
+        tacit.load(path)
+    assert "trust=True" in error.value.hint and not code.with_suffix(".ran").exists()
+    if (part, form) == ("backbone", "{}:Network"):
+        assert load(path, trust=True).dim and code.with_suffix(".ran").exists()
+        monkeypatch.setenv("TACIT_TRUST", "1")
+        assert load(path).dim
+    about["backbone"] = {"name": "absent"}
+    about["spec"]["modality"] = "vector"
+    monkeypatch.delenv("TACIT_TRUST", raising=False)
+    (path / "model.json").write_text(json.dumps(about))
+    with pytest.raises(Asked, match="not installed here"):
+        load(path)
+
+
+def test_a_run_runs_no_code_that_only_its_configuration_names(code: Path, tmp_path: Path) -> None:
+    parts = {"modality": {"name": "vector"}, "method": {"name": "vicreg"}, "backbone": {"name": "mlp"}}
+    config = RunConfig(data={"path": "x", "fingerprint": "f"}, **parts)
+    file = tmp_path / "config.toml"
+    for part in ("method", "backbone", "modality"):
+        named = f"{code}:{part.title()}"
+        file.write_text(replace(config, **{part: {"name": named}}).to_toml())
+        with pytest.raises(Asked, match=f"names the {part} "):
+            RunConfig.read(file)
+        assert getattr(RunConfig.read(file, named=[named]), part)["name"] == named
+        assert getattr(RunConfig.read(file, runs=()), part)["name"] == named
+
+
+def test_a_method_from_a_file_is_resumed_when_it_is_named_again(code: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32))
+    (tmp_path / "y.npy").unlink(missing_ok=True)
+    run, data = tmp_path / "run", tmp_path / "x.npy"
+    asked = ("pretrain", data, "--modality", "vector", "--steps", 3, "--size", "tiny", "--out", run)
+    said = call(*asked, "--method", f"{code}:Method")
+    assert said.code == 0, said.err
+    code.with_suffix(".ran").unlink()
+    refused = call(*asked, "--resume")
+    assert refused.code == 2 and "not run" in refused.err and "--method" in refused.err and not code.with_suffix(".ran").exists()
+    again = call(*asked, "--resume", "--method", f"{code}:Method")
+    assert again.code == 0, again.err
+    code.with_suffix(".ran").unlink()
+    assert call("embed", run, data, "--out", tmp_path / "z.npy").code == 0 and not code.with_suffix(".ran").exists()

@@ -11,6 +11,7 @@ import pytest
 from tacit.errors import BadData
 from tacit.evaluation.classics.dtw import DTW
 from tacit.evaluation.evaluate import Classifier, Representation, evaluate
+from tacit.evaluation.labels import fold, plan_levels
 
 NAMES = ["a", "b", "c"]
 
@@ -88,6 +89,51 @@ def test_labels_that_pretraining_read_are_named() -> None:
     assert "this run read labels: not self-supervised, no verdict" in seen.notes
     assert "whether pretraining read labels is unknown" in unknown.notes
     assert not any("read labels" in note for note in unseen.notes)
+
+
+def patients(rng: np.random.Generator, people: int, each: int = 25) -> tuple[np.ndarray, np.ndarray, list[Representation]]:
+    """(classes, patients, representations): one embedding sees the patient, one the disease, dimly; 3 classes."""
+    who = np.repeat(np.arange(people), each)
+    y = (np.arange(people) % 3)[who]
+    identity = np.eye(people)[who] * 5 + rng.normal(0, 0.1, (len(who), people))
+    disease = np.eye(3)[y] + rng.normal(0, 0.8, (len(who), 3))
+    return y, who, [Representation("identity", "classic", identity, identity), Representation("disease", "untrained", disease, disease)]
+
+
+def test_the_best_other_is_chosen_on_other_patients() -> None:
+    y, who, reps = patients(np.random.default_rng(0), 24)
+    test = who >= 18
+    parts = [Representation(r.name, r.kind, r.train[~test], r.test[test]) for r in reps]
+    ours = Representation("ssl", "ssl", parts[1].train, parts[1].test)
+    options: dict[str, Any] = {"classes": NAMES, "resamples": 50, "levels": (10, 50, "all"), "labels_seen": False}
+    blind = evaluate([ours, *parts], y[~test], y[test], **options)
+    assert [level["best_other"] for level in blind.verdict["levels"]] == ["identity"] * 3
+    aware = evaluate([ours, *parts], y[~test], y[test], groups=who[~test], **options)
+    assert [level["best_other"] for level in aware.verdict["levels"]] == ["disease"] * 3
+    assert evaluate([ours, *parts], y[~test], y[test], groups=np.full((~test).sum(), -1), **options).results == blind.results
+
+
+def test_folds_and_draws_keep_groups_apart() -> None:
+    y, who, _ = patients(np.random.default_rng(0), 24)
+    who = who.copy()
+    who[:5] = -1
+    kept, held = fold(y, 3, 0, groups=who)
+    assert len(held) and set(who[held]).isdisjoint(set(who[kept]) - {-1}) and set(y[held]) == {0, 1, 2}
+    assert all(2 * (y[held] == k).sum() <= (y == k).sum() for k in range(3))
+    plans = plan_levels(y, 3, [1, 10, 50, "all"], 5, groups=who)
+    for plan in plans:
+        for draw in plan.draws:
+            assert len(draw.scoring) and set(who[draw.scoring]).isdisjoint(set(who[draw.rows]) - {-1})
+    for run in range(5):
+        one, ten, fifty = (set(plan.draws[run].rows) for plan in plans[:3])
+        assert one < ten < fifty and np.bincount(y[list(fifty)]).tolist() == [50] * 3
+    alone = np.arange(len(y))
+    for groups in (alone, np.full(len(y), -1)):
+        for a, b in zip(fold(y, 3, 0, groups=groups), fold(y, 3, 0), strict=True):
+            assert a.tolist() == b.tolist()
+    assert not len(fold(np.repeat([0, 1], 50), 2, 0, groups=np.repeat([0, 1], 50))[1]), "a class of one patient cannot be held out"
+    numbers = fold(np.random.default_rng(0).normal(size=len(y)), 0, 0, groups=who)
+    assert len(numbers[1]) and set(who[numbers[1]]).isdisjoint(set(who[numbers[0]]) - {-1})
 
 
 def test_permuted_labels_give_chance_and_no_verdict() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tacit.evaluation.labels import fold, plan_levels
+from tacit.evaluation.labels import fold, own_groups, plan_levels
 from tacit.evaluation.probes.knn import KNN
 from tacit.evaluation.probes.linear import GRID, Linear
-from tacit.evaluation.probes.ridge import ALPHAS, Ridge
+from tacit.evaluation.probes.ridge import ALPHAS, Ridge, _leave_out
 from tacit.evaluation.readers import standardise
 from tacit.evaluation.rowspace import row_space
 
@@ -182,3 +182,40 @@ def test_a_fold_takes_nothing_from_tiny_classes() -> None:
     kept, held = fold(y, 2, 0)
     assert np.bincount(y[held], minlength=2).tolist() == [5, 0] and len(kept) == 49
     assert len(fold(np.linspace(0, 1, 40), 0, 0)[1]) == 4
+
+
+def test_the_probes_choose_on_groups_that_they_were_not_fitted_on() -> None:
+    rng = np.random.default_rng(0)
+    people, each = 30, 20
+    who = np.repeat(np.arange(people), each)
+    y = rng.integers(0, 2, people)[who]
+    z = np.concatenate([np.eye(people)[who] * 3, y[:, None] + rng.normal(0, 1.5, (len(y), 1))], axis=1) + rng.normal(0, 0.05, (len(y), 31))
+    blind, aware = (Linear().fit(z, y, 2, small=False, groups=g).chosen for g in (None, who))
+    assert aware < blind, "recognising the patient no longer pays"
+    near = [KNN(temperature=1.0).fit(z, y, 2, small=False, groups=g).chosen for g in (None, who)]
+    assert near[0] == 20 and near[1] > 20
+    target = y + rng.normal(0, 0.1, len(y))
+    assert Ridge().fit(z, target, 0, small=False, groups=who).chosen > Ridge().fit(z, target, 0, small=False).chosen
+
+
+def test_leaving_groups_out_of_ridge_equals_fitting_without_them() -> None:
+    rng = np.random.default_rng(1)
+    z, target = rng.normal(size=(40, 5)), rng.normal(size=40)
+    who = np.r_[np.repeat([0, 1, 2], 10), np.full(10, -1)]
+    parts = [np.flatnonzero(who == g) for g in range(3)] + [np.array([i]) for i in range(30, 40)]
+    errors = {}
+    for alpha in (0.1, 10.0, 1000.0):
+        left = []
+        for p in parts:
+            others = Ridge(alphas=(alpha,)).fit(np.delete(z, p, 0), np.delete(target, p), 0, small=False)
+            left.append(others.predict(z[p]) - target[p])
+        errors[alpha] = float((np.concatenate(left) ** 2).mean())
+    assert Ridge(alphas=tuple(errors)).fit(z, target, 0, small=False, groups=who).chosen == min(errors, key=lambda a: errors[a])
+    x = z - z.mean(0)
+    hat = x @ np.linalg.inv(x.T @ x + 10 * np.eye(5)) @ x.T
+    values, vectors = np.linalg.eigh(hat)
+    residual = (target - target.mean() - hat @ (target - target.mean()))[:, None]
+    codes = own_groups(who)
+    assert codes is not None
+    _leave_out(residual, vectors * np.sqrt(np.maximum(values, 0)), codes)
+    assert (residual**2).mean() == pytest.approx(errors[10.0], rel=1e-6)

@@ -152,6 +152,7 @@ def evaluate(
         supervised=fit,
         classifiers=classifiers,
         labels_seen=_labels_seen(net, path),
+        groups=None if data.groups is None else data.groups[rows],
         seed=seed,
         say=say,
         levels=LEVELS if levels is None else tuple(levels),

@@ -61,6 +61,7 @@ def evaluate(
     supervised_seeds: int = 3,
     classifiers: Sequence[Classifier] = (),
     labels_seen: bool | None = None,
+    groups: np.ndarray | None = None,
     seed: int = 0,
     resamples: int = 2000,
     patience: float = 120.0,
@@ -73,15 +74,17 @@ def evaluate(
     classes: names of the classes; empty = the target is a number. levels: labels a class (numbers: labels), "all" for all.
     seeds: label draws a level. supervised: trains from scratch on some training rows (row indices, label seed) and returns
     scores for all training and all test rows. supervised_seeds: label seeds that it is trained with. classifiers: classics that
-    need no embedding. labels_seen: did pretraining read labels? True = no verdict, None = unknown. seed: of label draws, folds and bootstrap. resamples: bootstrap draws.
+    need no embedding. labels_seen: did pretraining read labels? True = no verdict, None = unknown.
+    groups: int64 [n_train], training rows that belong together (patient, session), -1 = unknown: choices are made on rows whose
+    group has no label among those fitted. seed: of label draws, folds and bootstrap. resamples: bootstrap draws.
     patience: seconds that a classifier may take by its own estimate, otherwise it is not measured. say: told what is being measured.
     """
     regression = not len(classes)
     if regression and tuple(levels) == LEVELS:
         levels = NUMBER_LEVELS
-    labels, truth, kept_test, notes = _labelled(representations, y_train, y_test, classes)
+    labels, truth, kept_test, notes = _labelled(representations, y_train, y_test, classes, groups)
     ordered = sorted({v for v in levels if v != "all"}, key=int) + (["all"] if "all" in levels else [])
-    plans = plan_levels(labels.y, labels.classes, ordered, seeds, seed)
+    plans = plan_levels(labels.y, labels.classes, ordered, seeds, seed, groups=labels.groups)
     reason = _hopeless(labels, truth)
     if reason:
         plans = [type(p)(p.level, 0, p.count, (), reason) for p in plans]
@@ -122,7 +125,11 @@ def evaluate(
 
 
 def _labelled(
-    representations: Sequence[Representation], y_train: np.ndarray, y_test: np.ndarray, classes: Sequence[str]
+    representations: Sequence[Representation],
+    y_train: np.ndarray,
+    y_test: np.ndarray,
+    classes: Sequence[str],
+    groups: np.ndarray | None,
 ) -> tuple[Labels, np.ndarray, np.ndarray, list[str]]:
     """(labelled training rows, true test values, rows of the test split that have one, notes)."""
     y_train, y_test = np.asarray(y_train), np.asarray(y_test)
@@ -148,7 +155,7 @@ def _labelled(
             names = ", ".join(str(classes[k]) for k in missing)
             lost = int(np.isin(truth, missing).sum())
             notes.append(f"no labelled training row is of class {names}: its {lost} test items count as wrong")
-    return Labels(y, len(classes), rows), truth, kept_test, notes
+    return Labels(y, len(classes), rows, None if groups is None else np.asarray(groups)[rows]), truth, kept_test, notes
 
 
 def _estimate(classifier: Classifier) -> float:

@@ -76,11 +76,15 @@ class Reading:
 
 @dataclass(frozen=True)
 class Labels:
-    """Labelled training rows: y, classes int64 [n] or numbers [n]; classes: how many, 0 = numbers; rows: where in the whole split."""
+    """Labelled training rows: y, classes int64 [n] or numbers [n]; classes: how many, 0 = numbers; rows: where in the whole split.
+
+    groups: int64 [n], rows that belong together, -1 = unknown; None = no groups.
+    """
 
     y: np.ndarray
     classes: int
     rows: np.ndarray
+    groups: np.ndarray | None = None
 
     def score(self, predicted: np.ndarray, where: np.ndarray) -> float | None:
         """Accuracy, or minus the squared error, on some labelled rows; None without rows."""
@@ -125,6 +129,11 @@ def read_probe(representation: Representation, name: str, plans: list[LevelPlan]
     if make.standardised:
         train, test = standardise(train, test, representation.scale or getattr(_classic(representation), "scale", "columns"))
     train = train[labels.rows]
+
+    def fitted(rows: np.ndarray, plan: LevelPlan, run: int) -> Any:
+        groups = None if labels.groups is None else labels.groups[rows]
+        return make().fit(train[rows], labels.y[rows], labels.classes, small=plan.small, seed=run, groups=groups)
+
     out = []
     for plan in plans:
         reading = Reading(representation.name, representation.kind, name, plan, None, None, plan.reason)
@@ -135,11 +144,11 @@ def read_probe(representation: Representation, name: str, plans: list[LevelPlan]
         predicted, scored = [], []
         for run, draw in enumerate(plan.draws):
             rows = np.arange(len(labels.y)) if whole else draw.rows
-            probe = make().fit(train[rows], labels.y[rows], labels.classes, small=plan.small, seed=run)
+            probe = fitted(rows, plan, run)
             predicted.append(probe.predict(test))
             if reading.candidate and len(draw.scoring):
                 if whole:
-                    probe = make().fit(train[draw.rows], labels.y[draw.rows], labels.classes, small=plan.small, seed=run)
+                    probe = fitted(draw.rows, plan, run)
                 scored.append(labels.score(probe.predict(train[draw.scoring]), draw.scoring))
         out.append(Reading(*_key(reading), np.stack(predicted), _mean(scored)))
     return out

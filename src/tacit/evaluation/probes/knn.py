@@ -22,12 +22,15 @@ class KNN:
         """temperature: softmax temperature of the weights. ks: numbers of neighbours to choose from. k: fixed number, 0 = choose."""
         self.temperature, self.ks, self.k = temperature, ks, k
 
-    def fit(self, z: np.ndarray, y: np.ndarray, classes: int, *, small: bool, seed: int = 0) -> KNN:
-        """z: features [n, D]. y: int64 [n] in 0..classes-1. small: too few labels to hold some out. seed: of the held-out tenth."""
+    def fit(self, z: np.ndarray, y: np.ndarray, classes: int, *, small: bool, seed: int = 0, groups: np.ndarray | None = None) -> KNN:
+        """z: features [n, D]. y: int64 [n] in 0..classes-1. small: too few labels to hold some out. seed: of the held-out tenth.
+
+        groups: int64 [n], held out as a whole, -1 = unknown.
+        """
         z, y = _unit(z), np.asarray(y, dtype=np.int64)
         self.chosen = self.k or min(20, max(1, len(y) // max(len(np.unique(y)), 1)) if small else 20)
         if not self.k and not small:
-            kept, held = fold(y, classes, seed)
+            kept, held = fold(y, classes, seed, groups=groups)
             ks = [k for k in self.ks if k <= len(kept)]
             if len(held) and len(ks) > 1:
                 votes = self._votes(z[held], z[kept], y[kept], classes, ks)

@@ -27,8 +27,11 @@ class Linear:
         """cs: values of C to choose from. few: the fixed C when labels are few. c: fixed C at any number of labels, 0 = choose."""
         self.cs, self.few, self.c = tuple(sorted(cs)), few, c
 
-    def fit(self, z: np.ndarray, y: np.ndarray, classes: int, *, small: bool, seed: int = 0) -> Linear:
-        """z: features [n, D], standardised. y: int64 [n]. small: too few labels to hold some out. seed: of the held-out tenth."""
+    def fit(self, z: np.ndarray, y: np.ndarray, classes: int, *, small: bool, seed: int = 0, groups: np.ndarray | None = None) -> Linear:
+        """z: features [n, D], standardised. y: int64 [n]. small: too few labels to hold some out. seed: of the held-out tenth.
+
+        groups: int64 [n], held out as a whole, -1 = unknown.
+        """
         y = np.asarray(y, dtype=np.int64)
         z = np.asarray(z)
         # float64 costs nothing while the problem is small.
@@ -44,7 +47,7 @@ class Linear:
             self.chosen = self.c or self.few
             start = None
             if not self.c and not small:
-                kept, held = fold(y, classes, seed)
+                kept, held = fold(y, classes, seed, groups=groups)
                 if len(held):
                     self.chosen, start = self._choose(x, code, kept, held, space)
             weight, bias = _minimise(x, code, len(self._present), self.chosen, space.norms, start, exact=z.size <= 1_000_000)

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from tacit.evaluation.labels import own_groups
 from tacit.evaluation.rowspace import row_space
 from tacit.threads import few_threads
 
@@ -15,7 +16,8 @@ ALPHAS = tuple(float(a) for a in 10 ** np.linspace(-3, 6, 10))
 class Ridge:
     """Ridge regression, or a ridge classifier on targets -1 and 1, as MiniRocket's authors do; alpha by leave-one-out in closed form.
 
-    Nothing is held out: the leave-one-out error of every alpha follows exactly from one decomposition. A classifier with few
+    Nothing is held out: the leave-one-out error (leave-one-group-out with groups) of every alpha follows exactly from one
+    decomposition. A classifier with few
     labels takes a fixed alpha, because one row left out is then a large part of its class.
     """
 
@@ -26,8 +28,11 @@ class Ridge:
         """alphas: weights of the squared norm to choose from. few: alpha of a classifier with few labels, times the width D."""
         self.alphas, self.few = alphas, few
 
-    def fit(self, z: np.ndarray, y: np.ndarray, classes: int, *, small: bool, seed: int = 0) -> Ridge:
-        """z: features [n, D], standardised. y: int64 [n] in 0..classes-1, or float [n] when classes = 0. small: few labels."""
+    def fit(self, z: np.ndarray, y: np.ndarray, classes: int, *, small: bool, seed: int = 0, groups: np.ndarray | None = None) -> Ridge:
+        """z: features [n, D], standardised. y: int64 [n] in 0..classes-1, or float [n] when classes = 0. small: few labels.
+
+        groups: int64 [n], left out as a whole, -1 = unknown.
+        """
         z = np.asarray(z)
         z = z.astype(np.float64 if z.size <= 20_000_000 else np.float32, copy=False)
         self._classes = classes
@@ -43,10 +48,15 @@ class Ridge:
         inner = x.T @ (target - mean)  # [r, K]
         share = x**2 / square  # [n, r]: how much of each axis is this row
         best = np.inf
+        codes = own_groups(groups)
         for alpha in (self.few * z.shape[1],) if small and classes else self.alphas:
             weight = inner / (square + alpha)[:, None]
-            leverage = share @ (square / (square + alpha)) + 1 / len(x)
-            residual = (target - mean - x @ weight) / np.maximum(1 - leverage, 1e-10)[:, None]
+            residual = target - mean - x @ weight
+            shrink = square / (square + alpha)
+            if codes is None:
+                residual /= np.maximum(1 - share @ shrink - 1 / len(x), 1e-10)[:, None]
+            else:
+                _leave_out(residual, x * np.sqrt(shrink / square), codes)
             error = float((residual**2).mean())
             if error < best:
                 best, self.chosen, solution = error, alpha, weight
@@ -67,3 +77,15 @@ class Ridge:
         """Class of each row, int64 [n], or its number, float64 [n]."""
         value = self.scores(z)
         return value.argmax(1) if self._classes else value
+
+
+def _leave_out(residual: np.ndarray, root: np.ndarray, groups: np.ndarray) -> None:
+    """Residuals [n, K] of the fit become those of rows whose group was left out, in place; root @ root.T + 1/n is the hat matrix."""
+    root = np.concatenate([root, np.full((len(root), 1), len(root) ** -0.5)], axis=1)
+    least = 1 + 1e-9  # a direction that only this group has would divide by 0
+    for rows in np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1]):
+        a, r = root[rows], residual[rows]
+        if len(rows) <= a.shape[1]:
+            residual[rows] = np.linalg.solve(least * np.eye(len(rows)) - a @ a.T, r)
+        else:  # the same by Woodbury's identity, in the smaller dimension
+            residual[rows] = (r + a @ np.linalg.solve(least * np.eye(a.shape[1]) - a.T @ a, a.T @ r)) / least

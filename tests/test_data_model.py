@@ -15,6 +15,7 @@ import tacit
 from conftest import call, small
 from tacit.assemble import make_encoder, make_modality
 from tacit.config import RunConfig
+from tacit.data.dataset import from_arrays
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked
 
@@ -98,3 +99,51 @@ def test_a_method_from_a_file_is_resumed_when_it_is_named_again(code: Path, tmp_
     assert again.code == 0, again.err
     code.with_suffix(".ran").unlink()
     assert call("embed", run, data, "--out", tmp_path / "z.npy").code == 0 and not code.with_suffix(".ran").exists()
+
+
+def deep(folder: Path, top: int, size: int = 16) -> Path:
+    """Sixteen-bit pictures with values up to `top`, and a table that says class, patient and part."""
+    from PIL import Image as Pillow
+
+    draw = np.random.default_rng(top)
+    folder.mkdir()
+    lines = ["file_name,kind,patient,part"]
+    for i in range(20):
+        x = draw.integers(0, top + 1, (size, size)).astype(np.uint16)
+        x[0, 0] = top
+        Pillow.fromarray(x).save(folder / f"{i:02}.png")
+        lines.append(f"{i:02}.png,{'ab'[i % 2]},p{i // 4},{'test' if i < 8 else 'train'}")
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_other_pictures_are_decoded_with_the_models_scale_size_and_fit(tmp_path: Path) -> None:
+    model = fresh(tacit.open(deep(tmp_path / "bright", 4095)), "convnet")
+    for size in (16, 20):
+        folder = deep(tmp_path / f"dark{size}", 300, size)
+        data = tacit.open(folder, target="kind", group="patient", split="part", seed=5)
+        assert data.spec.extra["scale"] == [0.0, 511.0] and data.task == "classification"
+        ready = model.prepare(data)
+        assert ready.spec == model.spec and abs(int(ready.x.max()) - 300 / 4095 * 255) < 3 and ready.names == data.names
+        assert ready.labels is not None and ready.groups is not None and data.labels is not None and data.groups is not None
+        assert (ready.labels == data.labels).all() and ready.classes == data.classes and (ready.groups == data.groups).all()
+        assert (ready.split == data.split).all() and len(ready.test) == 8 and ready.split_rule == data.split_rule
+        assert np.array_equal(model.prepare(tacit.open(folder, target="kind", spec=model.spec)).x, ready.x)
+    wide = tacit.open(deep(tmp_path / "wide", 4095, 16), options={"fit": "pad"})
+    assert model.prepare(wide).spec.extra["fit"] == "crop"
+    smaller = tacit.open(tmp_path / "bright", size=14)
+    assert smaller.spec.extra["size"] == [14, 14] and model.prepare(smaller).spec == model.spec
+
+
+def test_arrays_are_decoded_again_from_memory() -> None:
+    draw = np.random.default_rng(0)
+    x, y = draw.integers(0, 4096, (20, 16, 16, 1)).astype(np.uint16), np.arange(20) % 2
+    model = fresh(from_arrays(x), "convnet")
+    data = from_arrays(x // 8, y=y, groups=[f"g{i // 2}" for i in range(20)], split=["train", "test"] * 10)
+    ready = model.prepare(data)
+    assert ready.x.max() < 40 and ready.labels is not None and ready.labels.tolist() == y.tolist()
+    assert (ready.split == data.split).all() and ready.group_names == data.group_names
+    with pytest.raises(Asked, match="where it came from"):
+        model.prepare(replace(data, opened={}))
+    series = fresh(small("ragged"), "conv1d")
+    assert series.embed([np.zeros((2, n), np.float32) + np.arange(n) for n in (30, 20)]).vectors.shape == (2, series.dim)

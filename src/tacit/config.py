@@ -13,7 +13,6 @@ from tacit import registry
 from tacit.errors import Asked, nearest
 from tacit.types import Count, Fraction, NonNegative, Positive, Share
 
-
 NAMED = {"method": "methods", "backbone": "backbones", "modality": "modalities"}  # the parts that are plug-ins, and of which kind
 
 

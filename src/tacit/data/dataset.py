@@ -6,7 +6,7 @@ import difflib
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tacit.data import builtin, cache, decoding, labels, splits
 from tacit.data.listing import Listing, Problem, ending, few, size_in_words
 from tacit.data.tree import Tree, grow
 from tacit.errors import Asked, BadData, nearest
-from tacit.modality import Modality
+from tacit.modality import BadItem, Modality
 from tacit.types import Spec
 
 MEASURED = (1_000, 10_000)  # at least and at most so many training items are measured for mean, std and the rest of the spec
@@ -33,6 +33,7 @@ class Dataset:
     labels: int64 [N], index into `classes`, -1 = unlabelled; or float32 [N], NaN = unlabelled; None = no labels.
     groups: int64 [N], index into `group_names`, -1 = unknown. split: int8 [N], 0 train, 1 test, 2 val.
     hashes: uint64 [N], equal = exact duplicates. fingerprint: of all decoded content and names.
+    opened: what it was opened from and with, so that `decoded_for` can do it again.
     """
 
     path: str
@@ -54,6 +55,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     cache_path: Path | None = None
     cache_bytes: int = 0
+    opened: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -79,6 +81,31 @@ class Dataset:
     def test(self) -> np.ndarray:
         """int64 indices of the held-out items."""
         return np.flatnonzero(self.split == splits.TEST)
+
+    def decoded_for(self, spec: Spec) -> Dataset:
+        """The same items decoded as a trained model's spec says, with the labels, groups and split that they have here.
+
+        Raises Asked if this data set was put together by hand, BadData if the items cannot be decoded that way.
+        """
+        kind: type[Modality] = registry.find("modalities", self.modality)
+        try:
+            wanted = kind.like(self.spec, spec)
+        except BadItem as error:
+            raise BadData(str(error), "give the model data of the kind that it was trained on") from None
+        if _decoding(self.spec) == _decoding(wanted):
+            return self if self.spec == wanted else replace(self, spec=wanted)
+        if not self.opened:
+            raise Asked(
+                f"{self.path} was decoded in another way than the model needs, and where it came from is not known",
+                "open it again with tacit.open, or make it with from_arrays",
+            )
+        asked = dict(self.opened)
+        read: Callable[..., Dataset] = {"path": open, "x": from_arrays, "paths": from_files}[next(iter(asked))]  # type: ignore[assignment]
+        again = read(**{**asked, "spec": spec})
+        if again.names != self.names:  # an item may be readable in one form only
+            return again
+        kept = ("labels", "classes", "groups", "group_names", "split", "split_rule")
+        return replace(again, **{name: getattr(self, name) for name in kept})
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON for a run's data.json: what was read, how it was split, which items were held out."""
@@ -128,6 +155,8 @@ def open(
     say: called with progress, about once a second.
     """
     say = say or (lambda line: None)
+    opened: dict[str, Any] = {"path": path, "modality": modality, "target": target, "group": group, "split": split}
+    opened |= {"size": size, "limit": limit, "cache": cache, "seed": seed, "max_bad": max_bad, "options": dict(options)}
     if modality is not None and modality not in registry.names("modalities"):
         raise Asked(f"there is no modality {modality!r}", nearest(modality, registry.names("modalities")))
     if str(path).startswith("builtin:"):
@@ -136,7 +165,7 @@ def open(
         tree = _grown(Path(path))
         source, tree = _source(tree)
         listing = source.read(tree, modality=modality, target=target, group=group, split=split)
-    return _build(str(path), listing, listing.tree or tree, size, limit, cache, seed, max_bad, dict(options), say, spec)
+    return _build(str(path), listing, listing.tree or tree, size, limit, cache, seed, max_bad, dict(options), say, spec, opened)
 
 
 def from_arrays(
@@ -159,6 +188,8 @@ def from_arrays(
     x: [N, F] vectors, [N, C, T] series (or a list of [C, T] of unequal lengths), [N, C, H, W] or [N, H, W, C] images.
     y, groups, split ("train", "test", "val"): one entry for each item.
     """
+    opened: dict[str, Any] = {"x": x, "y": y, "modality": modality, "groups": groups, "split": split, "name": name}
+    opened |= {"size": size, "limit": limit, "seed": seed, "max_bad": max_bad, "options": dict(options)}
     rank = np.ndim(x) if isinstance(x, np.ndarray) else (np.ndim(x[0]) + 1 if len(x) else 0)
     kinds = {2: "vector", 3: "series", 4: "image"}
     if modality is None and rank not in kinds:
@@ -180,7 +211,7 @@ def from_arrays(
         None if split is None else [str(s) for s in split],
         lambda i: np.asarray(x[i]),
     )
-    return _build(name, listing, None, size, limit, False, seed, max_bad, dict(options), lambda line: None, spec)
+    return _build(name, listing, None, size, limit, False, seed, max_bad, dict(options), lambda line: None, spec, opened)
 
 
 def from_files(paths: Sequence[Path], spec: Spec) -> Dataset:
@@ -193,7 +224,7 @@ def from_files(paths: Sequence[Path], spec: Spec) -> Dataset:
             f"single files are read as images, and the model reads {spec.modality} data", "give the path of a data set, or an array"
         )
     listing = Listing(spec.modality, "files", [str(p) for p in paths], None, None, ["test"] * len(paths), lambda i: paths[i])
-    return _build("files", listing, None, None, 224, False, 0, 0.0, {}, lambda line: None, spec)
+    return _build("files", listing, None, None, 224, False, 0, 0.0, {}, lambda line: None, spec, {"paths": paths})
 
 
 def _grown(path: Path) -> Tree:
@@ -252,7 +283,8 @@ def _build(
     max_bad: float,
     options: dict[str, Any],
     say: Callable[[str], None],
-    spec: Spec | None = None,
+    spec: Spec | None,
+    opened: Mapping[str, Any],
 ) -> Dataset:
     """Decode, then everything that is measured on decoded items."""
     if not listing.names:
@@ -310,4 +342,10 @@ def _build(
         notes=tuple(notes),
         cache_path=place,
         cache_bytes=taken,
+        opened=opened,
     )
+
+
+def _decoding(spec: Spec) -> list[Any]:
+    """What decides the decoded values, of all that a spec holds; the scale says how deep pixels become 8 bits."""
+    return [spec.channels, list(spec.sizes), spec.ragged, *(spec.extra.get(k) for k in ("scale", "fit"))]

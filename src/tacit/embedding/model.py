@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -88,21 +89,20 @@ class Model(nn.Module):
         return Embeddings(vectors, tuple(data.names), labels, data.groups)
 
     def prepare(self, data: Any) -> Dataset:
-        """Any data as a Dataset decoded the way this model was trained; labels and split are kept."""
+        """Any data as a Dataset decoded the way this model was trained; labels, groups and split are kept."""
         from tacit.data import dataset
 
         if isinstance(data, Dataset):
             if data.modality != self.spec.modality:
                 raise Asked(f"the model was trained on {self.spec.modality} data, this is {data.modality}", "give it data of that kind")
-            same = (data.spec.sizes == self.spec.sizes or self.spec.ragged or self.modality.layout.rank == 1) and (
-                data.spec.channels == self.spec.channels
-            )
-            return data if same else dataset.open(data.path, modality=self.spec.modality, spec=self.spec)
+            return data.decoded_for(self.spec)
         if isinstance(data, (str, Path)):
             return dataset.open(str(data), modality=self.spec.modality, spec=self.spec)
         if isinstance(data, (list, tuple)) and data and isinstance(data[0], (str, Path)):
             return dataset.from_files([Path(p) for p in data], spec=self.spec)
-        return dataset.from_arrays(np.asarray(data), modality=self.spec.modality, spec=self.spec)
+        if not (isinstance(data, (list, tuple)) and data and all(isinstance(item, np.ndarray) for item in data)):
+            data = np.asarray(data)  # a list of arrays stays one: series may differ in length
+        return dataset.from_arrays(data, modality=self.spec.modality, spec=self.spec)
 
     def save(self, path: str | Path) -> Path:
         """Write model.safetensors and model.json into a folder."""
@@ -110,7 +110,7 @@ class Model(nn.Module):
         try:
             path.mkdir(parents=True, exist_ok=True)
             tensors = {k: v.detach().cpu().contiguous().clone() for k, v in self.encoder.state_dict().items()}
-            beside = path / ".model.safetensors"
+            beside = path / f".model.safetensors.{os.getpid()}"
             save_file(tensors, beside)
             beside.replace(path / "model.safetensors")
             spec = {**asdict(self.spec), "extra": dict(self.spec.extra)}
@@ -122,7 +122,7 @@ class Model(nn.Module):
                 "spec": spec,
                 **self.config,
             }
-            beside = path / ".model.json"
+            beside = path / f".model.json.{os.getpid()}"
             beside.write_text(json.dumps(about, indent=1), encoding="utf-8")
             beside.replace(path / "model.json")
         except (OSError, SafetensorError) as error:
@@ -160,6 +160,6 @@ def load(path: str | Path, device: str = "cpu", *, trust: bool = False) -> Model
         encoder.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise TacitError(f"the model in {folder} is damaged: {error}", "copy it again, or train anew") from error
-    model = Model(encoder, modality, {k: about[k] for k in ("backbone", "modality", "needs")})
+    model = Model(encoder, modality, {k: about.get(k) for k in ("backbone", "modality", "needs", "labels_seen")})
     model.precision = about["precision"] if device == "cpu" or about["precision"] == "32-true" else "32-true"
     return model.to(device).eval()

@@ -159,6 +159,30 @@ def test_without_a_small_level_there_is_no_answer() -> None:
     assert v["helps"] is None and v["sentence"].startswith("Nothing could be measured with few labels")
 
 
+def worth(ours: dict[Any, float], other: dict[Any, float]) -> tuple[dict[str, Any], str, list[str]]:
+    v = judge(curve("ssl", "ssl", ours), curve("pca", "classic", other))
+    row = {"representation": "ssl", "probe": "linear", "labels_per_class": v["level"], "metric": "accuracy", "value": 0.6}
+    return v["labels_saved"]["worth"], v["sentence"], [c.label for c in show("x", {"results": [row], "verdict": v}, None).cards]
+
+
+def test_all_there_are_is_said_only_where_all_were_measured() -> None:
+    ours, other = {1: 0.6, 5: 0.7, 10: 0.8}, {1: 0.4, 5: 0.5, 10: 0.6}
+    held, said, cards = worth(ours | {"all": 0.9}, other | {"all": 0.7})
+    assert held == {"ours_with": 10, "others_with": None, "more_than": 400}
+    assert "do the work of more than 400 labels a class, all there are, without it" in said and "Labels replaced" in cards
+    for last in ({}, {50: 0.85}):
+        held, said, cards = worth(ours | last, other | {k: 0.7 for k in last})
+        assert held == {"ours_with": 10, "others_with": None, "more_than": None}
+        assert "do the work" not in said and "all there are" not in said and "Labels replaced" not in cards
+
+
+def test_as_many_labels_as_there_are_replace_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COUNTS, "all", 10.0)
+    held, said, cards = worth({1: 0.6, "all": 0.8}, {1: 0.4, "all": 0.6})
+    assert held == {"ours_with": 10, "others_with": None, "more_than": None}
+    assert "do the work" not in said and "Labels replaced" not in cards
+
+
 def test_the_sentence_for_numbers_speaks_of_r2() -> None:
     row = {"labels_per_class": 10, "count": 10, "ours": 0.41, "best_other": "pca", "other": 0.2, "reason": ""}
     row |= {"difference": 0.21, "low": 0.1, "high": 0.3}

@@ -59,6 +59,8 @@ def _worth(verdict: dict[str, Any], regression: bool) -> list[str]:
     others = worth["others_with"]
     if others is not None and others <= worth["ours_with"]:
         return []
+    if others is None and worth["more_than"] is None:
+        return []
     if others is None:
         much = f"more than {_labels(worth['more_than'], regression)}, all there are,"
     else:

@@ -99,7 +99,9 @@ def _saved(measured: list[dict[str, Any]], readings: Sequence[Reading], scorer: 
     if few:
         ours = few[-1]
         count = _labels_for(ours["ours"], [(row["count"], row["other"]) for row in measured])
-        out["worth"] = {"ours_with": ours["count"], "others_with": count, "more_than": measured[-1]["count"] if count is None else None}
+        # beyond the levels measured nothing is known, unless the last one is all there are
+        beyond = last["count"] if count is None and last["labels_per_class"] == "all" and last["count"] > ours["count"] else None
+        out["worth"] = {"ours_with": ours["count"], "others_with": count, "more_than": beyond}
     return out
 
 

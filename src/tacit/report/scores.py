@@ -291,7 +291,7 @@ def _cards(rows: Sequence[Row], verdict: Any, metric: str) -> list[Card]:
     worth = saved.get("worth") if isinstance(saved, Mapping) else None
     if verdict.get("helps") is True and isinstance(worth, Mapping):
         ours_with, needed, beyond = (real(worth.get(k)) for k in ("ours_with", "others_with", "more_than"))
-        if ours_with and (beyond or (needed and needed > ours_with)):
+        if ours_with and max(beyond or 0, needed or 0) > ours_with:
             amount = f"> {beyond:,.0f}" if beyond else f"≈ {needed:,.0f}"
             unit = "labels a class" if per_class else "labels"
             note = f"what the others need to equal its {level_words(round(ours_with), per_class)}"

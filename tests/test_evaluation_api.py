@@ -50,3 +50,11 @@ def test_a_run_that_read_labels_is_told(run: Path) -> None:
     assert any("whether pretraining read labels is unknown" in note for note in evaluated(model).evaluation.notes)
     model.config["labels_seen"] = True
     assert any(note.startswith("this run read labels") for note in evaluated(model).evaluation.notes)
+
+
+def test_what_pretraining_saw_is_said_to_be_unknown(run: Path) -> None:
+    words = "what pretraining saw is unknown: leaks into it were not checked"
+    assert words not in evaluated(run).evaluation.notes
+    assert words in evaluated(tacit.load(run)).evaluation.notes
+    (run / "seen.npy").unlink()
+    assert words in evaluated(run).evaluation.notes

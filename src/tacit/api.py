@@ -213,6 +213,8 @@ def _clean_test(data: Dataset, rows: np.ndarray, other: Dataset, held: np.ndarra
     if path is not None and (path / "seen.npy").is_file():
         seen = np.load(path / "seen.npy", allow_pickle=False)
         repeats |= np.isin(other.hashes[held], seen)
+    else:
+        notes.append("what pretraining saw is unknown: leaks into it were not checked")
     if repeats.any():
         notes.append(f"{int(repeats.sum())} of {len(held)} test items are exact duplicates of training items and were left out")
     held = held[~repeats]

@@ -141,6 +141,14 @@ def test_seeds_are_paired() -> None:
     assert high - low < 0.5 * (single[2] - single[1])
 
 
+def test_the_numbers_of_a_level_subtract() -> None:
+    ours = [Reading("ssl", "ssl", "linear", plan(5), np.stack([predictions(a, 1, 7)[0] for a in (0.5, 0.6, 0.7, 0.9, 0.9)]), 0.7)]
+    v = judge(ours, curve("supervised", "supervised", {5: 0.55}, runs=3))
+    row = v["levels"][0]
+    assert row["ours"] == pytest.approx(0.6) and row["other"] == pytest.approx(0.55)
+    assert row["difference"] == pytest.approx(row["ours"] - row["other"])
+
+
 def test_a_level_that_could_not_be_measured_says_why() -> None:
     missing = LevelPlan(1, 0, 1, (), "the smallest class has 0 labelled training rows")
     ours = [Reading("ssl", "ssl", "linear", missing, None, None, missing.reason), *curve("ssl", "ssl", {5: 0.7})]

@@ -43,9 +43,8 @@ class Scorer:
         return value, low, high
 
     def difference(self, ours: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
-        """(difference, low, high) in the first metric, on the runs (label seeds) that both have."""
-        runs = min(len(ours), len(other))
-        ours, other, metric = ours[:runs], other[:runs], self.metrics[0]
+        """(difference, low, high) in the first metric; the same runs (label seeds) of both, [runs, n]."""
+        metric = self.metrics[0]
         value = float((self.each(metric, ours) - self.each(metric, other)).mean())
         draws = self._sampler.over_runs(self.draws(metric, ours) - self.draws(metric, other))
         return value, *interval(draws)

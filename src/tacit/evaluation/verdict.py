@@ -69,9 +69,12 @@ def _compare(mine: Reading, rivals: list[Reading], everywhere: list[Reading], sc
         return row
     best = max(scored, key=lambda s: s[:2])[2]
     assert best.predicted is not None
+    # on the label seeds that both have, so that the three numbers subtract
+    runs = min(len(mine.predicted), len(best.predicted))
+    both = mine.predicted[:runs], best.predicted[:runs]
+    row["ours"], row["other"] = (float(scorer.each(scorer.metrics[0], p).mean()) for p in both)
     row["best_other"] = best.representation
-    row["other"] = float(scorer.each(scorer.metrics[0], best.predicted).mean())
-    row["difference"], row["low"], row["high"] = scorer.difference(mine.predicted, best.predicted)
+    row["difference"], row["low"], row["high"] = scorer.difference(*both)
     return row
 
 

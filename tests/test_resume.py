@@ -22,6 +22,7 @@ from tacit.training import checkpoint
 from tacit.training import pretrain as pretraining
 from tacit.training.pretrain import Pretrained, Progress
 from tacit.training.run import Run
+from tacit.training.session import Session
 
 STEPS = 60
 WORDS = ["pretrain", "builtin:digits", "--steps", STEPS, "--size", "tiny", "--method", "byol", "--seed", 3]
@@ -161,7 +162,7 @@ def test_killed_before_the_first_checkpoint(tmp_path: Path, monkeypatch: pytest.
         name = "plain" if init is None else "init"
         alone = run(tmp_path / f"{name}-alone", init=init)
         with monkeypatch.context() as patch:
-            patch.setattr(pretraining, "_go", killed)
+            patch.setattr(Session, "train", killed)
             with pytest.raises(Killed):
                 run(tmp_path / name, init=init)
         said: list[str] = []
@@ -270,7 +271,7 @@ def test_resume_uses_the_stored_plan_and_checks_the_data(tmp_path: Path, monkeyp
     Interrupt(monkeypatch, 5)
     with pytest.raises(Stopped):
         run(tmp_path / "run", method="mae", seed=4)
-    with pytest.raises(Asked, match="the data changed"):
+    with pytest.raises(Asked, match="the data, its split or its form changed"):
         run(tmp_path / "run", kind="series", resume=True)
     done = pretraining.pretrain(small("image"), out=tmp_path / "run", resume=True)
     assert isinstance(done, Pretrained) and done.config.method["name"] == "mae"

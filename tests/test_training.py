@@ -10,7 +10,7 @@ import signal
 import tomllib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,10 +19,12 @@ from torch import nn
 
 from conftest import small
 from tacit import optim
-from tacit.assemble import make_modality
+from tacit.assemble import make_encoder, make_modality
 from tacit.config import OptimConfig, RunConfig, TrainConfig, parse_overrides
 from tacit.data.dataset import from_arrays
+from tacit.embedding.model import Model
 from tacit.errors import Asked, BadData, CannotPair, Collapsed, Diverged, TacitError
+from tacit.methods.simclr import SimCLR
 from tacit.runtime import rng, seed_globally
 from tacit.schedules import cosine, warmup_cosine
 from tacit.training import checkpoint
@@ -32,7 +34,8 @@ from tacit.training.loop import Loop, calibrate, make_fabric
 from tacit.training.plan import make_plan, seconds
 from tacit.training.pretrain import Pretrained
 from tacit.training.run import Run, fresh_path, write_json
-from tacit.types import Info
+from tacit.training.session import Session, Teacher
+from tacit.types import Context, Info
 
 
 def run(out: Path, kind: str = "image", **options: Any) -> Pretrained:
@@ -244,7 +247,7 @@ def test_real_calibration_does_not_change_the_result(tmp_path: Path) -> None:
 
 def test_without_a_budget_the_passes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretraining, "calibrate", lambda loop, seconds: 1e-9)
-    monkeypatch.setattr(pretraining, "_go", lambda *args: None)
+    monkeypatch.setattr(Session, "train", lambda session: None)
     done = pretraining.pretrain(small("image"), out=tmp_path / "a", size="tiny", batch_size=8)
     assert isinstance(done, Pretrained) and done.config.train.steps == 200 * (len(small("image").train) // 8)
     fast = pretraining.pretrain(small("image"), out=tmp_path / "b", size="tiny", batch_size=8, budget="10s")
@@ -341,8 +344,13 @@ def test_a_plan_touches_nothing(tmp_path: Path) -> None:
 
 def test_configurations_survive_toml(tmp_path: Path) -> None:
     config = RunConfig(
-        data={"path": "x", "fingerprint": "f", "target": None}, modality={"name": "image"}, method={"name": "simclr", "temperature": 0.25},
-        backbone={"name": "resnet"}, optim=OptimConfig(lr=0.125), train=TrainConfig(steps=7, seed=3), precision="bf16-mixed",
+        data={"path": "x", "fingerprint": "f", "target": None},
+        modality={"name": "image"},
+        method={"name": "simclr", "temperature": 0.25},
+        backbone={"name": "resnet"},
+        optim=OptimConfig(lr=0.125),
+        train=TrainConfig(steps=7, seed=3),
+        precision="bf16-mixed",
     )
     (tmp_path / "config.toml").write_text(config.to_toml())
     assert RunConfig.read(tmp_path / "config.toml") == replace(config, data={"path": "x", "fingerprint": "f"})
@@ -602,7 +610,7 @@ def test_a_frozen_teacher_is_noticed(tmp_path: Path) -> None:
     seen = []
     run(tmp_path / "frozen", method=f"{file}:Frozen", steps=20, show=lambda p: seen.append(p.health.words))
     assert "teacher" not in seen[0]
-    watch = pretraining._Teacher(loop_of())
+    watch = Teacher(loop_of())
     assert watch.moves() is None, "no teacher, nothing to say"
 
     loop = loop_of()
@@ -610,7 +618,7 @@ def test_a_frozen_teacher_is_noticed(tmp_path: Path) -> None:
     import copy
 
     other = copy.deepcopy(loop.method.encoder)
-    watch = pretraining._Teacher(loop)
+    watch = Teacher(loop)
     assert watch.moves() is True and watch.moves() is False
     with torch.no_grad():
         next(other.parameters()).add_(0.1)
@@ -633,14 +641,15 @@ def test_patience_stops_early(tmp_path: Path) -> None:
 def test_init_starts_from_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(tmp_path / "first")
     begun: list[dict[str, torch.Tensor]] = []
-    real = pretraining._go
+    real = Session.train
 
-    def go(it: Run, loop: Loop, *rest: Any) -> Any:
-        begun.append({k: v.clone() for k, v in loop.method.encoder.state_dict().items()})
-        assert all(torch.equal(a, b) for a, b in zip(loop.method.deploy().state_dict().values(), begun[-1].values(), strict=True))
-        return real(it, loop, *rest)
+    def go(session: Session) -> Any:
+        method = session.loop.method
+        begun.append({k: v.clone() for k, v in method.encoder.state_dict().items()})
+        assert all(torch.equal(a, b) for a, b in zip(method.deploy().state_dict().values(), begun[-1].values(), strict=True))
+        return real(session)
 
-    monkeypatch.setattr(pretraining, "_go", go)
+    monkeypatch.setattr(Session, "train", go)
     run(tmp_path / "second", method="byol", init=str(first.path))
     want = first.model.encoder.state_dict()
     assert all(torch.equal(begun[0][k], want[k]) for k in want)
@@ -671,3 +680,65 @@ def test_signals_are_given_back(tmp_path: Path) -> None:
     before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
     run(tmp_path / "run", steps=2)
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_what_was_seen_is_inherited(tmp_path: Path) -> None:
+    """A run that starts from one that read labels has read them; what either saw is not a clean test item."""
+    first = run(tmp_path / "first", method="supervised")
+    assert info(first.path)["labels_seen"] is True and first.model.config["labels_seen"] is True
+    second = run(tmp_path / "second", init=str(first.path))
+    assert info(second.path)["labels_seen"] is True and "Labels were read" in (second.path / "model" / "CARD.md").read_text()
+    assert info(run(tmp_path / "third").path)["labels_seen"] is False
+    (first.path / "seen.npy").unlink()
+    np.save(first.path / "seen.npy", np.array([7], dtype=np.uint64))
+    fourth = run(tmp_path / "fourth", init=str(first.path))
+    assert (
+        7 in np.load(fourth.path / "seen.npy")
+        and len(np.load(fourth.path / "seen.npy")) == len(np.unique(small("image").hashes[small("image").train])) + 1
+    )
+
+
+def test_resume_refuses_other_training_items(tmp_path: Path) -> None:
+    data = small("image")
+    run(tmp_path / "run", steps=2)
+    moved = data.split.copy()
+    moved[data.test[0]], moved[data.train[0]] = 0, 1
+    bigger = replace(data, spec=replace(data.spec, extra={**data.spec.extra, "size": [12, 12]}))
+    for other in (replace(data, split=moved), bigger):
+        assert other.fingerprint == data.fingerprint
+        with pytest.raises(Asked, match="its split or its form changed"):
+            pretraining.pretrain(other, out=tmp_path / "run", resume=True)
+
+
+def test_surveys_show_every_item_in_order(tmp_path: Path) -> None:
+    """A method that asks for passes over the data gets them, evenly spread, and a resume repeats none differently."""
+
+    class Curious(SimCLR):
+        """x"""
+
+        surveys = 3
+        seen: ClassVar[list[torch.Tensor]] = []
+
+        def survey(self, z: torch.Tensor, ctx: Context) -> None:
+            assert not self.training
+            self.seen.append(z)
+
+    data = small("image")
+    config, _ = make_plan(data, len(data.train), steps=9, size="tiny", batch_size=8)
+    modality = make_modality(data.spec, {})
+    seed_globally(0, 0)
+    method = Curious(make_encoder(modality, config.backbone, frozenset()), Info(len(data.train)))
+    fabric = make_fabric(config)
+    loop = Loop.build(fabric, method, Loader(data, data.train, modality, fabric.device), modality, config)
+    first = Model(method.encoder, modality, {})
+    first.precision = config.precision
+    want = first.vectors(data.x[data.train])
+    for _ in range(9):
+        loop.advance()
+    assert len(Curious.seen) == 3 and Curious.seen[0].shape == (len(data.train), method.encoder.dim)
+    assert np.allclose(Curious.seen[0].numpy(), want, atol=1e-5) and method.training
+
+
+def test_a_device_that_is_absent_is_asked_wrongly() -> None:
+    with pytest.raises(Asked, match="not available"):
+        make_fabric(replace(loop_of().config, device="cuda"))

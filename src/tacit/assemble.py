@@ -33,10 +33,10 @@ def make_encoder(modality: Modality, backbone: Mapping[str, Any], needs: frozens
     return build(modality.tokenizer, cls, modality.layout, modality.sizes, needs | ragged, knobs)
 
 
-def needs_of(cls: type[Method]) -> frozenset[str]:
-    """What a method class needs as far as it is known before it is built."""
-    views = cls.views
-    return cls.needs | (frozenset({"resize"}) if views.local or views.crop else frozenset())
+def needs_of(method: Method | type[Method]) -> frozenset[str]:
+    """What a method needs, that of its views included; a class is asked before it is built."""
+    views = method.views
+    return method.needs | (frozenset({"resize"}) if views.local or views.crop else frozenset())
 
 
 def make_method(modality: Modality, method: Mapping[str, Any], backbone: Mapping[str, Any], info: Info, seed: int) -> Method:
@@ -47,7 +47,7 @@ def make_method(modality: Modality, method: Mapping[str, Any], backbone: Mapping
     seed_globally(seed, 0)
     encoder = make_encoder(modality, backbone, needs_of(cls))
     built: Method = cls(encoder, info, **knobs)
-    late = (built.needs | (frozenset({"resize"}) if built.views.local or built.views.crop else frozenset())) - needs_of(cls)
+    late = needs_of(built) - needs_of(cls)
     if late:
         seed_globally(seed, 0)
         built = cls(make_encoder(modality, backbone, needs_of(cls) | late), info, **knobs)

@@ -147,7 +147,7 @@ def pretrain(
     batch_size: Annotated[int | None, typer.Option(help="Items a step.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Training size of images in pixels, of series in samples.")] = None,
     init: Annotated[str | None, typer.Option(help="Run whose encoder is the start.")] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Of everything random; default 0.")] = None,
     out_: Annotated[Path | None, typer.Option("--out", help="Run folder; default runs/<date>_<method>_<data>.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     devices: Annotated[int, typer.Option(help="Processes on this machine.", min=1)] = 1,

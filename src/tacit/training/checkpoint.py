@@ -24,6 +24,8 @@ def save(folder: Path, step: int, module: nn.Module, optimizer: torch.optim.Opti
     Raises TacitError when the disk is full or the folder cannot be written.
     """
     final = folder / f"{step:08d}"
+    if final.is_dir():  # the same step of the same run: the same to the bit
+        return final
     beside = folder / f".{step:08d}.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -35,7 +37,6 @@ def save(folder: Path, step: int, module: nn.Module, optimizer: torch.optim.Opti
         (beside / "meta.json").write_text(json.dumps({"step": step, "optimizer": plain, **meta}), encoding="utf-8")
         for file in beside.iterdir():
             _flush(file)
-        shutil.rmtree(final, ignore_errors=True)
         os.replace(beside, final)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(beside, ignore_errors=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -47,5 +49,10 @@ def order(seed: int, items: int, batch: int, step: int) -> np.ndarray:
     """Rows of a step: without replacement within an epoch, the remainder of an epoch dropped; a function of (seed, step) alone."""
     per_epoch = max(1, items // batch)
     epoch, place = divmod(step, per_epoch)
-    shuffled = torch.randperm(items, generator=rng(seed, "order", epoch)).numpy()
-    return shuffled[place * batch : (place + 1) * batch]
+    return _shuffled(seed, items, epoch)[place * batch : (place + 1) * batch]
+
+
+@lru_cache(maxsize=2)
+def _shuffled(seed: int, items: int, epoch: int) -> np.ndarray:
+    """An epoch's order; kept, because drawing it for a million items takes longer than a small step."""
+    return torch.randperm(items, generator=rng(seed, "order", epoch)).numpy()

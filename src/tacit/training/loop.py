@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -19,10 +20,10 @@ from tacit.config import RunConfig
 from tacit.errors import Diverged
 from tacit.method import Method
 from tacit.modality import Modality
-from tacit.runtime import rng, seed_globally
+from tacit.runtime import choose_device, rng, seed_globally
 from tacit.schedules import warmup_cosine
 from tacit.training.loader import Loader, order
-from tacit.types import Batch, Context, Step
+from tacit.types import Batch, Context, Step, Views
 
 
 class _Box:
@@ -82,6 +83,8 @@ class Loop:
         seed_globally(seed, t, rank)
         rows = order(seed, len(self.loader.rows), c.train.batch, t)[rank::world]
         ctx = Context(rng(seed, f"method/{rank}", t, device), t / self.total)
+        if self.method.surveys and t % max(1, self.total // self.method.surveys) == 0:
+            self._survey(t)
         with torch.no_grad():
             batch = self.loader.batch(rows)
             views = self.modality.views(batch, self.method.views, rng(seed, f"augment/{rank}", t, device), self.method.encoder.cell)
@@ -98,9 +101,23 @@ class Loop:
         self.method.after_step(ctx)
         self.step += 1
         assert box.step is not None
-        if t % 10 == 0 or self.step == self.total:
+        if world == 1 and (t % 10 == 0 or self.step == self.total):  # several processes must stop together, at a look
             self.check(box.step)
         return box.step
+
+    @torch.no_grad()
+    def _survey(self, t: int) -> None:
+        """Show the method the embeddings of all training items, in the order of their ids."""
+        device, size = self.fabric.device, 256
+        self.method.eval()
+        parts = []
+        for start in range(0, len(self.loader.rows), size):
+            batch = self.loader.batch(np.arange(start, min(start + size, len(self.loader.rows))))
+            plain = self.modality.views(batch, Views(plain=1), rng(0, "plain", 0, device), self.method.encoder.cell)
+            with self.fabric.autocast():
+                parts.append(self.method.encoder(plain[0]).pooled.float())
+        self.method.survey(torch.cat(parts), Context(rng(self.config.train.seed, "survey", t, device), t / self.total))
+        self.method.train()
 
     def check(self, step: Step) -> None:
         """Raise Diverged unless this step's loss is a finite number; looking at it makes a GPU wait."""
@@ -126,7 +143,8 @@ def calibrate(loop: Loop, seconds: float, clock: Callable[[], float] = time.perf
     was = loop.step
     times: list[float] = []
     end = clock() + seconds
-    while len(times) < 4 or (clock() < end and len(times) < 200):
+    # all processes of a distributed run take the same number of steps, or they would wait for each other for ever
+    while loop.fabric.broadcast(len(times) < 4 or (clock() < end and len(times) < 200)):
         begin = clock()
         loop.advance()
         times.append(clock() - begin)
@@ -144,7 +162,7 @@ def make_fabric(config: RunConfig, devices: int = 1, nodes: int = 1) -> Fabric:
     # Fabric tells everybody which precision it uses; our plan says so with the reason
     logging.getLogger("lightning.fabric.utilities.rank_zero").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    kind = config.device.split(":")[0]
+    kind = choose_device(config.device).value.split(":")[0]
     options: dict[str, Any] = {"accelerator": {"cuda": "gpu"}.get(kind, kind), "precision": config.precision}
     fabric = Fabric(devices=devices, num_nodes=nodes, strategy="ddp" if devices * nodes > 1 else "auto", **options)
     fabric.launch()

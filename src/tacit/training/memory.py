@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tacit import registry
-from tacit.assemble import make_method, make_modality
+from tacit.assemble import make_method, make_modality, needs_of
 from tacit.data.dataset import Dataset
 from tacit.embedding.model import Model
 from tacit.training.loader import Loader
@@ -33,7 +33,12 @@ def learn(data: Dataset, *, steps: int | None = None, **asked: Any) -> Model:
     model = Model(
         method.deploy(),
         modality,
-        {"backbone": dict(config.backbone), "modality": dict(config.modality), "needs": sorted(method.needs - {"labels"})},
+        {
+            "backbone": dict(config.backbone),
+            "modality": dict(config.modality),
+            "needs": sorted(needs_of(method) - {"labels"}),
+            "labels_seen": "labels" in method.needs,
+        },
     )
     model.precision = config.precision
     return model.eval()

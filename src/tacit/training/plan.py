@@ -46,7 +46,7 @@ def make_plan(
     batch_size: int | None = None,
     device: str | None = None,
     precision: str | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[RunConfig, list[Chosen]]:
     """Resolve everything but the number of steps under a budget, which the loop calibrates (config.train.steps is 1 then).
@@ -114,7 +114,7 @@ def make_plan(
         method={"name": wanted, **given.get("method", {})},
         backbone={"name": body, "size": scale, **given.get("backbone", {})},
         optim=OptimConfig(**optim),
-        train=TrainConfig(**{"steps": steps or 1, "batch": batch, "seed": seed, **train}),
+        train=TrainConfig(**{"steps": steps or 1, "batch": batch, "seed": seed or 0, **train}),
         device=where.value,
         precision=how.value,
     )

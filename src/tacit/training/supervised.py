@@ -12,12 +12,14 @@ from tacit.assemble import make_method, make_modality
 from tacit.config import OptimConfig, RunConfig, TrainConfig
 from tacit.data.dataset import Dataset
 from tacit.embedding.model import Model
+from tacit.errors import Asked
 from tacit.method import Method
+from tacit.runtime import choose_device, choose_precision
 from tacit.training.loader import Loader
 from tacit.training.loop import Loop, deterministic, make_fabric
 from tacit.types import Info
 
-PASSES, LEAST, MOST = 30, 150, 2500
+PASSES, LEAST, MOST = 30, 150, 6000
 
 
 def fitter(
@@ -25,7 +27,7 @@ def fitter(
 ) -> Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]:
     """A function of (positions in `train`, seed) that trains from scratch and scores all train and test rows.
 
-    Same architecture, augmentations and optimizer as the run `like`; 30 passes over the labels, but 150 to 2,500 steps, in
+    Same architecture, augmentations and optimizer as the run `like`; 30 passes over the labels, but 150 to 6,000 steps, in
     batches of at most 64. data, train: the labelled data and its training rows. test_data, test: likewise for the test.
     """
     regression = data.task == "regression"
@@ -33,6 +35,12 @@ def fitter(
     labels = data.labels
     centre = float(np.nanmean(labels[train])) if regression else 0.0
     scale = float(np.nanstd(labels[train])) or 1.0 if regression else 1.0
+
+    try:
+        choose_device(like.device)
+    except Asked:  # trained elsewhere, evaluated here
+        device = choose_device().value
+        like = replace(like, device=device, precision=choose_precision(device).value)
 
     def fit(chosen: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         rows = train[chosen]

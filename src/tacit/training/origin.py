@@ -1,0 +1,89 @@
+"""What a run starts from: the same request and data when it is resumed, another run's encoder when it is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tacit.config import RunConfig
+from tacit.data.dataset import Dataset
+from tacit.embedding.model import load
+from tacit.errors import Asked
+from tacit.method import Method
+from tacit.teacher import Teacher
+
+# where an option of the command line stands in a stored configuration
+PLACES = {
+    "method": ("method", "name"),
+    "backbone": ("backbone", "name"),
+    "size": ("backbone", "size"),
+    "batch_size": ("train", "batch"),
+    "steps": ("train", "steps"),
+    "seed": ("train", "seed"),
+}
+
+
+def same_request(
+    config: RunConfig, before: Mapping[str, Any], asked: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """A resumed run keeps its plan: raise Asked when something else is asked for than what is stored.
+
+    before: what was asked for when the run was started. asked: now; None = left out. overrides: {part: {name: value}}.
+    """
+    stored = {part: dict(values) for part, values in asdict(config).items() if isinstance(values, Mapping)}
+    stored["top"] = {"device": config.device, "precision": config.precision}
+    for name, value in asked.items():
+        part, key = PLACES.get(name, ("top", name))
+        if value is not None and value != before.get(name) and value != stored[part].get(key):
+            raise _other(name, stored[part].get(key, before.get(name)), value)
+    for part, values in overrides.items():
+        for key, value in values.items():
+            if key not in stored[part] or stored[part][key] != value:
+                raise _other(f"{part}.{key}", stored[part].get(key), value)
+
+
+def _other(name: str, before: Any, now: Any) -> Asked:
+    was = "the default" if before is None else before
+    return Asked(f"the run was started with {name}={was}, not {now}", "resume without it, or start a new run in another --out")
+
+
+def training_digest(data: Dataset, labels: bool) -> str:
+    """Changes when other items are trained on, or the same ones in another form; labels: they are trained on too."""
+    spec = {**asdict(data.spec), "extra": dict(data.spec.extra)}
+    whole = hashlib.blake2b(json.dumps(spec, sort_keys=True).encode(), digest_size=16)
+    whole.update(data.train.tobytes())
+    whole.update(np.ascontiguousarray(data.hashes[data.train]).tobytes())
+    if labels and data.labels is not None:
+        whole.update(np.ascontiguousarray(data.labels[data.train]).tobytes() + "\0".join(data.classes).encode())
+    return whole.hexdigest()
+
+
+@dataclass(frozen=True)
+class Inherited:
+    """What comes along with another run's encoder: whether labels were read, and the hashes of the items it saw (None = unknown)."""
+
+    labels_seen: bool | None = False
+    seen: np.ndarray | None = None
+
+
+def start_from(method: Method, init: str) -> Inherited:
+    """Copy the encoder of a run into a method, teachers included. Raises Asked when it does not fit."""
+    if init.startswith(("hf:", "timm:")):
+        raise Asked(f"--init {init}: weights from a hub are not supported yet", "give a run folder")
+    model = load(init)
+    source = model.encoder.state_dict()
+    targets = [method.encoder, *(t.module for t in method.children() if isinstance(t, Teacher) and hasattr(t.module, "tokenizer"))]
+    for encoder in targets:
+        mine = encoder.state_dict()
+        fits = {k: v for k, v in source.items() if k in mine and mine[k].shape == v.shape}
+        if set(mine) - set(fits) - {"mask_token"}:
+            raise Asked(f"{init} has another architecture than this run", "use its backbone and size, see its config.toml")
+        encoder.load_state_dict({**mine, **fits})
+    seen = Path(init) / "seen.npy"
+    return Inherited(model.config.get("labels_seen"), np.load(seen, allow_pickle=False) if seen.is_file() else None)

@@ -1,9 +1,14 @@
 """Which items are held out: stable, by groups, copies on one side, and never by label."""
 
 import numpy as np
+import pytest
+from PIL import Image as Pillow
 
+from tacit.data.dataset import from_arrays
+from tacit.data.dataset import open as opened
 from tacit.data.labels import codes, encode
 from tacit.data.splits import TEST, TRAIN, VAL, assign
+from tacit.errors import Asked
 
 
 def named(n):
@@ -79,3 +84,61 @@ def test_labels_by_rule():
     assert len(encode(np.repeat(np.arange(100), 3).tolist())[1]) == 100  # class codes: exactly 0..99, repeated
     assert encode([None, None]) == (None, (), "") and encode(None)[0] is None
     assert codes(["p2", "", "p10", "p2"])[0].tolist() == [1, -1, 0, 1]
+
+
+def numbered(path, split):
+    """Rows of numbers with a column `fold`."""
+    rows = [f"{i},{i * i % 7},{split(i)}" for i in range(20)]
+    path.write_text("a,b,fold\n" + "\n".join(rows) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "metadata", "npz", "memory"])
+def test_an_asked_split_with_other_words_is_refused(kind, tmp_path, monkeypatch):
+    """A split that was asked for and not understood must not become another split."""
+    monkeypatch.setenv("TACIT_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for words, wrong in ((("0", "1"), "'0', '1'"), (("train", "holdout"), "'holdout'"), (("train", "test"), "")):
+
+        def split(i, words=words):
+            return words[i % 4 == 0]
+
+        def opened_so(split=split):
+            if kind == "csv":
+                return opened(numbered(tmp_path / "x.csv", split), split="fold")
+            if kind == "metadata":
+                for i in range(20):
+                    Pillow.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+                (tmp_path / "metadata.csv").write_text("file_name,fold\n" + "".join(f"{i}.png,{split(i)}\n" for i in range(20)))
+                return opened(tmp_path, split="fold")
+            column = [split(i) for i in range(20)]
+            if kind == "memory":
+                return from_arrays(rng.normal(size=(20, 3)), split=column)
+            np.savez(tmp_path / "x.npz", x=rng.normal(size=(20, 9)), fold=np.array(column))
+            return opened(tmp_path / "x.npz", split="fold")
+
+        if not wrong:
+            assert len(opened_so().test) == 5
+            continue
+        with pytest.raises(Asked, match=f"says {wrong} where a part") as error:
+            opened_so()
+        assert "train, training" in error.value.hint and "dev" in error.value.hint
+
+
+def test_a_guessed_split_with_other_words_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("TACIT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "x.csv").write_text("a,b,split\n" + "".join(f"{i},{i % 7},{'AB'[i % 2]}\n" for i in range(20)))
+    data = opened(tmp_path / "x.csv")
+    assert any("'split' says 'A', 'B'" in n and "not taken" in n for n in data.notes) and len(data.test) == 6
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).normal(size=(20, 9)), split=np.array(["train", "test", "odd", ""] * 5))
+    data = opened(tmp_path / "x.npz")
+    assert any("'odd'" in n and "count as training" in n for n in data.notes) and len(data.test) == 5
+
+
+def test_missing_means_the_same_for_labels_and_values(tmp_path, monkeypatch):
+    monkeypatch.setenv("TACIT_CACHE", str(tmp_path / "cache"))
+    rows = [f"{i},{'None' if i == 3 else i % 7},{('x', 'None')[i % 2]}\n" for i in range(20)]
+    (tmp_path / "x.csv").write_text("a,b,label\n" + "".join(rows))
+    data = opened(tmp_path / "x.csv")
+    assert data.classes == ("x",) and (data.labels == -1).sum() == 10 and np.isnan(data.x).sum() == 1
+    assert any("'None' count as unlabelled" in n for n in data.notes)

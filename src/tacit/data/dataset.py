@@ -14,7 +14,7 @@ import numpy as np
 
 from tacit import registry
 from tacit.data import builtin, cache, decoding, labels, splits
-from tacit.data.listing import Listing, Problem, ending, few, size_in_words
+from tacit.data.listing import Listing, Problem, ending, few, parts_said, size_in_words
 from tacit.data.tree import Tree, grow
 from tacit.errors import Asked, BadData, nearest
 from tacit.modality import BadItem, Modality
@@ -208,7 +208,7 @@ def from_arrays(
         [f"{name}:{i}" for i in range(n)],
         found,
         grouped,
-        None if split is None else [str(s) for s in split],
+        None if split is None else parts_said(np.asarray(split, dtype=object).tolist(), "split", True)[0],
         lambda i: np.asarray(x[i]),
     )
     return _build(name, listing, None, size, limit, False, seed, max_bad, dict(options), lambda line: None, spec, opened)

@@ -62,6 +62,22 @@ def split_name(word: str) -> str:
     return SPLITS.get(word.strip().lower(), "")
 
 
+def parts_said(cells: Iterable[Any], column: str, asked: bool) -> tuple[list[str] | None, str]:
+    """The part that each cell says ("" where it is empty) and a note; no parts if a column that was only guessed says none.
+
+    column: its name, for messages. asked: the user named this column; then a word that is no part raises Asked.
+    """
+    words = ["" if c is None else c.decode("utf-8", "replace") if isinstance(c, bytes) else str(c).strip() for c in cells]
+    found = ["" if w.lower() in MISSING else split_name(w) for w in words]
+    strange = sorted({w for w, part in zip(words, found, strict=True) if not part and w.lower() not in MISSING})
+    if not strange:
+        return found if any(found) or asked else None, ""
+    said = f"{column!r} says {few(map(repr, strange), 5)} where a part is expected"
+    if asked:
+        raise Asked(said, f"understood: {', '.join(SPLITS)}")
+    return (found, f"{said}: these items count as training") if any(found) else (None, f"{said}: not taken as the split")
+
+
 def size_in_words(count: float) -> str:
     """Bytes as a person says them."""
     for unit in ("B", "kB", "MB"):

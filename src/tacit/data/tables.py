@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tacit.data.listing import GROUP_COLUMNS, LABEL_COLUMNS, Problem, ending
+from tacit.data.listing import GROUP_COLUMNS, LABEL_COLUMNS, MISSING, Problem, ending
 from tacit.data.text import decode_text, is_number
 from tacit.errors import Asked, BadData, nearest
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
-UNKNOWN = ("", "?", "nan", "na", "n/a", "null")
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,15 @@ def read(data: bytes, name: str) -> Table:
 
 def typed(cells: Sequence[str]) -> list[Any]:
     """Labels out of text cells: None where missing, numbers if all others are numbers, else words."""
-    known = [c for c in cells if c.strip().lower() not in UNKNOWN]
+    known = [c for c in cells if c.strip().lower() not in MISSING]
     as_number = bool(known) and all(map(is_number, known))
-    return [None if c.strip().lower() in UNKNOWN else float(c) if as_number else c.strip() for c in cells]
+    return [None if c.strip().lower() in MISSING else float(c) if as_number else c.strip() for c in cells]
+
+
+def unlabelled(cells: Sequence[str]) -> list[str]:
+    """A note where a label that may well be a class counts as missing."""
+    words = sorted({c.strip() for c in cells if c.strip().lower() in ("na", "none", "null")})
+    return [f"the labels {', '.join(map(repr, words))} count as unlabelled: rename them if they are classes"] if words else []
 
 
 def find(columns: Sequence[str], wanted: Sequence[str]) -> str | None:

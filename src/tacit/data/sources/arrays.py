@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tacit.data import npy
-from tacit.data.listing import GROUP_COLUMNS, LABEL_COLUMNS, Listing, ending, few, split_name, stem
+from tacit.data.listing import GROUP_COLUMNS, LABEL_COLUMNS, Listing, ending, few, parts_said, split_name, stem
 from tacit.data.tree import Tree
 from tacit.errors import Asked, BadData, nearest
 from tacit.modality import BadItem, Raw
@@ -78,10 +78,14 @@ class Arrays:
             return np.asarray(array.values[row])
 
         columns = [_column(tree, data, c, word) for c, word in ((labels, "labels"), (groups, "groups"), (splits, "split"))]
-        parts = columns[2] if columns[2] is not None else [p for p, a in data.items() for _ in range(a.shape[0])]
         notes = list(tree.notes) + ([f"left out arrays: {few(unused)}"] if unused else [])
+        parts: list[str] | None = None
+        if columns[2] is not None:
+            parts, strange = parts_said(columns[2], split or "split", split is not None)
+            notes += [strange] if strange else []
+        parts = parts if parts is not None else [p for p, a in data.items() for _ in range(a.shape[0])]
         grouped = None if columns[1] is None else [str(g) for g in columns[1]]
-        return Listing(kind, why, names, columns[0], grouped, [split_name(str(p)) for p in parts], read, list(tree.bad), notes)
+        return Listing(kind, why, names, columns[0], grouped, parts, read, list(tree.bad), notes)
 
 
 def _found(tree: Tree) -> dict[str, npy.Array]:

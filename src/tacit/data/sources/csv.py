@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tacit.data import tables
-from tacit.data.listing import MISSING, Listing, Problem, ending, few, split_name
+from tacit.data.listing import MISSING, Listing, Problem, ending, few, parts_said
 from tacit.data.pairs import parts
 from tacit.data.text import is_number, numbers
 from tacit.data.tree import Tree
@@ -42,14 +42,19 @@ class Csv:
             special = tables.special(table, target=target, group=group, split=split)
             left = [i for i, c in enumerate(table.columns) if i not in special.values() and c.strip().lower() not in IDS]
             _numeric(table, left, name, guessed=target is None)
-            for row, line in zip(table.rows, table.lines, strict=True):
+            said: list[str] | None = None
+            if "split" in special:
+                column = table.columns[special["split"]]
+                said, strange = parts_said(table.cells(special["split"]), column, split is not None)
+                notes += [f"{name}: {strange}"] if strange else []
+            for k, (row, line) in enumerate(zip(table.rows, table.lines, strict=True)):
                 try:
                     values = numbers([row[i] for i in left])
                 except ValueError as error:
                     bad.append(Problem(f"{name}:{line}", str(error)))
                     continue
                 names.append(f"{name}:{line}")
-                splits.append(split_name(row[special["split"]]) if "split" in special else part)
+                splits.append(part if said is None else said[k])
                 for option, cells in found.items():
                     cells.append(row[special[option]] if option in special else "")
                 rows.append(values)
@@ -61,6 +66,7 @@ class Csv:
         other = "vector" if modality != "vector" else "series"
         why = f"{width} columns of numbers, one {'series' if other == 'vector' else 'vector'} a row (--modality {other} otherwise)"
         labels = tables.typed(found["target"]) if any(found["target"]) else None
+        notes += tables.unlabelled(found["target"])
         groups = found["group"] if any(found["group"]) else None
         kind = modality or "series"
         return Listing(kind, why, names, labels, groups, splits, rows.__getitem__, bad, notes, f"{target} {group} {split}", tree)

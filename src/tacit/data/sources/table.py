@@ -8,7 +8,7 @@ from typing import Any
 
 from tacit.data import tables
 from tacit.data.folders import ENDINGS, classes, parts
-from tacit.data.listing import Listing, Problem, ending, few, split_name
+from tacit.data.listing import Listing, Problem, ending, few, parts_said
 from tacit.data.tree import LARGEST, Tree, beside
 from tacit.errors import Asked, BadData
 from tacit.modality import BadItem
@@ -67,8 +67,11 @@ class Metadata:
         if labels is None and target is None:
             labels, rule = classes(folders)
             notes += [rule] if rule else []
-        if any(columns["split"]):
-            splits = [split_name(s) for s in columns["split"]]
+        notes += tables.unlabelled(columns["target"])
+        if any(columns["split"]) or split is not None:
+            said, strange = parts_said(columns["split"], split or "split", split is not None)
+            splits = splits if said is None else said
+            notes += [strange] if strange else []
         groups = columns["group"] if any(columns["group"]) else None
         first = found[0][1]
         taken = [f"{o}: {first.columns[i]}" for o, i in tables.special(first, target=target, group=group, split=split).items()]

@@ -3,7 +3,7 @@
     python benchmarks/part1.py [--quick] [--only images,ucr,throughput,precision,method] [--data PATH] [--write]
 
 Finished cells (one JSON file each in benchmarks/results/part1) are skipped; what is missing prints as "not measured".
---quick: a few minutes on built-in and whatever small data is there, kept apart in results/quick. --write: renew docs/benchmarks.md.
+--quick: a few minutes on built-in data and a little of what is there; its numbers are printed and thrown away. --write: renew docs/benchmarks.md.
 PATH: the folder of data sets, $TACIT_DATA or shared/data beside the repository. Wall minutes, all threads of the machine.
 """
 
@@ -170,6 +170,8 @@ def page(cells: Cells) -> Iterator[str]:
     yield 'Five minutes of pretraining, one preset for all image data; linear probe unless stated. "best other" is chosen on training folds.\n'
     for name in IMAGES:
         yield from _image_table(name, cells.get(f"{name}_5min_0"))
+    if (quick := cells.get("digits_20s")) is not None:
+        yield from _image_table("builtin:digits, a quick look", quick)
     yield "### Minutes on 10,000 Fashion-MNIST images, against a 60-line loop and the best peer\n"
     yield "| | budget | linear, 10 labels a class | linear, all | kNN, all | n test |\n| --- | --- | --- | --- | --- | --- |"
     for who, when, *values in FLOOR:
@@ -238,7 +240,7 @@ def _speed_table(got: dict[str, Any] | None, accuracy: dict[str, Any] | None) ->
         for r in got["shares"]:
             yield f"| {r['backbone']} | {r['data']} | {r['method']} | {r['batch']} | {r['precision']} | {r['items_per_s']:,.0f} | {r['outside']:.0%} |"
         for r in got["precision"]:
-            yield f"\n{r['backbone']} on {r['data']}: bf16 with channels_last is {r['speed_up']:.2f} times as fast as float32."
+            yield f"\n{r['backbone']} on {r['data']}: bf16 is {r['speed_up']:.2f} times as fast as float32 (same memory layout)."
         for r in got["augmentation"]:
             yield f"\nAugmentation alone at {r['size']} px: {r['views_per_s']:,.0f} SimCLR views/s."
         if large := got.get("large"):

@@ -1,4 +1,4 @@
-"""Where a step's time goes: the share outside forward and backward, what bf16 brings, and augmentation alone.
+"""Where a step's time goes: the share outside the encoder's forward and backward, what bf16 brings, and augmentation alone.
 
     python benchmarks/throughput.py [--quick] [--json FILE]
 
@@ -22,7 +22,7 @@ from tacit.assemble import make_method, make_modality
 from tacit.config import OptimConfig, RunConfig, TrainConfig
 from tacit.data.dataset import from_arrays
 from tacit.runtime import choose_precision, rng
-from tacit.training.loader import Loader
+from tacit.training.loader import Loader, order
 from tacit.training.loop import Loop, deterministic, make_fabric
 from tacit.types import Info, Views
 
@@ -62,25 +62,31 @@ def timed(work: Callable[[], Any], repeats: int) -> float:
 
 
 def share(case: tuple[str, str, tuple[int, ...], int, str], precision: str, repeats: int) -> dict[str, Any]:
-    """Seconds of a whole step, and of forward and backward alone on a resident batch of views."""
+    """Seconds of a whole step, and of forward and backward alone on the very views of that step, drawn before the clock starts."""
     loop = loop_of(*case, precision=precision)
     backbone, kind, _, batch, method = case
+    device, seed = loop.fabric.device, loop.config.train.seed
+    alone, whole = [], []
     with deterministic():
-        device = loop.fabric.device
-        rows = np.arange(batch)
-        items = loop.loader.batch(rows)
-        views = loop.modality.views(items, loop.method.views, rng(0, "a", 0, device), loop.method.encoder.cell)
-
-        def ceiling() -> None:
+        for i in range(repeats + 2):
+            t = loop.step
+            items = loop.loader.batch(order(seed, len(loop.loader.rows), batch, t))
+            views = loop.modality.views(items, loop.method.views, rng(seed, "augment/0", t, device), loop.method.encoder.cell)
+            begin = time.perf_counter()
             with loop.fabric.autocast():
                 features = loop.method.encoder.each(views)
             torch.stack([f.pooled.float().square().mean() for f in features]).sum().backward()
+            middle = time.perf_counter()
             loop.optimizer.zero_grad(set_to_none=True)
-
-        alone, whole = timed(ceiling, repeats), timed(loop.advance, repeats)
+            then = time.perf_counter()
+            loop.advance()
+            if i >= 2:
+                alone.append(middle - begin)
+                whole.append(time.perf_counter() - then)
+    outside = statistics.median(1 - a / w for a, w in zip(alone, whole, strict=True))
     return {
-        "backbone": backbone, "data": kind, "method": method, "batch": batch, "precision": precision, "step_s": whole, "forward_backward_s": alone,
-        "outside": max(0.0, 1 - alone / whole), "items_per_s": batch / whole,
+        "backbone": backbone, "data": kind, "method": method, "batch": batch, "precision": precision, "step_s": statistics.median(whole),
+        "forward_backward_s": statistics.median(alone), "outside": outside, "items_per_s": batch / statistics.median(whole), "repeats": repeats,
     }  # fmt: skip
 
 

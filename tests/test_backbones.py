@@ -13,7 +13,7 @@ from tacit.errors import Asked, CannotPair
 from tacit.types import Batch, Spec
 
 NAMES = registry.names("backbones")
-CAPABILITIES = {"mask", "drop", "causal", "layers", "resize", "tokens", "unordered", "ragged", "chunk"}
+CAPABILITIES = {"mask", "drop", "causal", "layers", "resize", "tokens", "unordered", "ragged"}
 
 
 def spec_of(kind: str, *sizes: int) -> Spec:

@@ -41,7 +41,7 @@ class Backbone(nn.Module):
     """From tokens to features on a grid that is `stride` times coarser.
 
     wants: "patch" (tokens of a patch) or "dense" (patch size 1, raw channels). can: capabilities, from
-    mask, drop, causal, layers, resize, tokens, unordered, ragged, chunk. ranks: ranks of grids that it takes.
+    mask, drop, causal, layers, resize, tokens, unordered, ragged. ranks: ranks of grids that it takes.
     presets: size name -> hyperparameters.
     """
 

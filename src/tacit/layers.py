@@ -71,13 +71,12 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-def mlp(dim: int, hidden: int, out: int, *, depth: int = 2, norm: bool = True, last_norm: bool = False) -> nn.Sequential:
-    """A projector: `depth` linear layers with batch norm (if `norm`) and ReLU between; `last_norm` normalises the output too."""
+def mlp(dim: int, hidden: int, out: int, *, depth: int = 2, norm: bool = True) -> nn.Sequential:
+    """A projector: `depth` linear layers with batch norm (if `norm`) and ReLU between."""
     layers: list[nn.Module] = []
     for i in range(depth - 1):
         layers += [nn.Linear(dim if i == 0 else hidden, hidden, bias=not norm)]
         layers += [nn.BatchNorm1d(hidden)] if norm else []
         layers += [nn.ReLU(inplace=True)]
-    layers += [nn.Linear(hidden if depth > 1 else dim, out, bias=not last_norm)]
-    layers += [nn.BatchNorm1d(out, affine=False)] if last_norm else []
+    layers += [nn.Linear(hidden if depth > 1 else dim, out)]
     return nn.Sequential(*layers)

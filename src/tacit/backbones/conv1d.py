@@ -47,12 +47,20 @@ class Conv1d(Backbone):
 
     source = "the encoder of Yue et al. 2022, arXiv:2106.10466"
     wants, ranks = "dense", frozenset({1})
-    can = frozenset({"mask", "causal", "layers", "resize", "ragged", "tokens", "chunk"})
+    can = frozenset({"mask", "causal", "layers", "resize", "ragged", "tokens"})
     presets = {"tiny": {"hidden": 16, "dim": 32, "depth": 3}, "small": {}, "base": {"hidden": 128, "dim": 512}}
 
     def __init__(
-        self, width: int, layout: Layout, grid: tuple[int, ...], *, hidden: Count = 64, dim: Count = 320, depth: Count = 10,
-        dropout: Fraction = 0.1, pool: Annotated[str, Field(pattern="^(max|mean)$")] = "max",
+        self,
+        width: int,
+        layout: Layout,
+        grid: tuple[int, ...],
+        *,
+        hidden: Count = 64,
+        dim: Count = 320,
+        depth: Count = 10,
+        dropout: Fraction = 0.1,
+        pool: Annotated[str, Field(pattern="^(max|mean)$")] = "max",
     ) -> None:
         super().__init__(width, layout, grid)
         self.dim, self.pool = dim, pool

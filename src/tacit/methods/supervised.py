@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor, nn
+from torch import nn
 
 from tacit.encoder import Encoder
 from tacit.errors import Asked
@@ -26,10 +26,6 @@ class Supervised(Method):
             raise Asked("supervised training needs labels, and this data has none", "name them with --target")
         self.smoothing, self.regression, self.classes = smoothing, info.regression, info.classes
         self.head = nn.Linear(encoder.dim, 1 if info.regression else info.classes)
-
-    def scores(self, batch: Batch) -> Tensor:
-        """Logits [B, classes], or predictions [B, 1] of a number."""
-        return self.head(self.encoder(batch).pooled)
 
     def forward(self, views: list[Batch], ctx: Context) -> Step:
         (x,) = views

@@ -1,6 +1,7 @@
 """Bad input: everything that users and attackers put into folders, each with the reason that they read."""
 
 import gzip
+import io
 import os
 import pickle
 import time
@@ -254,3 +255,52 @@ def test_wide_scan_is_quick(tmp_path):
     began = time.monotonic()
     assert len(opened(tmp_path)) == 300
     assert time.monotonic() - began < 10
+
+
+def lying(shape, real, dtype="<f4"):
+    """A .npy file whose header promises another shape than its values have."""
+    out = io.BytesIO()
+    np.lib.format.write_array_header_1_0(out, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return out.getvalue() + b"\0" * real
+
+
+@pytest.mark.parametrize("shape", [(10**12, 8), (2**62, 2, 2), (10**11, 0), (30, 10**9)])
+@pytest.mark.parametrize("form", ["npy", "npz", "zip"])
+def test_numpy_headers_that_lie(shape, form, tmp_path):
+    """Nothing is named or made room for before the size is known to be real."""
+    data = lying(shape, 960)
+    path = tmp_path / f"x.{form}"
+    if form == "npy":
+        path.write_bytes(data)
+    else:
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("x.npy", data)
+    begin = time.monotonic()
+    with pytest.raises(BadData, match=r"promises|without a value|cannot|truncated") as error:
+        opened(path)
+    assert time.monotonic() - begin < 2 and error.value.hint
+    np.save(tmp_path / "good.npy", np.zeros((4, 9), np.float32) + np.arange(9))
+    assert len(opened(tmp_path / "good.npy")) == 4
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("shape", [(2**32 - 1, 28, 28), (2**32 - 1, 0, 5), (10, 2**31, 2**31)])
+def test_idx_headers_that_lie(shape, packed, tmp_path):
+    data = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes() + b"\0" * 100
+    path = tmp_path / ("train-images-idx3-ubyte" + ".gz" * packed)
+    path.write_bytes(gzip.compress(data) if packed else data)
+    begin = time.monotonic()
+    with pytest.raises(BadData, match=r"promises|empty") as error:
+        opened(path)
+    assert time.monotonic() - begin < 2 and error.value.hint
+
+
+def test_an_array_that_does_not_fit_into_memory_is_told(tmp_path, monkeypatch):
+    np.savez(tmp_path / "x.npz", x=np.zeros((5, 9), np.float32))
+
+    def full(*args, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(np.lib.format, "read_array", full)
+    with pytest.raises(BadData, match="do not fit into memory"):
+        opened(tmp_path / "x.npz", cache=False)

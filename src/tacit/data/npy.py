@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -37,15 +38,24 @@ class Array:
             return self.load()
         except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise BadItem(f"truncated or damaged: {str(error)[:200]}") from None
+        except MemoryError:
+            raise BadItem(f"{' x '.join(map(str, self.shape))} values of {self.dtype} do not fit into memory") from None
 
 
 def one(raw: Path | bytes, name: str) -> Array:
     """The array of a .npy file, memory-mapped where possible. Raises BadData."""
     try:
+        with raw.open("rb") if isinstance(raw, Path) else io.BytesIO(raw) as file:
+            if file.read(6) == b"\x93NUMPY":
+                file.seek(0)
+                shape, dtype = _header(file)
+                _check_size(shape, dtype, (raw.stat().st_size if isinstance(raw, Path) else len(raw)) - file.tell())
         x = np.load(raw, mmap_mode="r", allow_pickle=False) if isinstance(raw, Path) else np.load(io.BytesIO(raw), allow_pickle=False)
     except PermissionError:
         raise BadData(f"no permission to read {name}") from None
-    except (OSError, EOFError, ValueError) as error:
+    except MemoryError:
+        raise BadData(f"{name} does not fit into memory", "split it, or unpack it from its archive") from None
+    except (OSError, EOFError, ValueError, OverflowError) as error:
         raise _refused(name, error) from None
     if not isinstance(x, np.ndarray):
         raise BadData(f"{name} is an .npz file with the ending .npy", "rename it to .npz")
@@ -71,6 +81,7 @@ def several(raw: Path | bytes, name: str) -> dict[str, Array]:
         try:
             with archive.open(info) as member:
                 shape, dtype = _header(member)
+                _check_size(shape, dtype, info.file_size - member.tell())
         except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise _refused(f"{name}: {key}", error) from None
         if dtype.hasobject:
@@ -89,6 +100,15 @@ def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
     return shape, dtype
+
+
+def _check_size(shape: tuple[int, ...], dtype: np.dtype[Any], found: int) -> None:
+    """Raise ValueError unless there are as many bytes (`found`) as the header promises, before anything is made room for."""
+    promised = math.prod(shape) * dtype.itemsize  # Python's own integers: a product of numpy's would wrap around
+    if shape and shape[0] and not promised:
+        raise ValueError(f"{shape[0]} items without a value")
+    if not dtype.hasobject and promised > found:
+        raise ValueError(f"its header promises {promised} bytes of values, and there are {found}")
 
 
 def _refused(name: str, error: Exception) -> BadData:

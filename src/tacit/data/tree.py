@@ -61,6 +61,22 @@ class Tree:
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
             raise BadItem(f"truncated or damaged: {str(error)[:200]}") from None
 
+    def size(self, name: str, most: int = LARGEST) -> int:
+        """Bytes of the file, gzip undone; counting stops at `most`. Nothing is kept. Raises BadItem."""
+        if self.archive is None and not name.lower().endswith(".gz"):
+            return (self.root / name).stat().st_size
+        if self.archive is not None and not name.lower().endswith(".gz"):
+            return self.archive.getinfo(name).file_size
+        count = 0
+        try:
+            source = (self.root / name).open("rb") if self.archive is None else self.archive.open(name)
+            with source as file, gzip.GzipFile(fileobj=file) as packed:
+                while count < most and (piece := packed.read(min(most - count, 2**20))):
+                    count += len(piece)
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+            raise BadItem(f"truncated or damaged: {str(error)[:200]}") from None
+        return count
+
     def content(self) -> str:
         """Hash of all names and bytes: what a cache of the decoded items depends on."""
         whole = hashlib.blake2b(digest_size=16)

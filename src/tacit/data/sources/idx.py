@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 
@@ -82,10 +83,20 @@ def _header(tree: Tree, name: str) -> Array:
         raise BadData(f"{name}: {error}", "copy or download it again") from None
     shape = tuple(int(v) for v in np.frombuffer(head, ">u4", rank, 4))
     dtype = np.dtype(TYPES[head[2]])
+    wanted = 4 + 4 * rank + math.prod(shape) * dtype.itemsize
+    # counted before a single item is named: a header may promise billions
+    try:
+        found = tree.size(name, most=wanted + 1)
+    except BadItem as error:
+        raise BadData(f"{name}: {error}", "copy or download it again") from None
+    if 0 in shape[1:]:
+        raise BadData(f"{name}: its items are empty: {' x '.join(map(str, shape))}", "copy or download it again")
+    if found != wanted:
+        many = "more" if found > wanted else f"{found}"
+        raise BadData(f"{name}: truncated or damaged: its header promises {wanted} bytes, it has {many}", "copy or download it again")
 
     def load() -> np.ndarray:
         data = tree.data(name)
-        wanted = 4 + 4 * rank + int(np.prod(shape, dtype=object)) * dtype.itemsize
         if len(data) != wanted:
             raise ValueError(f"{len(data)} bytes where its header promises {wanted}")
         return np.frombuffer(data, dtype, offset=4 + 4 * rank).reshape(shape).astype(dtype.newbyteorder("="))

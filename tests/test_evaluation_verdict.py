@@ -197,3 +197,9 @@ def test_the_sentence_for_numbers_speaks_of_r2() -> None:
     v = {"helps": True, "difference": 0.21, "level": 10, "metric": "r2", "n_test": 77, "levels": [row], "labels_saved": None}
     said = sentence(v | {"turns_at": None, "turn_is_clear": None}, contradictory=False, few=True)
     assert "with 10 labels it reaches R2 0.410 against R2 0.200 of pca" in said and "+0.210 (95 % interval +0.100 to +0.300" in said
+
+
+def test_intervals_stay_where_the_metric_lives() -> None:
+    hits = np.stack([predictions(a, 1, 3)[0] for a in (1.0, 0.6, 0.9)])
+    value, low, high = Scorer(TRUTH, False).score("accuracy", hits)
+    assert 0 <= low < value < high == 1

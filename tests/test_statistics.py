@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tacit.statistics import Resampler, bootstrap, interval, rankme, spread, wilson
+from tacit.statistics import Resampler, interval, rankme, spread, student, wilson
 
 
 def spectrum(values: np.ndarray, rows: int, seed: int = 0) -> np.ndarray:
@@ -92,25 +92,56 @@ def test_spread_is_one_on_the_sphere_and_zero_in_collapse() -> None:
     assert spread(np.tile(z[:1], (100, 1)) + 1e-3 * z[:100]) < 0.01
 
 
+def bootstrap(correct: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """Interval of the mean of [runs, items], both resampled."""
+    correct = np.atleast_2d(correct)
+    sampler = Resampler(correct.shape[1], seed=seed)
+    return interval(sampler.over_runs(sampler.means(correct)))
+
+
 def test_bootstrap_of_one_run_agrees_with_the_normal_interval() -> None:
     right = np.random.default_rng(0).random(2000) < 0.8
-    value, low, high = bootstrap(right)
-    half = 1.96 * np.sqrt(value * (1 - value) / 2000)
-    assert value == right.mean()
-    assert (low, high) == (pytest.approx(value - half, abs=0.002), pytest.approx(value + half, abs=0.002))
-    assert bootstrap(right) == (value, low, high)
-    assert bootstrap(right, seed=1) != (value, low, high)
+    half = 1.96 * np.sqrt(right.mean() * (1 - right.mean()) / 2000)
+    assert bootstrap(right) == (pytest.approx(right.mean() - half, abs=0.002), pytest.approx(right.mean() + half, abs=0.002))
+    assert bootstrap(right) == bootstrap(right) != bootstrap(right, seed=1)
 
 
 def test_bootstrap_covers_runs_and_items_jointly() -> None:
     rng = np.random.default_rng(0)
     level = rng.normal(0.7, 0.1, 5)
     correct = (rng.random((5, 1000)) < level[:, None]).astype(float)
-    _, low, high = bootstrap(correct)
+    low, high = bootstrap(correct)
     assert high - low > 2 * 1.96 * level.std() / np.sqrt(5) * 0.8  # the runs' luck, not only the items'
     same = np.tile(correct[:1], (5, 1))
-    _, low, high = bootstrap(same)
-    assert (low, high) == (pytest.approx(bootstrap(same[0])[1], abs=0.004), pytest.approx(bootstrap(same[0])[2], abs=0.004))
+    assert bootstrap(same) == (pytest.approx(bootstrap(same[0])[0], abs=0.004), pytest.approx(bootstrap(same[0])[1], abs=0.004))
+
+
+def test_students_quantile_gives_way_to_the_normal_one() -> None:
+    from scipy.stats import norm, t
+
+    for runs, factor in ((3, 2.6887), (5, 1.5838)):
+        assert np.sqrt(runs / (runs - 1)) * student(1.0, runs - 1, 0.0) == pytest.approx(factor, abs=1e-4)
+    assert student(1.0, 2, 1.0) == pytest.approx(t.ppf(0.975, 8) / norm.ppf(0.975))  # Satterthwaite: (1 + 1)^2 / (1^2 / 2) = 8
+    assert student(1e-9, 2, 1.0) == pytest.approx(1) and student(0.0, 2, 1.0) == 1
+
+
+@pytest.mark.parametrize("runs", [3, 5])
+@pytest.mark.parametrize("luck", [0.5, 0.15, 0.05])
+def test_the_interval_covers_the_truth_with_few_runs(runs: int, luck: float) -> None:
+    """Simulation: runs differ by `luck`, items by chance; about 95 % of 400 intervals hold the truth, of plain percentiles fewer."""
+    rng = np.random.default_rng(0)
+    sampler = Resampler(200, resamples=400)
+    inside, plain = 0, 0
+    for _ in range(400):
+        # every run meets the same items
+        draws = sampler.means(rng.normal(0, luck, (runs, 1)) + rng.normal(size=200) + rng.normal(size=(runs, 200)))
+        low, high = interval(sampler.over_runs(draws))
+        inside += low <= 0 <= high
+        low, high = interval(np.take_along_axis(draws, rng.integers(0, runs, (runs, 400)), 0).mean(0))
+        plain += low <= 0 <= high
+    assert 0.91 <= inside / 400 <= 0.99
+    if luck == 0.5:
+        assert plain / 400 < 0.9
 
 
 def test_resampling_in_chunks_equals_a_slow_loop() -> None:

@@ -1,4 +1,4 @@
-"""Numbers about embeddings and intervals around scores. numpy only, exact, deterministic."""
+"""Numbers about embeddings and intervals around scores: exact, deterministic."""
 
 from __future__ import annotations
 
@@ -78,33 +78,35 @@ class Resampler:
         return np.concatenate([values @ counts.T for counts in self._counts()], axis=1).astype(np.float64) / self.items
 
     def over_runs(self, values: np.ndarray) -> np.ndarray:
-        """Mean over a resample of the runs: values [R, resamples] -> [resamples]; one run is kept as it is."""
+        """Mean over a resample of the runs: values [R, resamples] -> [resamples]; one run is kept as it is.
+
+        Widened to what 3 to 5 runs can promise: the bootstrap's variance of the runs is too small by R / (R - 1), and as their spread
+        is itself estimated, Student's quantile takes the place of the normal one (Hesterberg's expanded percentile interval, arXiv
+        1411.5279), with the degrees of freedom of a sum of two variances by Welch and Satterthwaite, because that of the items is known
+        well. For a 95 % interval: x 2.69 with 3 runs and x 1.58 with 5 where the runs alone make the difference.
+        """
         runs = len(values)
         if runs == 1:
             return values[0]
         rng = np.random.default_rng([self.seed, 2, runs])
         chosen = rng.integers(0, runs, (runs, self.resamples))
-        return np.take_along_axis(values, chosen, axis=0).mean(0)
+        middle = values.mean(0)
+        extra = (np.take_along_axis(values, chosen, axis=0).mean(0) - middle) * np.sqrt(runs / (runs - 1))
+        centre = middle.mean()
+        return centre + student(float(extra.var()), runs - 1, float(middle.var())) * (middle - centre + extra)
+
+
+def student(few: float, freedom: int, sure: float) -> float:
+    """Student's 97.5 % quantile over the normal one, for a sum of two variances: `few` is known with so much freedom, `sure` well."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(min(freedom * (1 + sure / few) ** 2, 1e9), 0.975) / 1.959963984540054) if few > 0 else 1.0
 
 
 def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """Percentile interval (low, high) of bootstrap draws; level: its coverage, in 0..1."""
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def bootstrap(correct: np.ndarray, *, resamples: int = 2000, seed: int = 0, level: float = 0.95) -> tuple[float, float, float]:
-    """(mean, low, high) of a score over runs and items, both resampled; pass a difference for a paired interval.
-
-    correct: one value for each run and test item, [runs, items] or [items] (1 = right, 0 = wrong; or ours minus theirs).
-    resamples: bootstrap draws. seed: same seed, same interval. level: coverage of the interval.
-    """
-    correct = np.atleast_2d(np.asarray(correct, dtype=np.float64))
-    if correct.size == 0:
-        return float("nan"), float("nan"), float("nan")
-    sampler = Resampler(correct.shape[1], resamples=resamples, seed=seed)
-    low, high = interval(sampler.over_runs(sampler.means(correct)), level)
-    return float(correct.mean()), low, high
 
 
 def wilson(right: float, n: int, z: float = 1.959963984540054) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tacit.errors import BadData
-from tacit.evaluation.labels import Level, plan_levels
+from tacit.evaluation.labels import Level, LevelPlan, plan_levels
 from tacit.evaluation.readers import (
     Classifier,
     Labels,
@@ -22,7 +22,7 @@ from tacit.evaluation.readers import (
     read_supervised,
 )
 from tacit.evaluation.scores import Scorer
-from tacit.evaluation.verdict import verdict
+from tacit.evaluation.verdict import FEW, verdict
 
 __all__ = ["LEVELS", "NUMBER_LEVELS", "Classifier", "Evaluation", "Representation", "SupervisedFit", "evaluate"]
 
@@ -118,7 +118,7 @@ def evaluate(
     scorer = Scorer(truth, regression, resamples=resamples, seed=seed)
     results = [row for reading in readings for row in _rows(reading, scorer)]
     notes += [f"{p.level} labels{'' if regression else ' a class'}: n/a, {p.reason}" for p in plans if p.reason]
-    notes += _limits(scorer)
+    notes += _limits(scorer, plans)
     if labels_seen is not False:
         notes.append(LABELS_SEEN if labels_seen else "whether pretraining read labels is unknown")
     return Evaluation(results, verdict(readings, scorer, labels_seen), notes, _curve(results, readings, scorer))
@@ -206,9 +206,12 @@ def _curve(results: list[dict[str, Any]], readings: list[Reading], scorer: Score
     return out
 
 
-def _limits(scorer: Scorer) -> list[str]:
+def _limits(scorer: Scorer, plans: Sequence[LevelPlan]) -> list[str]:
     """What the intervals do not cover."""
     notes = ["the intervals cover the choice of labels and of test items, not the luck of pretraining (one pretraining seed)"]
+    few = [p for p in plans if not p.reason and p.count <= FEW[scorer.regression]]
+    if len(few) > 1:
+        notes.append(f"the verdict looks at {len(few)} levels with few labels: by chance alone one of them errs more often than 1 in 20")
     if 0 < scorer.n < 30:
         notes.append(f"only {scorer.n} test items: a bootstrap on so few is rough")
     return notes

@@ -40,7 +40,8 @@ class Scorer:
         low, high = interval(self._sampler.over_runs(self.draws(metric, predicted)))
         if metric == "accuracy" and low == high:
             low, high = wilson(value, self.n)
-        return value, low, high
+        least, most = {"accuracy": (0.0, 1.0), "r2": (-np.inf, 1.0), "rmse": (0.0, np.inf)}[metric]
+        return value, max(low, least), min(high, most)
 
     def difference(self, ours: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
         """(difference, low, high) in the first metric; the same runs (label seeds) of both, [runs, n]."""

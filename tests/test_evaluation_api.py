@@ -12,6 +12,7 @@ import tacit
 from conftest import small
 from tacit import api
 from tacit.api import Evaluated
+from tacit.data.dataset import from_arrays
 from tacit.embedding.model import Model
 from tacit.training.run import Run
 
@@ -58,3 +59,15 @@ def test_what_pretraining_saw_is_said_to_be_unknown(run: Path) -> None:
     assert words in evaluated(tacit.load(run)).evaluation.notes
     (run / "seen.npy").unlink()
     assert words in evaluated(run).evaluation.notes
+
+
+def test_groups_on_both_sides_are_named(run: Path) -> None:
+    x, y = np.asarray(small("vector").x), np.arange(40) % 2
+    split = ["train"] * 30 + ["test"] * 10
+    apart, across = ([f"p{i // 5}" for i in range(40)], [f"p{i % 8}" for i in range(40)])
+    notes = [evaluated(run, data=from_arrays(x, y, groups=g, split=split)).evaluation.notes for g in (apart, across)]
+    words = "8 of the 8 groups in the test also have training items: the scores do not hold for new groups"
+    assert words in notes[1] and not any("groups in the test" in note for note in notes[0])
+    other = from_arrays(x + 1, y, groups=across, name="later")
+    done = evaluated(run, data=from_arrays(x, y, groups=apart, split=split), test=other)
+    assert any(note.startswith("6 of the 8 groups in the test") for note in done.evaluation.notes)

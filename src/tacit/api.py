@@ -126,6 +126,7 @@ def evaluate(
         raise Asked(f"{other.path} has no labels to test with", "name the label column with --target")
     rows = data.train
     held, notes = _clean_test(data, rows, other, other.test if test is None else np.arange(len(other)), path)
+    notes += _spanning(data, rows, other, held)
     if test is not None and other.classes != data.classes:
         other = _same_classes(other, data)
     say(f"{len(rows)} training and {len(held)} test items")
@@ -221,6 +222,16 @@ def _clean_test(data: Dataset, rows: np.ndarray, other: Dataset, held: np.ndarra
     if not len(held):
         raise BadData("no test item is left to evaluate on", "hold some items out, or give --test DATA that the run has not seen")
     return held, notes
+
+
+def _spanning(data: Dataset, rows: np.ndarray, other: Dataset, held: np.ndarray) -> list[str]:
+    """A note about groups (by name) with items on both sides of a split that was given."""
+    sides = ((data, rows), (other, held))
+    parts = [set() if d.groups is None else {d.group_names[g] for g in np.unique(d.groups[r]) if g >= 0} for d, r in sides]
+    both = parts[0] & parts[1]
+    if not both:
+        return []
+    return [f"{len(both)} of the {len(parts[1])} groups in the test also have training items: the scores do not hold for new groups"]
 
 
 def _labels_seen(net: Model, path: Path | None) -> bool | None:

@@ -484,6 +484,13 @@ def test_words() -> None:
     assert sayings({"exact": 3, "near": 0}) == ["exact: 3"] and sayings(0) == [] and len(sayings(list(range(1, 50)), 5)) == 6
 
 
+def test_no_best_other_is_chosen_on_the_test() -> None:
+    held = evaluation()
+    assert any("the best other" in card.label for card in scores.show("x", held, None).cards)
+    held["verdict"] |= {"best_other": None, "difference": None, "helps": None}
+    assert not any("best other" in card.label + card.note for card in scores.show("x", held, None).cards)
+
+
 def test_report_needs_no_torch() -> None:
     code = "import sys, tacit.report.build; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"

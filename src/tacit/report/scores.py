@@ -271,12 +271,12 @@ def _cards(rows: Sequence[Row], verdict: Any, metric: str) -> list[Card]:
     def best(candidates: list[Row]) -> Row | None:
         return max(candidates, key=lambda r: better(metric) * (real(r.get("value")) or 0.0), default=None)
 
-    # the verdict compares linear probes; the better of two probes would be chosen on the test
+    # the verdict compares linear probes and names the best other; the better of two would be chosen on the test
     here = [r for r in here if r.get("probe") != "knn"] or here
     others = [r for r in here if r["representation"] != "ssl"]
     named = [r for r in others if r["representation"] == verdict.get("best_other")]
     cards = []
-    for row in (best([r for r in here if r["representation"] == "ssl"]), best(named or others)):
+    for row in (best([r for r in here if r["representation"] == "ssl"]), best(named)):
         if row is not None:
             value, low, high = (real(row.get(k)) for k in ("value", "low", "high"))
             note = f"{called(metric)}, {called(str(row.get('probe')))}, {level_words(level, per_class)}, n = {words(row.get('n_test'))}"

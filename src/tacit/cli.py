@@ -324,7 +324,8 @@ def _scores(result: dict[str, Any]) -> None:
             cells = {r["labels_per_class"]: r for r in mine if (r["representation"], r["probe"]) == key}
             lines.append([f"{key[0]} {key[1]}", *(_cell(cells.get(level)) for level in levels)])
         n = next((r["n_test"] for r in mine), 0)
-        table(f"{metric} on {n} test items, by labels a class [95 % interval]", ["", *map(str, levels)], lines)
+        amount = "labels a class" if metric == "accuracy" else "labels"
+        table(f"{metric} on {n} test items, by {amount} [95 % interval]", ["", *map(str, levels)], lines)
     print(result["verdict"]["sentence"])
 
 
@@ -332,7 +333,8 @@ def _cell(row: dict[str, Any] | None) -> str:
     if row is None or row["value"] is None:
         return "n/a"
     scale = 100 if row["metric"] == "accuracy" else 1
-    return f"{row['value'] * scale:.1f} [{row['low'] * scale:.1f}, {row['high'] * scale:.1f}]" if scale == 100 else f"{row['value']:.3f}"
+    value, low, high = (f"{row[k] * scale:.{1 if scale == 100 else 3}f}" for k in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
 
 
 @app.command(epilog="Example: tacit report runs/photos")

@@ -16,7 +16,7 @@ def row(metric: str, value: float | None) -> dict[str, Any]:
 
 def shown(capsys: pytest.CaptureFixture[str], *rows: dict[str, Any]) -> str:
     _scores({"results": list(rows), "verdict": {"sentence": "So it is."}})
-    return capsys.readouterr().out
+    return " ".join(capsys.readouterr().out.split())
 
 
 def test_every_number_has_its_interval(capsys: pytest.CaptureFixture[str]) -> None:

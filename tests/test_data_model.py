@@ -17,7 +17,7 @@ from tacit.assemble import make_encoder, make_modality
 from tacit.config import RunConfig
 from tacit.data.dataset import from_arrays
 from tacit.embedding.model import Model, load
-from tacit.errors import Asked
+from tacit.errors import Asked, TacitError
 
 CODE = """
 from pathlib import Path
@@ -147,3 +147,48 @@ def test_arrays_are_decoded_again_from_memory() -> None:
         model.prepare(replace(data, opened={}))
     series = fresh(small("ragged"), "conv1d")
     assert series.embed([np.zeros((2, n), np.float32) + np.arange(n) for n in (30, 20)]).vectors.shape == (2, series.dim)
+
+
+WRONG = [{"precision": None}, {"precision": "float8"}, {"format": None}, {"backbone": 3}, {"spec": []}, {"needs": 5}]
+
+
+@pytest.mark.parametrize("change", WRONG)
+def test_a_model_with_a_wrong_or_missing_key_is_damaged(change: dict[str, Any], tmp_path: Path) -> None:
+    path = fresh(small("vector")).save(tmp_path / "m")
+    about = {**json.loads((path / "model.json").read_text()), **change}
+    (path / "model.json").write_text(json.dumps({k: v for k, v in about.items() if v is not None}))
+    with pytest.raises(TacitError, match="is damaged") as error:
+        tacit.load(path)
+    assert error.value.hint
+
+
+def test_a_model_of_a_newer_format_says_so_and_labels_are_remembered(tmp_path: Path) -> None:
+    model = fresh(small("vector"))
+    model.config["labels_seen"] = True
+    path = model.save(tmp_path / "m")
+    assert tacit.load(path).config["labels_seen"] is True
+    about = json.loads((path / "model.json").read_text())
+    (path / "model.json").write_text(json.dumps({**about, "format": 2, "precision": {"of": "the future"}}))
+    with pytest.raises(TacitError, match="has format 2, and this version of tacit reads up to 1") as error:
+        tacit.load(path)
+    assert "upgrade" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method": None}, {"method": "simclr"}, {"method": {"size": 3}}, {"backbone": {"name": 3}}, {"data": {"path": "x"}}, {"optim": 3},
+        {"optim": {"lr": "much"}}, {"train": {"steps": -1}}, {"device": 3}, {"unknown": 1},
+    ],
+)  # fmt: skip
+def test_a_configuration_with_a_wrong_or_missing_key_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    import tomli_w
+
+    good: dict[str, Any] = {"data": {"path": "x", "fingerprint": "f"}, "method": {"name": "vicreg"}, "backbone": {"name": "mlp"}}
+    good["modality"] = {"name": "vector"}
+    file = tmp_path / "config.toml"
+    file.write_text(tomli_w.dumps(good))
+    assert RunConfig.read(file).train.steps > 0
+    file.write_text(tomli_w.dumps({k: v for k, v in {**good, **change}.items() if v is not None}))
+    with pytest.raises(Asked, match="not a readable run configuration"):
+        RunConfig.read(file)

@@ -73,12 +73,19 @@ class RunConfig:
         """
         try:
             raw = tomllib.loads(path.read_text(encoding="utf-8"))
-            optim, train = OptimConfig(**raw.pop("optim", {})), TrainConfig(**raw.pop("train", {}))
+            optim = OptimConfig(**registry.check_knobs(OptimConfig, raw.pop("optim", {}), "optim"))
+            train = TrainConfig(**registry.check_knobs(TrainConfig, raw.pop("train", {}), "train"))
             config = cls(**raw, optim=optim, train=train)
-        except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
-            raise Asked(f"{path} is not a readable run configuration: {error}", "is this a run folder?") from error
+            for part, key in (("data", "fingerprint"), *((part, "name") for part in NAMED)):
+                if not isinstance(getattr(config, part)[key], str):
+                    raise TypeError(f"{part}.{key} is no text")
+            if not (isinstance(config.device, str) and isinstance(config.precision, str)):
+                raise TypeError("device and precision are texts")
+        except (OSError, ValueError, TypeError, AttributeError, KeyError, Asked) as error:
+            said = error.message if isinstance(error, Asked) else f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise Asked(f"{path} is not a readable run configuration: {said}", "is this a run folder?") from error
         for part, kind in NAMED.items():
-            if part in runs and "name" in getattr(config, part):
+            if part in runs:
                 registry.check_stored(kind, getattr(config, part)["name"], path, named)
         return config
 

@@ -142,6 +142,11 @@ def load(path: str | Path, device: str = "cpu", *, trust: bool = False) -> Model
         raise Asked(f"{path} holds no model", "give a run folder or a folder written by model.save")
     try:
         about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        if int(about["format"]) > FORMAT:
+            written = f"the model in {folder} has format {about['format']}, and this version of tacit reads up to {FORMAT}"
+            raise TacitError(written, "pip install --upgrade tacit")
+        precision = {"32-true": "32-true", "bf16-mixed": "bf16-mixed"}[about["precision"]]
+        config = {**{k: about[k] for k in ("backbone", "modality", "needs")}, "labels_seen": about.get("labels_seen")}
         raw = about["spec"]
         spec = Spec(
             raw["modality"],
@@ -158,8 +163,9 @@ def load(path: str | Path, device: str = "cpu", *, trust: bool = False) -> Model
         modality = make_modality(spec, about["modality"])
         encoder = make_encoder(modality, about["backbone"], frozenset(about["needs"]))
         encoder.load_state_dict(load_file(folder / "model.safetensors"))
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise TacitError(f"the model in {folder} is damaged: {error}", "copy it again, or train anew") from error
-    model = Model(encoder, modality, {k: about.get(k) for k in ("backbone", "modality", "needs", "labels_seen")})
-    model.precision = about["precision"] if device == "cpu" or about["precision"] == "32-true" else "32-true"
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
+        said = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
+        raise TacitError(f"the model in {folder} is damaged: {said}", "copy it again, or train anew") from error
+    model = Model(encoder, modality, config)
+    model.precision = precision if device == "cpu" else "32-true"
     return model.to(device).eval()

@@ -12,8 +12,9 @@ import tacit
 from conftest import small
 from tacit import api
 from tacit.api import Evaluated
-from tacit.data.dataset import from_arrays
+from tacit.data.dataset import Dataset, from_arrays
 from tacit.embedding.model import Model
+from tacit.errors import Asked
 from tacit.training.run import Run
 
 
@@ -71,3 +72,22 @@ def test_groups_on_both_sides_are_named(run: Path) -> None:
     other = from_arrays(x + 1, y, groups=across, name="later")
     done = evaluated(run, data=from_arrays(x, y, groups=apart, split=split), test=other)
     assert any(note.startswith("6 of the 8 groups in the test") for note in done.evaluation.notes)
+
+
+def rows_of_numbers(y: np.ndarray, seed: int) -> Dataset:
+    return from_arrays(np.random.default_rng(seed).normal(size=(len(y), 7)).astype(np.float32), y, name=f"rows {seed}")
+
+
+def test_test_labels_are_read_as_the_training_labels(run: Path) -> None:
+    many, few = rows_of_numbers(np.arange(100) % 25, 1), rows_of_numbers(np.arange(30) % 25, 2)
+    assert len(many.classes) == 25 and few.classes == (), "few rows look like numbers"
+    done = evaluated(run, data=many, test=few)
+    assert {r["metric"] for r in done.evaluation.results} == {"accuracy"} and done.evaluation.results[0]["n_test"] == 30
+    with pytest.raises(Asked, match="classes that the training data lacks: 25, 26, 27, 28, 29"):
+        evaluated(run, data=many, test=rows_of_numbers(np.arange(30) + 0.0, 3))
+    numbers, two = rows_of_numbers(np.arange(100) * 3 + 7, 4), rows_of_numbers(np.arange(30) % 2, 5)
+    assert numbers.classes == () and two.classes == ("0", "1")
+    done = evaluated(run, data=numbers, test=two, levels=[10, "all"])
+    assert {r["metric"] for r in done.evaluation.results} == {"r2", "rmse"}
+    with pytest.raises(Asked, match="the training labels are numbers, those of rows 6 are classes such as 'cat'"):
+        evaluated(run, data=numbers, test=rows_of_numbers(np.array(["cat", "dog"] * 10), 6))

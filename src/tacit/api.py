@@ -242,13 +242,25 @@ def _labels_seen(net: Model, path: Path | None) -> bool | None:
 
 
 def _same_classes(other: Dataset, data: Dataset) -> Dataset:
-    """Test labels in the numbering of the training classes; a class that training lacks raises Asked."""
+    """Test labels as the training labels are read: few rows may make numbers of classes or the reverse. Raises Asked where they cannot."""
     assert other.labels is not None
-    new = sorted(set(other.classes) - set(data.classes))
-    if new or not data.classes:
-        raise Asked(f"the test data has classes that the training data lacks: {', '.join(new) or 'all'}", "test on the same classes")
-    index = np.array([*(data.classes.index(c) for c in other.classes), -1])
-    return replace(other, labels=index[other.labels], classes=data.classes)
+    if not data.classes:
+        try:
+            numbers = np.array([*map(float, other.classes), np.nan], np.float32)
+        except ValueError:
+            words = f"the training labels are numbers, those of {other.path} are classes such as {other.classes[0]!r}"
+            raise Asked(words, "name the column with the same target in both") from None
+        return replace(other, labels=numbers[other.labels], classes=())
+    if other.classes:
+        found = [other.classes[k] if k >= 0 else None for k in other.labels]
+    else:
+        found = [None if np.isnan(v) else f"{v:g}" if v != int(v) else str(int(v)) for v in other.labels.astype(float)]
+    new = sorted({f for f in found if f is not None} - set(data.classes))
+    if new:
+        more = "" if len(new) <= 5 else f" and {len(new) - 5} more"
+        raise Asked(f"the test data has classes that the training data lacks: {', '.join(new[:5])}{more}", "test on the same classes")
+    index = {name: k for k, name in enumerate(data.classes)} | {None: -1}
+    return replace(other, labels=np.array([index[f] for f in found], np.int64), classes=data.classes)
 
 
 def _classics(

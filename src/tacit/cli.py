@@ -322,7 +322,7 @@ def _scores(result: dict[str, Any]) -> None:
         lines = []
         for key in dict.fromkeys((r["representation"], r["probe"]) for r in mine):
             cells = {r["labels_per_class"]: r for r in mine if (r["representation"], r["probe"]) == key}
-            lines.append([f"{key[0]} {key[1]}", *(_cell(cells.get(level)) for level in levels)])
+            lines.append([f"{key[0]}\n{key[1]}", *(_cell(cells.get(level)) for level in levels)])
         n = next((r["n_test"] for r in mine), 0)
         amount = "labels a class" if metric == "accuracy" else "labels"
         table(f"{metric} on {n} test items, by {amount} [95 % interval]", ["", *map(str, levels)], lines)
@@ -334,7 +334,8 @@ def _cell(row: dict[str, Any] | None) -> str:
         return "n/a"
     scale = 100 if row["metric"] == "accuracy" else 1
     value, low, high = (f"{row[k] * scale:.{1 if scale == 100 else 3}f}" for k in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
+    # two lines, so that five levels fit into 80 columns; R2 may be negative, which a dash would hide
+    return f"{value}\n{low}{'-' if scale == 100 else ' to '}{high}"
 
 
 @app.command(epilog="Example: tacit report runs/photos")

@@ -142,3 +142,13 @@ def test_missing_means_the_same_for_labels_and_values(tmp_path, monkeypatch):
     data = opened(tmp_path / "x.csv")
     assert data.classes == ("x",) and (data.labels == -1).sum() == 10 and np.isnan(data.x).sum() == 1
     assert any("'None' count as unlabelled" in n for n in data.notes)
+
+
+def test_infinite_labels_are_none():
+    inf = float("inf")
+    for found in ([1.0, inf, 2.0, 1.0, -inf, 2.0], [1.0, float("nan"), 2.0, 1.0, None, 2.0]):
+        index, classes, _ = encode(found)
+        assert index.tolist() == [0, -1, 1, 0, -1, 1] and classes == ("1", "2")
+    values, classes, _ = encode([0.5, inf, 1.5, -inf, 1e300])
+    assert not classes and np.isnan(values[[1, 3, 4]]).all() and values[2] == 1.5
+    assert encode([inf, -inf]) == (None, (), "")

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 FEW = 20
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def encode(found: Sequence[Any] | None) -> tuple[np.ndarray | None, tuple[str, ...], str]:
     """Class index (int64, -1 = unlabelled) or value (float32, NaN = unlabelled), the names of the classes, and the rule.
 
     Words are classes. Whole numbers are classes if there are at most 20 of them, or if they are exactly 0..K-1 or 1..K with K
-    at most half the items. Other numbers are values to predict (regression).
+    at most half the items. NaN, infinite numbers and such as float32 cannot hold are no labels. Other numbers are values to predict (regression).
     """
     if found is None or all(_missing(v) for v in found):
         return None, (), ""
@@ -25,10 +26,10 @@ def encode(found: Sequence[Any] | None) -> tuple[np.ndarray | None, tuple[str, .
         rule = f"{len(names)} classes"
     else:
         distinct = sorted({float(v) for v in known})
-        whole = all(v == int(v) for v in distinct if math.isfinite(v)) and math.isfinite(distinct[-1])
+        whole = all(v == int(v) for v in distinct)
         codes = whole and distinct[0] in (0, 1) and distinct[-1] - distinct[0] == len(distinct) - 1 and len(distinct) <= len(known) / 2
         if not (whole and (len(distinct) <= FEW or codes)):
-            values = np.array([np.nan if _missing(v) else float(v) for v in found], np.float32)
+            values = np.array([np.nan if _missing(v) or abs(float(v)) > LARGEST else float(v) for v in found], np.float32)
             kind = "whole numbers" if whole else "numbers"
             return values, (), f"the target is a value to predict (regression): {len(distinct)} different {kind}"
         names = [str(int(v)) for v in distinct]
@@ -48,7 +49,7 @@ def codes(found: Sequence[Any] | None) -> tuple[np.ndarray | None, tuple[str, ..
 
 
 def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
 
 
 def _natural(word: str) -> tuple[int, float, str]:

@@ -8,6 +8,7 @@ import pytest
 
 from tacit.data.dataset import from_arrays
 from tacit.data.dataset import open as opened
+from tacit.data.pairs import part_of
 from tacit.errors import Asked, BadData
 from tacit.modalities.series import Series
 from tacit.modality import BadItem
@@ -163,3 +164,14 @@ def test_from_arrays_in_all_ranks():
             from_arrays(x, **bad)
     with pytest.raises(Asked, match="objects"):
         from_arrays(np.array([[None, 1]] * 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "want"),
+    [
+        ("Beef_TRAIN.tsv", ("Beef", "train")), ("Beef-test.tsv.gz", ("Beef", "test")), ("Beef.val.csv", ("Beef", "val")),
+        ("test.csv", ("", "test")), ("latest.csv", ("latest", "")), ("interval.tsv", ("interval", "")), ("Contest.ts", ("Contest", "")),
+    ],
+)  # fmt: skip
+def test_a_part_is_a_word_of_its_own(name, want):
+    assert part_of(name) == want

@@ -10,13 +10,13 @@ from tacit.data.listing import few, split_name, stem
 from tacit.data.tree import Tree, beside
 from tacit.errors import Asked
 
-PART = re.compile(r"^(.*?)[_-]?(train|test|val|valid|validation|dev)$", re.IGNORECASE)
+PART = re.compile(r"^(?:(.*?)[_. -])?(train|test|val|valid|validation|dev)$", re.IGNORECASE)
 
 
 def part_of(name: str) -> tuple[str, str]:
     """Name of the data set and part of a file: ('Beef', 'train') for Beef_TRAIN.tsv, ('Beef', '') for Beef.tsv."""
     found = PART.match(stem(name))
-    return (found[1], split_name(found[2])) if found else (stem(name), "")
+    return (found[1] or "", split_name(found[2])) if found else (stem(name), "")
 
 
 def parts(tree: Tree, wanted: Callable[[str], bool]) -> tuple[Tree, dict[str, str]]:

@@ -109,3 +109,30 @@ def test_what_cannot_work_is_said() -> None:
         SelfSupervisedEncoder(lr=-1.0, **SMALL).fit(x)
     with pytest.raises(ValueError, match="7 features"):
         SelfSupervisedEncoder(**SMALL).fit(x).transform(np.zeros((3, 7)))
+
+
+@pytest.mark.parametrize("shape", [(40, 6), (40, 2, 24)])
+def test_every_row_gets_an_embedding(shape: tuple[int, ...]) -> None:
+    """Also a row without a single value, wherever it stands, and however many there are."""
+    x = np.random.default_rng(0).normal(size=shape)
+    x[3] = x[39] = np.nan
+    encoder = SelfSupervisedEncoder(**SMALL).fit(x)
+    z = encoder.transform(x)
+    assert z.shape == (40, encoder.model_.dim) and np.isfinite(z).all() and np.array_equal(z[3], z[39])
+    whole = np.delete(x, [3, 39], 0)
+    assert np.allclose(np.delete(z, [3, 39], 0), encoder.transform(whole), atol=1e-5), "the other rows are what they are without it"
+    assert encoder.transform(np.full((5, *shape[1:]), np.nan)).shape == (5, encoder.model_.dim)
+    assert np.isnan(x[3]).all(), "X is left as it is"
+
+
+def test_a_random_state_is_drawn_from() -> None:
+    x = np.random.default_rng(0).normal(size=(40, 6))
+    state = np.random.RandomState(7)
+    one = SelfSupervisedEncoder(random_state=state, **SMALL).fit_transform(x)
+    other = SelfSupervisedEncoder(random_state=state, **SMALL).fit_transform(x)
+    again = SelfSupervisedEncoder(random_state=np.random.RandomState(7), **SMALL).fit_transform(x)
+    assert np.array_equal(one, again) and not np.array_equal(one, other)
+    plain, numpys = (SelfSupervisedEncoder(random_state=s, **SMALL).fit_transform(x) for s in (1, np.int64(1)))
+    assert np.array_equal(plain, numpys)
+    with pytest.raises(ValueError, match="seed"):
+        SelfSupervisedEncoder(random_state="seed", **SMALL).fit(x)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 
@@ -16,7 +17,7 @@ class SelfSupervisedEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     method: pretext task; "auto" = the preset of the kind of data. backbone: network; "auto" likewise. size: tiny, small or base.
     steps: optimizer steps. batch_size: items a step, None = chosen. lr: peak learning rate, None = the preset.
-    random_state: seed, None = 0.
+    random_state: seed, None = 0, or a numpy RandomState to draw the seed from.
     """
 
     def __init__(
@@ -28,7 +29,7 @@ class SelfSupervisedEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         steps: int = 300,
         batch_size: int | None = None,
         lr: float | None = None,
-        random_state: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.method = method
         self.backbone = backbone
@@ -44,7 +45,8 @@ class SelfSupervisedEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         from tacit.training.memory import learn
 
         X = self._checked(X, reset=True)
-        data = from_arrays(X, split=["train"] * len(X))
+        X = X[~_empty(X)]  # nothing can be learned from a row without a value
+        data = from_arrays(X, split=["train"] * len(X), max_bad=0.0)
         self.model_ = learn(
             data,
             method=None if self.method == "auto" else self.method,
@@ -52,17 +54,34 @@ class SelfSupervisedEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             size=self.size,
             steps=self.steps,
             batch_size=self.batch_size,
-            seed=self.random_state or 0,
+            seed=self._seed(),
             overrides={} if self.lr is None else {"optim": {"lr": self.lr}},
         )
         self._n_features_out = self.model_.dim
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Embeddings float32 [N, D]."""
+        """Embeddings float32 [N, D], one for each row of X; a row without a value counts as missing everywhere."""
+        from tacit.data.dataset import from_arrays
+
         check_is_fitted(self)
         X = self._checked(X, reset=False)
-        return self.model_.vectors(self.model_.prepare(X).x)
+        empty = _empty(X)
+        if empty.any():
+            X = X.copy()
+            X[empty] = 0  # decoding would leave the row out
+        spec = self.model_.spec
+        x = from_arrays(X, modality=spec.modality, spec=spec, max_bad=0.0).x
+        if empty.any() and x.dtype.kind == "f":
+            x[empty] = np.nan
+        return self.model_.vectors(x)
+
+    def _seed(self) -> int:
+        """The seed that random_state stands for; a RandomState gives the next of its numbers, as everywhere in scikit-learn."""
+        if self.random_state is None or isinstance(self.random_state, (int, np.integer)):
+            check_random_state(self.random_state)  # refuses what scikit-learn refuses
+            return int(self.random_state or 0)
+        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
     def _checked(self, X: Any, reset: bool) -> np.ndarray:
         X = validate_data(
@@ -77,3 +96,10 @@ class SelfSupervisedEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         tags.transformer_tags.preserves_dtype = ["float32"]
         tags.non_deterministic = False
         return tags
+
+
+def _empty(X: np.ndarray) -> np.ndarray:
+    """Which rows hold no value at all, bool [N]."""
+    if X.dtype.kind != "f":
+        return np.zeros(len(X), bool)
+    return np.asarray(~np.isfinite(X).any(axis=tuple(range(1, X.ndim))))

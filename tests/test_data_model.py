@@ -192,3 +192,16 @@ def test_a_configuration_with_a_wrong_or_missing_key_is_refused(change: dict[str
     file.write_text(tomli_w.dumps({k: v for k, v in {**good, **change}.items() if v is not None}))
     with pytest.raises(Asked, match="not a readable run configuration"):
         RunConfig.read(file)
+
+
+def test_embeddings_name_groups_and_leave_what_is_unlabelled_empty(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    x = np.random.default_rng(0).normal(size=(6, 7)).astype(np.float32)
+    model = fresh(small("vector"))
+    for y, want in ((["a", None, "b", "a", "b", "b"], ["a", None, "b", "a", "b", "b"]), ([0.5, float("nan"), 2.25, 3, 4, 5.5],) * 2):
+        data = from_arrays(x, y=np.array(y, dtype=object), groups=["p9", "p10", None, "p9", "", "p10"])
+        tacit.embed(model, data, tmp_path / "z.parquet")
+        table = pq.read_table(tmp_path / "z.parquet")
+        assert table["label"].to_pylist() == [None if v is None or v != v else v for v in want]
+        assert table["group"].to_pylist() == ["p9", "p10", None, "p9", None, "p10"]

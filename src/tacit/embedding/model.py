@@ -76,17 +76,17 @@ class Model(nn.Module):
         return np.concatenate(out) if out else np.zeros((0, self.dim), np.float32)
 
     def embed(self, data: Any) -> Embeddings:
-        """Vectors with ids, labels and groups, in the order of the data.
+        """Vectors with ids, labels and the groups' names, in the order of the data; None (in numbers: NaN) = unlabelled, no group.
 
         data: a Dataset, a path, a list of file paths, or an array of decoded items. Raises Asked when it is of another modality.
         """
         data = self.prepare(data)
         labels = None
         if data.labels is not None:
-            known = np.array([*data.classes, ""], dtype=object)
-            labels = known[data.labels] if data.classes else data.labels
+            labels = np.array([*data.classes, None], dtype=object)[data.labels] if data.classes else data.labels
+        groups = None if data.groups is None else np.array([*data.group_names, None], dtype=object)[data.groups]
         vectors = self.vectors(data.x, data.lengths)
-        return Embeddings(vectors, tuple(data.names), labels, data.groups)
+        return Embeddings(vectors, tuple(data.names), labels, groups)
 
     def prepare(self, data: Any) -> Dataset:
         """Any data as a Dataset decoded the way this model was trained; labels, groups and split are kept."""

@@ -33,9 +33,9 @@ def write(embeddings: Embeddings, path: str | Path) -> Path:
             flat = pa.array(np.ascontiguousarray(embeddings.vectors, dtype=np.float32).reshape(-1))
             columns = {"id": pa.array(embeddings.ids)}
             if embeddings.labels is not None:
-                columns["label"] = pa.array(embeddings.labels.tolist())
+                columns["label"] = pa.array(embeddings.labels.tolist(), from_pandas=True)  # NaN is null, too
             if embeddings.groups is not None:
-                columns["group"] = pa.array(embeddings.groups.tolist())
+                columns["group"] = pa.array(embeddings.groups.tolist(), from_pandas=True)
             columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, width)
             pq.write_table(pa.table(columns), beside)
         os.replace(beside, path)

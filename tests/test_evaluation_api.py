@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +92,16 @@ def test_test_labels_are_read_as_the_training_labels(run: Path) -> None:
     assert {r["metric"] for r in done.evaluation.results} == {"r2", "rmse"}
     with pytest.raises(Asked, match="the training labels are numbers, those of rows 6 are classes such as 'cat'"):
         evaluated(run, data=numbers, test=rows_of_numbers(np.array(["cat", "dog"] * 10), 6))
+
+
+def test_evaluations_do_not_overwrite_each_other(run: Path) -> None:
+    own = evaluated(run).path
+    assert own is not None and own.name == "array.json" and evaluated(run).path == own
+    y = np.arange(40) % 2
+    arrays = [from_arrays(np.asarray(small("vector").x) + shift, y) for shift in (1, 2)]
+    given = [{"test": arrays[0]}, {"test": arrays[1]}, {"data": arrays[0]}]
+    files = [evaluated(run, **g).path for g in given]
+    assert len({own, *files}) == 4 and all(f is not None and f.stem.startswith("array-") for f in files)
+    assert files == [evaluated(run, **g).path for g in given]
+    names = {api._named(run, replace(arrays[0], path=str(p)), arrays[1], t, s) for p in ("a/x", "b/x") for t in (None, "x") for s in (None, "y")}
+    assert len(names) == 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -161,8 +162,7 @@ def evaluate(
     result = replace(result, notes=[*notes, *missing, *result.notes])
     written = None
     if path is not None:
-        name = Path(str(other.path).split(":")[-1]).stem or "data"
-        written = path / "evaluation" / f"{name}.json"
+        written = path / "evaluation" / f"{_named(path, data, other, target, (options or {}).get('split'))}.json"
         read = {
             "data": data.path,
             "fingerprint": data.fingerprint,
@@ -224,6 +224,24 @@ def _clean_test(data: Dataset, rows: np.ndarray, other: Dataset, held: np.ndarra
     return held, notes
 
 
+def _named(path: Path, data: Dataset, other: Dataset, target: str | None, split: str | None) -> str:
+    """Stem of the evaluation's file: of the test data; with a short hash unless it is the run's own data, read as it is by default."""
+
+    def place(given: Any, fingerprint: Any) -> str:
+        there = Path(str(given))
+        return str(there.resolve()) if there.exists() else f"{given} {fingerprint}"
+
+    stem = Path(str(other.path).split(":")[-1]).stem or "data"
+    try:
+        own = json.loads((path / "data.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        own = {}
+    told = [place(d.path, d.fingerprint) for d in (data, other)]
+    if target is None and split is None and told == [place(own.get("path"), own.get("fingerprint"))] * 2:
+        return stem
+    return f"{stem}-{hashlib.blake2b(json.dumps([*told, target, split]).encode(), digest_size=4).hexdigest()}"
+
+
 def _spanning(data: Dataset, rows: np.ndarray, other: Dataset, held: np.ndarray) -> list[str]:
     """A note about groups (by name) with items on both sides of a split that was given."""
     sides = ((data, rows), (other, held))
@@ -254,7 +272,7 @@ def _same_classes(other: Dataset, data: Dataset) -> Dataset:
     if other.classes:
         found = [other.classes[k] if k >= 0 else None for k in other.labels]
     else:
-        found = [None if np.isnan(v) else f"{v:g}" if v != int(v) else str(int(v)) for v in other.labels.astype(float)]
+        found = [None if np.isnan(v) else str(int(v)) if v.is_integer() else f"{v:g}" for v in other.labels.astype(float)]
     new = sorted({f for f in found if f is not None} - set(data.classes))
     if new:
         more = "" if len(new) <= 5 else f" and {len(new) - 5} more"

@@ -105,3 +105,11 @@ def test_evaluations_do_not_overwrite_each_other(run: Path) -> None:
     assert files == [evaluated(run, **g).path for g in given]
     names = {api._named(run, replace(arrays[0], path=str(p)), arrays[1], t, s) for p in ("a/x", "b/x") for t in (None, "x") for s in (None, "y")}
     assert len(names) == 8
+
+
+def test_options_come_too_late_for_open_data(run: Path) -> None:
+    with pytest.raises(Asked, match="target, split cannot change data that is open already"):
+        evaluated(run, target="label", options={"split": "part"})
+    with pytest.raises(Asked, match="group cannot change data that is open already"):
+        tacit.inspect(np.zeros((20, 3)), group="patient")
+    evaluated(run, target=None, options={"split": None, "cache": False})

@@ -35,7 +35,10 @@ Data = Dataset | str | Path | np.ndarray
 
 
 def opened(data: Any, **options: Any) -> Dataset:
-    """Data as a Dataset: one already, a path, or an array."""
+    """Data as a Dataset: one already, a path, or an array. Raises Asked for options that come too late for what is open already."""
+    late = [k for k in ("target", "group", "split", "size", "options") if options.get(k)]
+    if late and isinstance(data, (Dataset, np.ndarray)):
+        raise Asked(f"{', '.join(late)} cannot change data that is open already", "give a path, or open the data with it: tacit.open(PATH, ...)")
     if isinstance(data, Dataset):
         return data
     if isinstance(data, np.ndarray):

@@ -15,7 +15,7 @@ from tacit import api
 from tacit.api import Evaluated
 from tacit.data.dataset import Dataset, from_arrays
 from tacit.embedding.model import Model
-from tacit.errors import Asked
+from tacit.errors import Asked, TacitError
 from tacit.training.run import Run
 
 
@@ -113,3 +113,15 @@ def test_options_come_too_late_for_open_data(run: Path) -> None:
     with pytest.raises(Asked, match="group cannot change data that is open already"):
         tacit.inspect(np.zeros((20, 3)), group="patient")
     evaluated(run, target=None, options={"split": None, "cache": False})
+
+
+@pytest.mark.parametrize("way", ["file", "folder"])
+def test_a_place_that_cannot_be_written_is_named(run: Path, way: str) -> None:
+    shutil.rmtree(run / "embeddings", ignore_errors=True)
+    if way == "file":
+        (run / "embeddings").write_text("in the way")
+    else:
+        (run / "embeddings" / "report.npz" / "in the way").mkdir(parents=True)
+    with pytest.raises(TacitError, match=r"report\.npz cannot be written"):
+        evaluated(run)
+    assert not list(run.glob("embeddings/.report*"))

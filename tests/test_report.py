@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from tacit.errors import Asked, BadData
+from tacit.errors import Asked, BadData, TacitError
 from tacit.report import charts, scores
 from tacit.report import map as maps
 from tacit.report.build import LIMIT, build, thin
@@ -489,6 +489,15 @@ def test_no_best_other_is_chosen_on_the_test() -> None:
     assert any("the best other" in card.label for card in scores.show("x", held, None).cards)
     held["verdict"] |= {"best_other": None, "difference": None, "helps": None}
     assert not any("best other" in card.label + card.note for card in scores.show("x", held, None).cards)
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.json"])
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, name: str) -> None:
+    run = fake_run(tmp_path / "run", n=12)
+    (run / name / "in the way").mkdir(parents=True)
+    with pytest.raises(TacitError, match=re.escape(f"{run / name} cannot be written")):
+        build(run)
+    assert not list(run.glob(".report*"))
 
 
 def test_report_needs_no_torch() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ from tacit.data import inspect as inspection
 from tacit.data.dataset import Dataset
 from tacit.embedding import store
 from tacit.embedding.model import Model, load
-from tacit.errors import Asked, BadData, MissingExtra
+from tacit.errors import Asked, BadData, MissingExtra, TacitError
 from tacit.evaluation.evaluate import LEVELS, Classifier, Evaluation, Representation
 from tacit.evaluation.evaluate import evaluate as judge
 from tacit.evaluation.readers import standardise
@@ -322,20 +323,26 @@ def _keep_for_report(path: Path, net: Model, data: Dataset, rows: np.ndarray, z:
     pictures = [kind.picture(np.asarray(data.x[r]), net.spec, 28) or b"" for r in rows[take]]
     labels = data.labels[rows[take]] if data.labels is not None and data.classes else np.full(len(take), -1)
     numbers = data.labels[rows[take]].astype(np.float32) if data.labels is not None and not data.classes else np.zeros(0, np.float32)
+    kept = {
+        "z": z[take].astype(np.float32),
+        "labels": labels.astype(np.int64),
+        "numbers": numbers,
+        "names": np.array([data.names[r] for r in rows[take]], dtype=str),
+        "classes": np.array(data.classes, dtype=str),
+        "png": np.frombuffer(b"".join(pictures), dtype=np.uint8),
+        "png_offsets": np.cumsum([0, *map(len, pictures)]).astype(np.int64),
+    }
     folder = path / "embeddings"
-    folder.mkdir(exist_ok=True)
     beside = folder / f".report.{os.getpid()}.npz"
-    np.savez(
-        beside,
-        z=z[take].astype(np.float32),
-        labels=labels.astype(np.int64),
-        numbers=numbers,
-        names=np.array([data.names[r] for r in rows[take]], dtype=str),
-        classes=np.array(data.classes, dtype=str),
-        png=np.frombuffer(b"".join(pictures), dtype=np.uint8),
-        png_offsets=np.cumsum([0, *map(len, pictures)]).astype(np.int64),
-    )
-    os.replace(beside, folder / "report.npz")
+    try:
+        folder.mkdir(exist_ok=True)
+        np.savez(beside, **kept)
+        os.replace(beside, folder / "report.npz")
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        words = f"{folder / 'report.npz'} cannot be written: {error.strerror or error}"
+        raise TacitError(words, "free some space, or make the run folder writable") from error
 
 
 def _digest(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -12,7 +13,7 @@ from typing import Any
 
 import jinja2
 
-from tacit.errors import Asked, BadData
+from tacit.errors import Asked, BadData, TacitError
 from tacit.report import charts, scores
 from tacit.report import map as maps
 from tacit.report.read import LISTED, Folder, chosen, files_of, parts_of, read_folder, real, sayings, somewhere, words
@@ -314,6 +315,11 @@ def _template() -> jinja2.Template:
 
 def _write(path: Path, content: bytes) -> Path:
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    beside.write_bytes(content)
-    beside.replace(path)
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise TacitError(f"{path} cannot be written: {error.strerror or error}", "free some space, or make the run folder writable") from error
     return path

@@ -178,3 +178,11 @@ def test_progress_is_told(folder, monkeypatch):
     said = []
     opened(folder, say=said.append)
     assert "decoding 15 of 30 images (50%)" in said
+
+
+def test_the_arrays_that_are_read_decide(tmp_path):
+    """Which array holds the items may depend on what is named as target, group or split: never another one's cache."""
+    np.savez(tmp_path / "y.npz", x=np.arange(12.0)[:, None] + RNG.normal(size=(12, 1)), images=np.arange(12.0)[:, None])
+    one = opened(tmp_path / "y.npz", target="x")
+    other = opened(tmp_path / "y.npz", target="images")
+    assert not np.array_equal(np.asarray(one.x), np.asarray(other.x)) and one.fingerprint != other.fingerprint

@@ -67,6 +67,7 @@ class Arrays:
         named = any("im" in _role(k)[1] and found[k] is first for k in found)
         kind, why = _kind(first, modality, named)
         names, places = [], []
+        held = [k for k, array in found.items() if any(array is a for a in data.values())]  # --target and others may leave another one
         for part, array in data.items():
             if not array.shape or not array.shape[0]:
                 raise BadData(f"{tree.path}: the array {part or 'x'} holds no item")
@@ -85,7 +86,7 @@ class Arrays:
             notes += [strange] if strange else []
         parts = parts if parts is not None else [p for p, a in data.items() for _ in range(a.shape[0])]
         grouped = None if columns[1] is None else [str(g) for g in columns[1]]
-        return Listing(kind, why, names, columns[0], grouped, parts, read, list(tree.bad), notes)
+        return Listing(kind, why, names, columns[0], grouped, parts, read, list(tree.bad), notes, ",".join(sorted(held)))
 
 
 def _found(tree: Tree) -> dict[str, npy.Array]:

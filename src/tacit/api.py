@@ -146,7 +146,8 @@ def evaluate(
     if supervised:
         from tacit.training.supervised import fitter
 
-        fit = fitter(data, RunConfig.read(path / "config.toml", runs=("backbone", "modality")) if path is not None else _config(net), rows, other, held)
+        like = _config(net) if path is None else RunConfig.read(path / "config.toml", runs=("backbone", "modality"))
+        fit = fitter(data, like, rows, other, held)
     assert other.labels is not None
     y, yt = data.labels[rows], other.labels[held]
     result = judge(

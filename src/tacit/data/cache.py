@@ -20,6 +20,7 @@ import numpy as np
 from tacit.data.listing import Problem, size_in_words
 from tacit.data.tree import Tree
 from tacit.errors import TacitError
+from tacit.runtime import cache_root
 
 VERSION = 1
 CHECKED = 128 * 2**20  # bytes up to which every item is checked against its hash when a cache is opened
@@ -42,16 +43,9 @@ class Stored:
     facts: dict[str, Any]
 
 
-def folder() -> Path:
-    """Where caches lie: $TACIT_CACHE, or the user's cache folder."""
-    import platformdirs
-
-    return Path(os.environ.get("TACIT_CACHE") or platformdirs.user_cache_dir("tacit"))
-
-
 def content(tree: Tree) -> str:
     """Content hash of the files, remembered for as long as nobody touches them."""
-    memo = folder() / "content" / tree.signature()
+    memo = cache_root() / "content" / tree.signature()
     with contextlib.suppress(OSError, ValueError):
         if len(known := memo.read_text(encoding="ascii")) == 32:
             return known

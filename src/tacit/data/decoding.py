@@ -19,6 +19,7 @@ from tacit.data import cache
 from tacit.data.listing import Listing, Problem
 from tacit.errors import BadData
 from tacit.modality import BadItem, Modality, Raw
+from tacit.runtime import cache_root
 from tacit.types import Spec
 
 BLOCK = 512  # items that are in flight at most
@@ -69,7 +70,7 @@ def decode(
     if content is not None:
         extra = {k: spec.extra.get(k) for k in planned.extra if k != "size"}  # not what was measured on the training items
         how = [spec.channels, spec.sizes, spec.ragged, extra]
-        place = cache.folder() / "decoded" / key(content, listing, how)
+        place = cache_root() / "decoded" / key(content, listing, how)
         if (found := cache.load(place)) is not None:
             _enough(listing, found.bad, max_bad)
             return spec, found, place
@@ -84,7 +85,7 @@ def decode(
 
 def _planned(kind: type[Modality], listing: Listing, settings: dict[str, Any], content: str | None) -> Spec:
     """The modality's plan for these items, remembered beside the cache: a large archive is not read again for it."""
-    memo = None if content is None else cache.folder() / "plans" / key(content, listing, settings)
+    memo = None if content is None else cache_root() / "plans" / key(content, listing, settings)
     if memo is not None:
         with contextlib.suppress(OSError, ValueError, TypeError):
             stored: dict[str, Any] = json.loads(memo.read_text(encoding="utf-8"))

@@ -16,7 +16,8 @@ def encode(found: Sequence[Any] | None) -> tuple[np.ndarray | None, tuple[str, .
     """Class index (int64, -1 = unlabelled) or value (float32, NaN = unlabelled), the names of the classes, and the rule.
 
     Words are classes. Whole numbers are classes if there are at most 20 of them, or if they are exactly 0..K-1 or 1..K with K
-    at most half the items. NaN, infinite numbers and such as float32 cannot hold are no labels. Other numbers are values to predict (regression).
+    at most half the items. Other numbers are values to predict (regression). NaN, infinite numbers and those that float32 cannot
+    hold are no labels.
     """
     if found is None or all(_missing(v) for v in found):
         return None, (), ""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tacit.errors import MissingExtra
+from tacit.evaluation import shrink
 from tacit.evaluation.classics.dtw import DTW
 from tacit.evaluation.classics.hog import HOG
 from tacit.evaluation.classics.minirocket import MiniRocket
@@ -89,8 +90,24 @@ def test_pixels_and_pca() -> None:
     from sklearn.decomposition import PCA as Reference
 
     np.testing.assert_allclose(np.abs(z), np.abs(Reference(4).fit_transform(x.reshape(50, -1) / 255)), atol=1e-4)
-    np.testing.assert_allclose(PCA(components=4, whiten=True).fit(x, spec).transform(x).std(0), 1, rtol=1e-3)
     assert PCA(components=40).fit(x[:10], spec).transform(x).shape == (50, 9)
+
+
+def test_images_that_take_too_much_memory_are_averaged_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, spec = images(20, 3, 64, 96)
+    assert Pixels().fit(x, spec).transform(x).shape == (20, 3 * 64 * 96) and not Pixels().fit(x, spec).note
+    monkeypatch.setattr(shrink.side_for, "__defaults__", (4 * x.size - 1,))
+    small = Pixels().fit(x, spec)
+    z = small.transform(x).reshape(20, 3, 21, 32)
+    assert "32 pixels a side" in small.note
+    np.testing.assert_allclose(z.mean((2, 3)), x.mean((2, 3)) / 255, rtol=1e-5)
+    np.testing.assert_allclose(shrink.flat(x, 48).reshape(20, 3, 32, 48), x.reshape(20, 3, 32, 2, 48, 2).mean((3, 5)) / 255, rtol=1e-5)
+    pca = PCA(components=4).fit(x, spec)
+    np.testing.assert_allclose(pca.transform(x), (small.transform(x) - small.transform(x).mean(0)) @ pca._basis, atol=1e-4)
+    assert "32 pixels a side" in pca.note
+    grey, own = images(5, 1, 16, 16)
+    monkeypatch.setattr(shrink.side_for, "__defaults__", (1,))
+    assert Pixels().fit(grey, own).transform(grey).shape == (5, 256) and not Pixels().fit(grey, own).note, "small ones stay as they are"
 
 
 def test_gaps_are_bridged_and_unequal_lengths_stretched() -> None:

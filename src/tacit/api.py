@@ -289,7 +289,7 @@ def _same_classes(other: Dataset, data: Dataset) -> Dataset:
 def _classics(
     net: Model, ours: Representation, x: np.ndarray, xt: np.ndarray, say: Say
 ) -> tuple[list[Representation], list[Classifier], list[str]]:
-    """The field's classics for this kind of data, and notes about those that could not be measured."""
+    """The field's classics for this kind of data, and notes about those that could not be measured, or not at full size."""
     representations, classifiers, notes = [], [], []
     for name in registry.names("classics"):
         cls = registry.find("classics", name)
@@ -302,6 +302,8 @@ def _classics(
             say(f"{name}: computing")
             fitted = cls().fit(x, net.spec)
             representations.append(Representation(name, "classic", fitted.transform(x), fitted.transform(xt)))
+            if words := getattr(fitted, "note", ""):
+                notes.append(f"{name}: {words}")
         except MissingExtra as error:
             notes.append(f"{name}: not measured, {error.message} ({error.hint})")
     return representations, classifiers, notes

@@ -1,6 +1,6 @@
 """Time series under the protocol of TS2Vec: learn on the training split without labels, freeze, classify the official test split.
 
-    python benchmarks/ucr.py [--data DIR] [--out FILE.json] [--sets A,B] [--seeds N] [--threads N]
+    python benchmarks/ucr.py [--data DIR] [--out FILE.json] [--sets A,B] [--seeds N] [--steps N] [--threads N]
 
 DIR holds one folder for each set, with NAME_TRAIN.tsv and NAME_TEST.tsv (or .gz). Finished cells of FILE.json are not computed again.
 
@@ -23,7 +23,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,13 @@ PUBLISHED = {
     "TwoLeadECG": (0.986, 0.987, 0.998),
     "UMD": (1.000, 0.993, 0.993),
 }
+# a full measurement covers these
+SETS = """
+    ArrowHead BME Beef BeetleFly CBF Car Chinatown Coffee CricketX DistalPhalanxOutlineCorrect DistalPhalanxTW ECGFiveDays Fungi
+    GunPoint GunPointMaleVersusFemale Herring InsectEPGSmallTrain ItalyPowerDemand Lightning2 Lightning7 MelbournePedestrian
+    MiddlePhalanxOutlineCorrect MoteStrain Plane PowerCons ProximalPhalanxOutlineAgeGroup ProximalPhalanxTW Rock
+    SonyAIBORobotSurface1 SyntheticControl ToeSegmentation2 TwoLeadECG UMD Worms
+""".split()
 COMPETITORS = ("ts2vec", "untrained", "raw", "minirocket", "both", "dtw")
 SEEDLESS = ("raw", "minirocket", "dtw")
 INFINITE = 1e10  # scikit-learn's grids do not take an infinite C
@@ -91,10 +98,10 @@ def scaled(pair: Pair, width: int | None = None) -> Pair:
 class Bench:
     """One set: its data, and features computed when they are first asked for."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, steps: int | None) -> None:
         from tacit import api
 
-        self.data, self.seed = api.opened(folder), seed
+        self.data, self.seed, self.steps = api.opened(folder), seed, steps
         data = self.data
         if data.labels is None or not len(data.test):
             raise SystemExit(f"{folder}: no labels or no test split")
@@ -137,7 +144,7 @@ class Bench:
     def _ts2vec(self) -> Pair:
         from tacit.training.memory import learn
 
-        model = learn(self.data, seed=self.seed)
+        model = learn(self.data, steps=self.steps, seed=self.seed)
         return model.vectors(self.x, self._lengths(0)), model.vectors(self.xt, self._lengths(1))
 
     def _untrained(self) -> Pair:
@@ -182,37 +189,85 @@ def write(rows: list[dict[str, Any]], out: Path) -> None:
     os.replace(beside, out)
 
 
-def measure(folders: list[Path], seeds: int, out: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """All cells that `out` does not hold yet; it is rewritten after each."""
+def measure(folders: list[Path], seeds: int, out: Path, say: Callable[[str], None], steps: int | None = None) -> list[dict[str, Any]]:
+    """All cells that `out` does not hold yet; it is rewritten after each. steps: of pretraining, None = the preset's."""
     from tacit.runtime import commit
 
     rows: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8"))["rows"] if out.is_file() else []
     for folder in folders:
         for seed in range(seeds):
-            done = {r["competitor"] for r in rows if r["set"] == folder.name and r["seed"] in (seed, None)}
+            done = {r["competitor"] for r in rows if r["set"] == folder.name and r["seed"] in (seed, None) and comparable(r, steps)}
             bench = None
             for name in (c for c in COMPETITORS if c not in done):
-                bench = bench or Bench(folder, seed)
+                bench = bench or Bench(folder, seed, steps)
                 row = {"set": folder.name, "competitor": name, "seed": None if name in SEEDLESS else seed, **bench.run(name), "commit": commit()}
+                row |= {} if name in SEEDLESS or steps is None else {"steps": steps}
                 rows.append(row)
                 write(rows, out)
                 say(f"{folder.name:<30} {name:<10} seed {seed}  {_shown(row['accuracy'])}  {row['seconds']:8.1f} s")
     return rows
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Mean over seeds for each set and competitor, the means over sets, and the comparison with what was published."""
+def comparable(row: dict[str, Any], steps: int | None) -> bool:
+    """Whether a row was measured with that many steps, None = the preset's; what is not trained always was."""
+    return row["seed"] is None or row.get("steps") == steps
+
+
+Cell = dict[tuple[str, str], float | None]
+
+
+def averaged(rows: list[dict[str, Any]]) -> tuple[list[str], Cell, list[str]]:
+    """The sets, the mean over seeds for each (set, competitor), and the sets that every competitor was measured on."""
     sets = sorted({r["set"] for r in rows})
-    cell: dict[tuple[str, str], float | None] = {}
+    cell: Cell = {}
     for name in sets:
         for c in COMPETITORS:
             found = [r["accuracy"] for r in rows if (r["set"], r["competitor"]) == (name, c) and r["accuracy"] is not None]
             cell[name, c] = float(np.mean(found)) if found else None
+    return sets, cell, [s for s in sets if all(cell[s, c] is not None for c in COMPETITORS)]
+
+
+def page(path: Path) -> Iterator[str]:
+    """The lines of a Markdown section about the results in `path`, written by `measure`."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    sets, cell, full = averaged(rows)
+    common = [s for s in full if s in PUBLISHED]
+    steps = sorted({r["steps"] for r in rows if "steps" in r})
+    yield "Protocol of TS2Vec: learn on the training split without labels, freeze, classify the official test split with an RBF support vector"
+    yield "machine. `both` is ts2vec beside minirocket with a ridge classifier. The last three columns are the published accuracies (TS2Vec a and b:"
+    yield "arXiv:2308.08241, table 14, TCN and TS2Vec; MiniRocket: its authors' repository). Accuracy in %; each set counts once.\n"
+    if steps:
+        yield f"**Not the benchmark's own length: {', '.join(map(str, steps))} steps of pretraining.**\n"
+    columns = [*COMPETITORS, "TS2Vec a", "TS2Vec b", "MiniRocket"]
+    yield "| set | " + " | ".join(columns) + " |\n| --- |" + " ---: |" * len(columns)
+    means = [_mean([cell[s, c] for s in full]) for c in COMPETITORS]
+    yield _row(f"**mean of {len(full)} sets**", [*means, None, None, None])
+    means = [_mean([cell[s, c] for s in common]) for c in COMPETITORS] + [_mean([PUBLISHED[s][k] for s in common]) for k in range(3)]
+    yield _row(f"**mean of the {len(common)} with published values**", means)
+    for name in sorted({*SETS, *sets}):
+        published = list(PUBLISHED.get(name, (None,) * 3))
+        yield _row(name, [*(cell.get((name, c)) for c in COMPETITORS), *published], len(COMPETITORS))
+    seconds = {c: sum(r["seconds"] for r in rows if r["competitor"] == c) for c in COMPETITORS}
+    seeds = len({r["seed"] for r in rows if r["seed"] is not None})
+    yield f"\n{len(sets)} of {len({*SETS, *sets})} sets measured, {seeds} seed(s), {len(full)} with every competitor"
+    yield f"(dynamic time warping is left out where it would take more than {PATIENCE:.0f} s)."
+    yield "CPU seconds in all: " + ", ".join(f"{c} {s:,.0f}" for c, s in seconds.items()) + "."
+    yield f"Commit of the rows: {', '.join(sorted({r['commit'] or 'unknown' for r in rows}))}."
+
+
+def _row(name: str, values: list[float | None], ours: int = 0) -> str:
+    """A line of the table; of the first `ours` values, an absent one was not measured, the others were not published."""
+    shown = [("not measured" if i < ours else "") if v is None else f"{100 * v:.1f}" for i, v in enumerate(values)]
+    return f"| {name} | " + " | ".join(shown) + " |"
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Mean over seeds for each set and competitor, the means over sets, and the comparison with what was published."""
+    sets, cell, full = averaged(rows)
     lines = [f"{'set':<30}" + "".join(f"{c:>12}" for c in COMPETITORS) + f"{'TS2Vec a':>12}{'TS2Vec b':>12}{'MiniRocket':>12}"]
     for name in sets:
         known = [*(cell[name, c] for c in COMPETITORS), *PUBLISHED.get(name, (None,) * 3)]
         lines.append(f"{name:<30}" + "".join(f"{_shown(v):>12}" for v in known))
-    full = [s for s in sets if all(cell[s, c] is not None for c in COMPETITORS)]
     lines.append(f"{f'mean of {len(full)}':<30}" + "".join(f"{_shown(_mean([cell[s, c] for s in full])):>12}" for c in COMPETITORS))
     common = [s for s in full if s in PUBLISHED]
     means = [_mean([cell[s, c] for s in common]) for c in COMPETITORS] + [_mean([PUBLISHED[s][k] for s in common]) for k in range(3)]
@@ -242,6 +297,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("ucr.json"), help="where the results are kept")
     parser.add_argument("--sets", default="", help="comma-separated names; default: all that are there")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=None, help="of pretraining; default: the preset's, which the benchmark means")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     asked = parser.parse_args(arguments)
     import torch
@@ -254,8 +310,8 @@ def main(arguments: list[str] | None = None) -> int:
     if absent or not names:
         print(f"{asked.data}: there is no {', '.join(absent) or 'set'}", file=sys.stderr)
         return 1
-    rows = measure(folders, asked.seeds, asked.out, lambda words: print(words, file=sys.stderr, flush=True))
-    print(table([r for r in rows if r["set"] in names]))
+    rows = measure(folders, asked.seeds, asked.out, lambda words: print(words, file=sys.stderr, flush=True), asked.steps)
+    print(table([r for r in rows if r["set"] in names and comparable(r, asked.steps)]))
     return 0
 
 

@@ -103,7 +103,8 @@ def test_evaluations_do_not_overwrite_each_other(run: Path) -> None:
     files = [evaluated(run, **g).path for g in given]
     assert len({own, *files}) == 4 and all(f is not None and f.stem.startswith("array-") for f in files)
     assert files == [evaluated(run, **g).path for g in given]
-    names = {api._named(run, replace(arrays[0], path=str(p)), arrays[1], t, s) for p in ("a/x", "b/x") for t in (None, "x") for s in (None, "y")}
+    first = [replace(arrays[0], path=p) for p in ("a/x", "b/x")]
+    names = {api._named(run, data, arrays[1], t, s) for data in first for t in (None, "x") for s in (None, "y")}
     assert len(names) == 8
 
 

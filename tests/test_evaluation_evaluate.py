@@ -67,7 +67,7 @@ def test_the_whole_way() -> None:
     chance = row(out.results, "untrained", "linear", "all")
     assert abs(chance["value"] - 1 / 3) < 0.15
     assert out.verdict["helps"] is True and out.verdict["best_other"] in ("everything", "supervised")
-    assert any("trained once" in note for note in out.notes) and len(out.curve["ssl/linear"]) == 5
+    assert any("trained once" in note for note in out.notes)
     assert "supervised from scratch" in said
     again = evaluate(trio(x, query), y, truth, classes=NAMES, supervised=supervised, supervised_seeds=5, resamples=300)
     assert again.to_json() == out.to_json()

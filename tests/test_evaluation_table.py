@@ -21,7 +21,7 @@ def shown(capsys: pytest.CaptureFixture[str], *rows: dict[str, Any]) -> str:
 
 def test_every_number_has_its_interval(capsys: pytest.CaptureFixture[str]) -> None:
     said = shown(capsys, row("r2", 0.5), row("rmse", 12.25))
-    assert "0.500 [0.469, 0.531]" in said and "12.250 [12.219, 12.281]" in said
+    assert all(number in said for number in ("0.500", "0.469 to 0.531", "12.250", "12.219 to 12.281"))
     assert "r2 on 77 test items, by labels [95 % interval]" in said and "labels a class" not in said
     said = shown(capsys, row("accuracy", 0.5), row("accuracy", None) | {"probe": "knn"})
-    assert "50.0 [46.9, 53.1]" in said and "n/a" in said and "by labels a class" in said and "So it is." in said
+    assert "50.0" in said and "46.9-53.1" in said and "n/a" in said and "by labels a class" in said and "So it is." in said

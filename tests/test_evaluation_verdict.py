@@ -179,7 +179,7 @@ def test_all_there_are_is_said_only_where_all_were_measured() -> None:
     assert held == {"ours_with": 10, "others_with": None, "more_than": 400}
     assert "do the work of more than 400 labels a class, all there are, without it" in said and "Labels replaced" in cards
     for last in ({}, {50: 0.85}):
-        held, said, cards = worth(ours | last, other | {k: 0.7 for k in last})
+        held, said, cards = worth(ours | last, other | dict.fromkeys(last, 0.7))
         assert held == {"ours_with": 10, "others_with": None, "more_than": None}
         assert "do the work" not in said and "all there are" not in said and "Labels replaced" not in cards
 

@@ -407,7 +407,6 @@ def test_agreement_of_separate_classes_and_its_interval() -> None:
     items = maps.Items(z, np.repeat([0, 1], 10), ("",) * 20, ("a", "b"), (b"",) * 20)
     found = maps.agreement(items)
     assert found is not None and (found.value, found.n, found.chance) == (1.0, 20, 0.5)
-    assert maps.wilson(0.5, 100) == pytest.approx((0.40383, 0.59617), abs=1e-5)  # published example of Wilson's interval
     assert maps.agreement(dataclasses.replace(items, labels=np.zeros(20, np.int64))) is None
 
 

@@ -39,7 +39,7 @@ def opened(data: Any, **options: Any) -> Dataset:
     """Data as a Dataset: one already, a path, or an array. Raises Asked for options that come too late for what is open already."""
     late = [k for k in ("target", "group", "split", "size", "options") if options.get(k)]
     if late and isinstance(data, (Dataset, np.ndarray)):
-        raise Asked(f"{', '.join(late)} cannot change data that is open already", "give a path, or open the data with it: tacit.open(PATH, ...)")
+        raise Asked(f"{', '.join(late)} cannot change data that is open already", "give a path, or open it with tacit.open(PATH, ...)")
     if isinstance(data, Dataset):
         return data
     if isinstance(data, np.ndarray):
@@ -326,7 +326,7 @@ def _keep_for_report(path: Path, net: Model, data: Dataset, rows: np.ndarray, z:
     pictures = [kind.picture(np.asarray(data.x[r]), net.spec, 28) or b"" for r in rows[take]]
     labels = data.labels[rows[take]] if data.labels is not None and data.classes else np.full(len(take), -1)
     numbers = data.labels[rows[take]].astype(np.float32) if data.labels is not None and not data.classes else np.zeros(0, np.float32)
-    kept = {
+    kept: dict[str, Any] = {
         "z": z[take].astype(np.float32),
         "labels": labels.astype(np.int64),
         "numbers": numbers,

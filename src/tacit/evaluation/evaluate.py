@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,13 +36,11 @@ class Evaluation:
     """results: one row for each representation, probe, level and metric. verdict: see `verdict.verdict`.
 
     notes: what was not checked, and why.
-    curve: representation/probe -> [(labels a class, value, low, high)], the label-efficiency curve in the first metric.
     """
 
     results: list[dict[str, Any]]
     verdict: dict[str, Any]
     notes: list[str]
-    curve: dict[str, list[tuple[float, float, float, float]]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON: {"results": [...], "verdict": {...}, "notes": [...]}."""
@@ -121,7 +119,7 @@ def evaluate(
     notes += _limits(scorer, plans)
     if labels_seen is not False:
         notes.append(LABELS_SEEN if labels_seen else "whether pretraining read labels is unknown")
-    return Evaluation(results, verdict(readings, scorer, labels_seen), notes, _curve(results, readings, scorer))
+    return Evaluation(results, verdict(readings, scorer, labels_seen), notes)
 
 
 def _labelled(
@@ -192,17 +190,6 @@ def _rows(reading: Reading, scorer: Scorer) -> list[dict[str, Any]]:
             row["value"], row["low"], row["high"] = scorer.score(metric, reading.predicted)
             row["seeds"] = len(reading.predicted)
         out.append(row)
-    return out
-
-
-def _curve(results: list[dict[str, Any]], readings: list[Reading], scorer: Scorer) -> dict[str, list[tuple[float, float, float, float]]]:
-    """The label-efficiency curve of every representation and probe."""
-    counts = {reading.plan.level: reading.plan.count for reading in readings}
-    out: dict[str, list[tuple[float, float, float, float]]] = {}
-    for row in results:
-        if row["value"] is not None and row["metric"] == scorer.metrics[0]:
-            point = (counts[row["labels_per_class"]], row["value"], row["low"], row["high"])
-            out.setdefault(f"{row['representation']}/{row['probe']}", []).append(point)
     return out
 
 

@@ -321,5 +321,6 @@ def _write(path: Path, content: bytes) -> Path:
     except OSError as error:
         with contextlib.suppress(OSError):
             beside.unlink()
-        raise TacitError(f"{path} cannot be written: {error.strerror or error}", "free some space, or make the run folder writable") from error
+        words_for = f"{path} cannot be written: {error.strerror or error}"
+        raise TacitError(words_for, "free some space, or make the run folder writable") from error
     return path

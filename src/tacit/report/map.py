@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.statistics import wilson
+
 Floats = NDArray[np.float32]
 MOST = 1000
 
@@ -155,14 +157,6 @@ def agreement(items: Items) -> Agreement | None:
     right = float((labels[cosine.argmax(1)] == labels).mean())
     low, high = wilson(right, len(labels))
     return Agreement(right, low, high, len(labels), float((shares**2).sum()))
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of n independent trials."""
-    z = 1.959964
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def sheet(pictures: Sequence[bytes], short_side: int) -> Sheet | None:

@@ -126,3 +126,11 @@ def test_a_place_that_cannot_be_written_is_named(run: Path, way: str) -> None:
     with pytest.raises(TacitError, match=r"report\.npz cannot be written"):
         evaluated(run)
     assert not list(run.glob("embeddings/.report*"))
+
+
+def test_groups_of_the_training_rows_reach_the_choices(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, judge = [], api.judge
+    monkeypatch.setattr(api, "judge", lambda *parts, **options: given.append(options["groups"]) or judge(*parts, **options))
+    data = from_arrays(np.asarray(small("vector").x) + 0.5, np.arange(40) % 2, groups=[f"p{i // 5}" for i in range(40)])
+    evaluated(run, data=data)
+    assert data.groups is not None and given[0].tolist() == data.groups[data.train].tolist()

@@ -39,7 +39,7 @@ def loop_of(backbone: str, kind: str, shape: tuple[int, ...], batch: int, method
     """A loop on random data of this shape."""
     g = np.random.default_rng(0)
     x = (g.random((4 * batch, *shape)) * 255).astype(np.uint8) if kind == "image" else g.normal(size=(4 * batch, *shape)).astype(np.float32)
-    data = from_arrays(x, split=["train"] * len(x))
+    data = from_arrays(x).whole()
     modality = make_modality(data.spec, {})
     config = RunConfig(
         data={}, modality={}, method={"name": method}, backbone={"name": backbone}, optim=OptimConfig(),
@@ -93,7 +93,7 @@ def share(case: tuple[str, str, tuple[int, ...], int, str], precision: str, repe
 def augmentation(size: int, batch: int, repeats: int) -> dict[str, Any]:
     """SimCLR views a second of colour images of this size."""
     x = (np.random.default_rng(0).random((batch, 3, size, size)) * 255).astype(np.uint8)
-    data = from_arrays(x, split=["train"] * batch, size=size)
+    data = from_arrays(x, size=size).whole()
     modality = make_modality(data.spec, {})
     loader = Loader(data, data.train, modality, torch.device("cpu"))
     items, g = loader.batch(np.arange(batch)), rng(0, "a")

@@ -136,3 +136,18 @@ def test_a_random_state_is_drawn_from() -> None:
     assert np.array_equal(plain, numpys)
     with pytest.raises(ValueError, match="seed"):
         SelfSupervisedEncoder(random_state="seed", **SMALL).fit(x)
+
+
+def test_fit_learns_from_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tacit.training import memory
+
+    learned: list[int] = []
+    real = memory.learn
+
+    def learn(data: Any, **asked: Any) -> Any:
+        learned.append(len(data.train))
+        return real(data, **asked)
+
+    monkeypatch.setattr(memory, "learn", learn)
+    SelfSupervisedEncoder(steps=1, size="tiny").fit(np.random.default_rng(0).normal(size=(30, 4)))
+    assert learned == [30]

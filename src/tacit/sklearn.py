@@ -46,7 +46,7 @@ class SelfSupervisedEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
         X = self._checked(X, reset=True)
         X = X[~_empty(X)]  # nothing can be learned from a row without a value
-        data = from_arrays(X, split=["train"] * len(X), max_bad=0.0)
+        data = from_arrays(X, max_bad=0.0).whole()
         self.model_ = learn(
             data,
             method=None if self.method == "auto" else self.method,

@@ -107,6 +107,10 @@ class Dataset:
         kept = ("labels", "classes", "groups", "group_names", "split", "split_rule")
         return replace(again, **{name: getattr(self, name) for name in kept})
 
+    def whole(self) -> Dataset:
+        """The same data with nothing held out: every item is a training item."""
+        return replace(self, split=np.zeros(len(self), np.int8), split_rule="nothing is held out, as asked")
+
     def describe(self) -> dict[str, Any]:
         """Plain JSON for a run's data.json: what was read, how it was split, which items were held out."""
         return {

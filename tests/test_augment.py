@@ -210,8 +210,11 @@ WANTED = {"two": Views(global_=2), "all": Views(global_=1, local=1, weak=1, plai
 def equal(a: Tensor | None, b: Tensor | None) -> bool:
     if a is None or b is None:
         return a is b
-    return torch.equal(a.isnan(), b.isnan()) and torch.allclose(a.nan_to_num(), b.nan_to_num(), atol=1e-5) if a.is_floating_point() else (
-        torch.equal(a, b))
+    return (
+        torch.equal(a.isnan(), b.isnan()) and torch.allclose(a.nan_to_num(), b.nan_to_num(), atol=1e-5)
+        if a.is_floating_point()
+        else (torch.equal(a, b))
+    )
 
 
 def same(a: Batch, b: Batch) -> bool:

@@ -33,8 +33,12 @@ def loop_of(method: str, kind: str, backbone: str, precision: str = "32-true", s
     """A loop of 6 steps on small data. Raises CannotPair for what does not fit."""
     data = small(kind)
     config = RunConfig(
-        data={}, modality={}, method={"name": method}, backbone={"name": backbone, "size": "tiny"},
-        train=TrainConfig(steps=6, batch=8, seed=seed), precision=precision,
+        data={},
+        modality={},
+        method={"name": method},
+        backbone={"name": backbone, "size": "tiny"},
+        train=TrainConfig(steps=6, batch=8, seed=seed),
+        precision=precision,
     )
     mod = make_modality(data.spec, {})
     built = make_method(mod, config.method, config.backbone, Info(len(data.train), 2, dict(mod.tasks)), seed)

@@ -18,6 +18,7 @@ from tacit.config import RunConfig
 from tacit.data.dataset import from_arrays
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked, TacitError
+from tacit.types import Batch
 
 CODE = """
 from pathlib import Path
@@ -205,3 +206,39 @@ def test_embeddings_name_groups_and_leave_what_is_unlabelled_empty(tmp_path: Pat
         table = pq.read_table(tmp_path / "z.parquet")
         assert table["label"].to_pylist() == [None if v is None or v != v else v for v in want]
         assert table["group"].to_pylist() == ["p9", "p10", None, "p9", None, "p10"]
+
+
+def test_an_image_is_read_whole_and_in_tiles() -> None:
+    x = np.random.default_rng(0).integers(0, 256, (5, 3, 12, 12)).astype(np.uint8)
+    data = from_arrays(x, modality="image")
+    model = fresh(data, "convnet")
+    z, whole = model.vectors(x), model.vectors(x, tiles=False)
+    d = model.encoder.dim
+    assert model.dim == z.shape[1] == 3 * d and np.array_equal(z[:, :d], whole)
+    # two tiles a side, each 8 of the 12 pixels, scaled to the training size: the four corners
+    parts = []
+    for top, left in ((0, 0), (0, 4), (4, 0), (4, 4)):
+        corner = torch.from_numpy(x[:, :, top : top + 8, left : left + 8]).float()
+        large = torch.nn.functional.interpolate(corner, size=(12, 12), mode="bilinear")
+        # away from the border, where the tile sees what lies beyond its corner
+        tile = model.modality.tiles_of(Batch(torch.from_numpy(x).float(), torch.arange(5)))[len(parts)].x
+        assert torch.allclose(tile[:, :, 1:-1, 1:-1], large[:, :, 1:-1, 1:-1], atol=1e-2)
+        with torch.no_grad():
+            parts.append(model.encoder(Batch(tile / 255, torch.arange(5))).pooled.numpy())
+    assert np.allclose(z[:, d : 2 * d], np.mean(parts, 0), atol=1e-5)
+    assert np.allclose(z[:, 2 * d :], np.std(parts, 0), atol=1e-5)
+    same = model.vectors(np.full((1, 3, 12, 12), 100, np.uint8))[0]
+    assert np.allclose(same[d : 2 * d], same[:d], atol=1e-4) and np.abs(same[2 * d :]).max() < 1e-4
+    again = torch.from_numpy(np.full((1, 3, 12, 12), 100, np.uint8)).float().requires_grad_()
+    model(again).sum().backward()
+    assert again.grad is not None and bool(again.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("tiles", [0, 1, 3])
+def test_tiles_are_a_setting(tiles: int) -> None:
+    data = small("image")
+    modality = make_modality(data.spec, {"tiles": tiles})
+    model = Model(make_encoder(modality, {"name": "convnet", "size": "tiny"}, frozenset()), modality, {}).eval()
+    batch = Batch(modality.load(torch.from_numpy(data.x[:4])), torch.arange(4))
+    assert len(modality.tiles_of(batch)) == tiles**2 and all(t.x.shape == batch.x.shape for t in modality.tiles_of(batch))
+    assert model.vectors(data.x[:4]).shape == (4, model.dim) and model.dim == model.encoder.dim * (3 if tiles else 1)

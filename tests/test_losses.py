@@ -281,9 +281,9 @@ def cases() -> dict[str, tuple[Callable[..., Tensor], tuple[Tensor, ...], tuple[
 
 
 def test_every_loss_is_tested() -> None:
-    public = {
-        k for k, v in vars(losses).items() if inspect.isfunction(v) and v.__module__ == "tacit.losses" and not k.startswith("_")
-    } - {"full_precision"}
+    public = {k for k, v in vars(losses).items() if inspect.isfunction(v) and v.__module__ == "tacit.losses" and not k.startswith("_")} - {
+        "full_precision"
+    }
     assert public == set(cases())
 
 

@@ -53,7 +53,7 @@ def test_pipeline_on_images(layout: str) -> None:
     pipeline = make_pipeline(SelfSupervisedEncoder("simclr", **SMALL), StandardScaler(), LogisticRegression(max_iter=200))
     assert pipeline.fit(x, y).score(x, y) > 0.5
     z = pipeline[0].transform(x[:10])
-    assert z.shape == (10, 64) and z.dtype == np.float32
+    assert z.shape == (10, 3 * 64) and z.dtype == np.float32
     assert np.allclose(z[3:4], pipeline[0].transform(x[3:4]), atol=1e-3)
     assert list(pipeline[0].get_feature_names_out())[:2] == ["selfsupervisedencoder0", "selfsupervisedencoder1"]
 
@@ -71,7 +71,13 @@ def test_parameters_clone_and_search() -> None:
     encoder = SelfSupervisedEncoder("byol", backbone="transformer", lr=1e-4, random_state=3, **SMALL)
     params = encoder.get_params()
     assert params == {
-        "method": "byol", "backbone": "transformer", "size": "tiny", "steps": 3, "batch_size": None, "lr": 1e-4, "random_state": 3,
+        "method": "byol",
+        "backbone": "transformer",
+        "size": "tiny",
+        "steps": 3,
+        "batch_size": None,
+        "lr": 1e-4,
+        "random_state": 3,
     }
     copy = clone(encoder)
     assert copy.get_params() == params and not hasattr(copy, "model_")

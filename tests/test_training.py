@@ -732,7 +732,7 @@ def test_surveys_show_every_item_in_order(tmp_path: Path) -> None:
     loop = Loop.build(fabric, method, Loader(data, data.train, modality, fabric.device), modality, config)
     first = Model(method.encoder, modality, {})
     first.precision = config.precision
-    want = first.vectors(data.x[data.train])
+    want = first.vectors(data.x[data.train], tiles=False)
     for _ in range(9):
         loop.advance()
     assert len(Curious.seen) == 3 and Curious.seen[0].shape == (len(data.train), method.encoder.dim)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -12,6 +13,8 @@ from torch import Tensor
 from tacit.augment import apply_axes, interpolation, uniform
 from tacit.modality import Modality
 from tacit.types import Batch, Spec, Views
+
+TILE = 2 / 3  # of a side: as large as the crops that training shows
 
 
 class Grid(Modality):
@@ -70,6 +73,14 @@ class Grid(Modality):
         rank, b = len(self.sizes), len(batch.x)
         zero = torch.zeros(b, rank, device=batch.x.device)
         return replace(self.resample(batch, zero, zero + 1, self.sizes), frame=None)
+
+    def tiles_of(self, batch: Batch) -> list[Batch]:
+        """`tiles` crops along each axis, evenly spread, each TILE of a side long, at the training size."""
+        device, rank, b = batch.x.device, len(self.sizes), len(batch.x)
+        extent = torch.full((b, rank), TILE, device=device)
+        steps = torch.linspace(0, 1 - TILE, self.tiles).tolist() if self.tiles > 1 else [(1 - TILE) / 2] * self.tiles
+        corners = itertools.product(steps, repeat=rank)
+        return [self.resample(batch, torch.tensor(c, device=device).expand(b, rank), extent, self.sizes) for c in corners]
 
     def crops(self, batch: Batch, count: int, generator: torch.Generator, cell: Sequence[int]) -> list[Batch]:
         """Windows that overlap in a common part, at full resolution; one length a batch, one offset an item.

@@ -26,6 +26,7 @@ class Modality:
 
     unit: what an item is called in sentences ("images"). ignores: what `augment` teaches the model to ignore, in words.
     tasks: pretext task -> number of answers. gives: the kinds of views that exist here.
+    tiles: parts a side that `tiles_of` cuts, 0 = none.
     """
 
     unit: ClassVar[str] = "items"
@@ -35,6 +36,7 @@ class Modality:
     ignores: str = ""
     tasks: Mapping[str, int] = {}
     gives: ClassVar[frozenset[str]] = frozenset({"global_", "local", "weak", "plain"})
+    tiles: int = 0
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
@@ -100,6 +102,10 @@ class Modality:
             for _ in range(getattr(want, kind)):
                 out.append(self.augment(batch, kind, generator, cell))
         return out
+
+    def tiles_of(self, batch: Batch) -> list[Batch]:
+        """Fixed parts of every item, the same number for all, whose mean and deviation join the embedding of the whole; often none."""
+        return []
 
     def check(self, want: Views) -> None:
         """Raise CannotPair unless every kind of view and task in `want` exists here."""

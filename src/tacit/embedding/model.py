@@ -43,21 +43,30 @@ class Model(nn.Module):
 
     @property
     def dim(self) -> int:
-        """Width of the embedding."""
-        return self.encoder.dim
+        """Width of the embedding: of the whole item, and of mean and deviation over its tiles where the modality has any."""
+        return self.encoder.dim * (3 if self.modality.tiles else 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Stored values (uint8 or float32 [B, C, *S]) -> embeddings [B, D]."""
         batch = Batch(self.modality.load(x), torch.arange(len(x), device=x.device))
-        return self.encoder(self._plain(batch)).pooled
+        return self._read(batch)
+
+    def _read(self, batch: Batch, tiles: bool = True) -> Tensor:
+        """float32 [B, D]. source: mean over crops, Chen et al. 2022, arXiv:2206.08954; ours adds the deviation and keeps the whole."""
+        whole = self.encoder(self._plain(batch)).pooled.float()
+        if not (tiles and self.modality.tiles):
+            return whole
+        parts = torch.stack([self.encoder(tile).pooled.float() for tile in self.modality.tiles_of(batch)])
+        spread = (parts.var(0, correction=0) + 1e-12).sqrt()  # a root of zero has no gradient
+        return torch.cat([whole, parts.mean(0), spread], 1)
 
     def _plain(self, batch: Batch) -> Batch:
         generator = torch.Generator(batch.x.device)
         return self.modality.views(batch, Views(plain=1), generator, self.encoder.cell)[0]
 
     @torch.no_grad()
-    def vectors(self, x: np.ndarray, lengths: np.ndarray | None = None, batch: int = 256) -> np.ndarray:
-        """Embeddings float32 [N, D] of decoded items; lengths: of ragged items, in samples."""
+    def vectors(self, x: np.ndarray, lengths: np.ndarray | None = None, batch: int = 256, tiles: bool = True) -> np.ndarray:
+        """Embeddings float32 [N, D] of decoded items; lengths: of ragged items, in samples. tiles: False = of the whole item alone."""
         was = self.training
         self.eval()
         device = next(self.parameters()).device
@@ -71,7 +80,7 @@ class Model(nn.Module):
                 valid = torch.arange(x.shape[-1], device=device) < torch.from_numpy(lengths[i : i + batch]).to(device)[:, None]
             rows = Batch(self.modality.load(part), torch.arange(len(part), device=device), valid)
             with torch.autocast(device.type, torch.bfloat16, enabled=self.precision.startswith("bf16")):
-                out.append(self.encoder(self._plain(rows)).pooled.float().cpu().numpy())
+                out.append(self._read(rows, tiles).cpu().numpy())
         self.train(was)
         return np.concatenate(out) if out else np.zeros((0, self.dim), np.float32)
 

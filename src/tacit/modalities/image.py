@@ -32,6 +32,8 @@ MIRRORED = 1.15  # from this strangeness on, mirroring would teach the model to 
 TURN = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation -> Pillow's Transpose
 DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
+Tiles = Annotated[int, Field(ge=0, le=8)]
+
 warnings.filterwarnings("error", category=Pillow.DecompressionBombWarning)
 
 
@@ -42,6 +44,7 @@ class Image(Grid):
     images lie measurably outside the data (digits, letters, shoes that all point left). colour: strength of brightness,
     contrast and, on colour images, saturation and hue. grey: probability of dropping all colour. blur: probability of a blur
     of up to a twentieth of the side. turn: largest rotation in degrees. patch: side of a token for transformers, 0 = from the size.
+    tiles: overlapping parts a side whose mean and deviation the embedding holds beside the whole image, 0 = the whole image alone.
     """
 
     unit = "images"
@@ -58,8 +61,10 @@ class Image(Grid):
         blur: Fraction = 0.2,
         turn: NonNegative = 0.0,
         patch: int = 0,
+        tiles: Tiles = 2,
     ) -> None:
         super().__init__(spec)
+        self.tiles = tiles
         self.lowest, self.colour, self.grey, self.blur, self.turn = crop, colour, grey, blur, turn
         strange = float(spec.extra.get("mirror", 1.0))
         self.flip = strange < MIRRORED if flip == "auto" else str(flip).lower() in ("true", "1", "yes")
@@ -80,7 +85,7 @@ class Image(Grid):
         return "resnet", "a GPU has the speed for a ResNet-18"
 
     def load(self, x: Tensor) -> Tensor:
-        return x.float().div_(255)
+        return x.float() / 255
 
     def augment(self, batch: Batch, kind: str, generator: torch.Generator, cell: Sequence[int]) -> Batch:
         if kind == "plain":

@@ -68,7 +68,7 @@ def fitter(
         model.precision = config.precision
         out = []
         for part, where in ((data, train), (test_data, test)):
-            z = model.vectors(part.x[where], None if part.lengths is None else part.lengths[where])
+            z = model.vectors(part.x[where], None if part.lengths is None else part.lengths[where], tiles=False)
             with torch.no_grad():
                 s = _head(method, torch.from_numpy(z).to(fabric.device))
             out.append(s[:, 0] * scale + centre if regression else s)

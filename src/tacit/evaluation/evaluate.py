@@ -71,8 +71,8 @@ def evaluate(
     y_train, y_test: class index of each row (-1 = unlabelled), or its number (NaN = unlabelled).
     classes: names of the classes; empty = the target is a number. levels: labels a class (numbers: labels), "all" for all.
     seeds: label draws a level. supervised: trains from scratch on some training rows (row indices, label seed) and returns
-    scores for all training and all test rows. supervised_seeds: label seeds that it is trained with. classifiers: classics that
-    need no embedding. labels_seen: did pretraining read labels? True = no verdict, None = unknown.
+    scores for all training and all test rows. supervised_seeds: label seeds that it is trained with from 20 labels a class on;
+    below, all. classifiers: classics that need no embedding. labels_seen: did pretraining read labels? True = no verdict, None = unknown.
     groups: int64 [n_train], training rows that belong together (patient, session), -1 = unknown: choices are made on rows whose
     group has no label among those fitted. seed: of label draws, folds and bootstrap. resamples: bootstrap draws.
     patience: seconds that a classifier may take by its own estimate, otherwise it is not measured. say: told what is being measured.

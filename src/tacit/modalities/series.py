@@ -35,7 +35,11 @@ class Series(Grid):
     segments = 3
     # TS2Vec averages the weights of all steps, so nothing is gained by steps that become small
     preset = {
-        "method": "ts2vec", "batch": 8, "lr": 1e-3, "weight_decay": 0.01, "steps": _steps,
+        "method": "ts2vec",
+        "batch": 8,
+        "lr": 1e-3,
+        "weight_decay": 0.01,
+        "steps": _steps,
         "optim": {"warmup": 0.0, "floor": 1.0, "beta2": 0.999, "clip": 0.0},
     }
 

@@ -250,8 +250,10 @@ def _pictured(items: maps.Items | None, flat: maps.Flat | None, near: Sequence[A
 
 
 def _name_of(folder: Folder, part: str) -> str:
-    held = folder.config.get(part) or somewhere(folder.model, part) or next(
-        (p.get("value") for p in folder.run.get("plan") or [] if isinstance(p, dict) and p.get("name") == part), None
+    held = (
+        folder.config.get(part)
+        or somewhere(folder.model, part)
+        or next((p.get("value") for p in folder.run.get("plan") or [] if isinstance(p, dict) and p.get("name") == part), None)
     )
     return words(held.get("name") if isinstance(held, dict) else held) or f"unknown {part}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -247,6 +247,26 @@ def test_series_classifiers_and_their_limit() -> None:
     skipped = evaluate(reps, y[:60], y[60:], classes=NAMES, classifiers=[dtw], resamples=100, patience=1e-9)
     assert any(note.startswith("dtw: not measured, too large") for note in skipped.notes)
     assert all(r["representation"] != "dtw" for r in skipped.results)
+
+
+def test_supervised_training_that_would_take_too_long_is_left_out_with_a_reason() -> None:
+    x, y, query, truth = data(n=60, n_test=30)
+
+    class Slow:
+        asked: ClassVar[list[int]] = []
+
+        def cost(self, labels: int) -> float:
+            return 60.0 * labels
+
+        def __call__(self, rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+            self.asked.append(len(rows))
+            return np.eye(3)[y], np.eye(3)[truth]
+
+    out = evaluate(trio(x, query), y, truth, classes=NAMES, supervised=Slow(), levels=(1, 5, "all"), resamples=100, supervised_patience=200)
+    assert set(Slow.asked) == {3} and row(out.results, "supervised", "end-to-end", 1)["value"] == 1
+    left_out = row(out.results, "supervised", "end-to-end", 5)
+    assert left_out["value"] is None and left_out["reason"] == "one training would take about 15 minutes"
+    assert any(note.startswith("supervised from scratch at all labels: not measured, one training") for note in out.notes)
 
 
 def test_wrong_shapes_and_broken_embeddings_are_refused() -> None:

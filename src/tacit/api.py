@@ -144,10 +144,10 @@ def evaluate(
     more += [_beside(ours, r) for r in more if r.name == "minirocket"]
     fit = None
     if supervised:
-        from tacit.training.supervised import fitter
+        from tacit.training.supervised import FromScratch
 
         like = _config(net) if path is None else RunConfig.read(path / "config.toml", runs=("backbone", "modality"))
-        fit = fitter(data, like, rows, other, held)
+        fit = FromScratch(data, like, rows, other, held)
     assert other.labels is not None
     y, yt = data.labels[rows], other.labels[held]
     result = judge(

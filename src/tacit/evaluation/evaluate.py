@@ -63,6 +63,7 @@ def evaluate(
     seed: int = 0,
     resamples: int = 2000,
     patience: float = 120.0,
+    supervised_patience: float = 600.0,
     say: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Probe every representation on the same labels, and give the verdict.
@@ -75,7 +76,8 @@ def evaluate(
     below, all. classifiers: classics that need no embedding. labels_seen: did pretraining read labels? True = no verdict, None = unknown.
     groups: int64 [n_train], training rows that belong together (patient, session), -1 = unknown: choices are made on rows whose
     group has no label among those fitted. seed: of label draws, folds and bootstrap. resamples: bootstrap draws.
-    patience: seconds that a classifier may take by its own estimate, otherwise it is not measured. say: told what is being measured.
+    patience: seconds that a classifier may take by its own estimate, otherwise it is not measured.
+    supervised_patience: seconds that one supervised training may take by the pace of those before. say: told what is being measured.
     """
     regression = not len(classes)
     if regression and tuple(levels) == LEVELS:
@@ -108,13 +110,15 @@ def evaluate(
     if supervised is not None:
         if say:
             say("supervised from scratch")
-        readings += read_supervised(supervised, plans, labels, kept_test, supervised_seeds)
+        readings += read_supervised(supervised, plans, labels, kept_test, supervised_seeds, supervised_patience)
         if any(p.level == "all" and len(p.draws) and len(p.draws[0].scoring) for p in plans):
             notes.append('supervised at "all": trained once, on the labelled training rows outside the fold that chooses the best other')
     else:
         notes.append("supervised from scratch: not measured")
     scorer = Scorer(truth, regression, resamples=resamples, seed=seed)
     results = [row for reading in readings for row in _rows(reading, scorer)]
+    late = [r for r in readings if r.kind == "supervised" and r.reason != r.plan.reason]
+    notes += [f"supervised from scratch at {r.plan.level} labels: not measured, {r.reason}" for r in late]
     notes += [f"{p.level} labels{'' if regression else ' a class'}: n/a, {p.reason}" for p in plans if p.reason]
     notes += _limits(scorer, plans)
     if labels_seen is not False:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -186,17 +186,21 @@ def read_classifier(classifier: Classifier, plans: list[LevelPlan], labels: Labe
     return out
 
 
-def read_supervised(fit: SupervisedFit, plans: list[LevelPlan], labels: Labels, kept_test: np.ndarray, seeds: int) -> list[Reading]:
+def read_supervised(
+    fit: SupervisedFit, plans: list[LevelPlan], labels: Labels, kept_test: np.ndarray, seeds: int, patience: float = np.inf
+) -> list[Reading]:
     """Supervised training from scratch on the same labels; at "all" it is fitted once, on the rows that are not held out.
 
     kept_test: rows of the whole test split that have a label. seeds: label seeds from 20 labels a class on;
-    below, where training is quick and the verdict is given, all.
+    below, where training is quick and the verdict is given, all. patience: seconds that one training may take by `fit.cost(labels)`.
     """
     out = []
     for plan in plans:
         reading = Reading("supervised", "supervised", "end-to-end", plan, None, None, plan.reason)
-        if plan.reason:
-            out.append(reading)
+        took = getattr(fit, "cost", lambda labels: 0.0)(len(plan.draws[0].rows)) if plan.draws else 0.0
+        if plan.reason or took > patience:
+            slow = f"one training would take about {took / 60:.0f} minutes"
+            out.append(replace(reading, reason=plan.reason or slow))
             continue
         predicted, scored = [], []
         for run, draw in enumerate(plan.draws if plan.small else plan.draws[:seeds]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -22,59 +22,72 @@ from tacit.types import Info
 PASSES, LEAST, MOST = 30, 150, 6000
 
 
-def fitter(
-    data: Dataset, like: RunConfig, train: np.ndarray, test_data: Dataset, test: np.ndarray
-) -> Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]:
-    """A function of (positions in `train`, seed) that trains from scratch and scores all train and test rows.
+class FromScratch:
+    """Trains from scratch on some labelled rows and scores all training and test rows.
 
     Same architecture, augmentations and optimizer as the run `like`; 30 passes over the labels, but 150 to 6,000 steps, in
     batches of at most 64. data, train: the labelled data and its training rows. test_data, test: likewise for the test.
     """
-    regression = data.task == "regression"
-    assert data.labels is not None
-    labels = data.labels
-    centre = float(np.nanmean(labels[train])) if regression else 0.0
-    scale = float(np.nanstd(labels[train])) or 1.0 if regression else 1.0
 
-    try:
-        choose_device(like.device)
-    except Asked:  # trained elsewhere, evaluated here
-        device = choose_device().value
-        like = replace(like, device=device, precision=choose_precision(device).value)
+    def __init__(self, data: Dataset, like: RunConfig, train: np.ndarray, test_data: Dataset, test: np.ndarray) -> None:
+        self.data, self.rows, self.parts = data, train, ((data, train), (test_data, test))
+        self.regression = data.task == "regression"
+        assert data.labels is not None
+        self.centre = float(np.nanmean(data.labels[train])) if self.regression else 0.0
+        self.scale = float(np.nanstd(data.labels[train])) or 1.0 if self.regression else 1.0
+        self.scaled = data
+        if self.regression:
+            self.scaled = replace(data, labels=((data.labels - self.centre) / self.scale).astype(np.float32))
+        self.pace = 0.0
+        try:
+            choose_device(like.device)
+        except Asked:  # trained elsewhere, evaluated here
+            device = choose_device().value
+            like = replace(like, device=device, precision=choose_precision(device).value)
+        self.like = like
 
-    def fit(chosen: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = train[chosen]
+    def cost(self, labels: int) -> float:
+        """Seconds that training on so many rows would take, by the pace of the last training; 0 before the first."""
+        return self.pace * _steps(labels)[0]
+
+    def __call__(self, chosen: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scores of all training and all test rows (numbers: the values) after training on these positions in `train`."""
+        rows = self.rows[chosen]
         # a batch of one has no batch statistics; at least two items, drawn twice if need be
         rows = np.tile(rows, -(-2 // len(rows))) if len(rows) < 2 else rows
-        batch = min(64, len(rows))
-        steps = int(np.clip(PASSES * len(rows) / batch, LEAST, MOST))
+        steps, batch = _steps(len(rows))
         config = replace(
-            like,
+            self.like,
             method={"name": "supervised"},
             # the preset's schedule may suit weight averaging alone: supervised training gets warm-up and cosine
-            optim=OptimConfig(lr=min(like.optim.lr, OptimConfig().lr), weight_decay=like.optim.weight_decay),
+            optim=OptimConfig(lr=min(self.like.optim.lr, OptimConfig().lr), weight_decay=self.like.optim.weight_decay),
             train=TrainConfig(steps=steps, batch=batch, seed=seed),
         )
-        modality = make_modality(data.spec, config.modality)
-        info = Info(len(rows), len(data.classes), {}, regression)
+        modality = make_modality(self.data.spec, config.modality)
+        info = Info(len(rows), len(self.data.classes), {}, self.regression)
         method = make_method(modality, config.method, config.backbone, info, seed)
         fabric = make_fabric(config)
-        scaled = data if not regression else replace(data, labels=((labels - centre) / scale).astype(np.float32))
-        loop = Loop.build(fabric, method, Loader(scaled, rows, modality, fabric.device, labels=True), modality, config)
+        loop = Loop.build(fabric, method, Loader(self.scaled, rows, modality, fabric.device, labels=True), modality, config)
+        begin = time.perf_counter()
         with deterministic():
             for _ in range(steps):
                 loop.advance()
+        self.pace = (time.perf_counter() - begin) / steps
         model = Model(method.encoder, modality, {})
         model.precision = config.precision
         out = []
-        for part, where in ((data, train), (test_data, test)):
+        for part, where in self.parts:
             z = model.vectors(part.x[where], None if part.lengths is None else part.lengths[where], tiles=False)
             with torch.no_grad():
                 s = _head(method, torch.from_numpy(z).to(fabric.device))
-            out.append(s[:, 0] * scale + centre if regression else s)
+            out.append(s[:, 0] * self.scale + self.centre if self.regression else s)
         return out[0], out[1]
 
-    return fit
+
+def _steps(labels: int) -> tuple[int, int]:
+    """(steps, batch size) for so many labelled rows."""
+    batch = min(64, labels)
+    return int(np.clip(PASSES * labels / batch, LEAST, MOST)), batch
 
 
 def _head(method: Method, z: torch.Tensor) -> np.ndarray:

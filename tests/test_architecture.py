@@ -27,7 +27,7 @@ FLOORS: dict[str, float] = {
     **dict.fromkeys(("data", "training", "embedding"), 4),
     "evaluation": 5,
     "report": 6,
-    **dict.fromkeys(("api", "cli", "doctor", "demo", "sklearn", "__main__"), 7),
+    **dict.fromkeys(("api", "cli", "terminal", "doctor", "demo", "sklearn", "__main__"), 7),
 }
 PLUGINS = {"tacit." + registry.FOLDERS.get(kind, kind).replace("/", ".") for kind in registry.KINDS}
 LONGEST = 450

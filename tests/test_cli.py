@@ -104,7 +104,7 @@ def test_embed(trained: Path, tmp_path: Path) -> None:
     assert table.column_names == ["id", "label", "vector"] and table.num_rows == 1797
     assert table["id"][0].as_py() == "digits:0" and table["label"][:3].to_pylist() == ["0", "1", "2"]
     said = call("embed", trained, DIGITS, "--out", tmp_path / "z.npy", "--json", "--quiet")
-    assert json.loads(said.out) == {"file": str(tmp_path / "z.npy"), "items": 1797, "dim": 192} and said.err == ""
+    assert json.loads(said.out) == {"file": str(tmp_path / "z.npy"), "items": 1797, "dim": 192, "left_out": []} and said.err == ""
     z = np.load(tmp_path / "z.npy", allow_pickle=False)
     assert z.dtype == np.float32 and np.array_equal(z, np.stack(table["vector"].to_numpy(zero_copy_only=False)))
 

@@ -177,7 +177,7 @@ def test_progress_is_told(folder, monkeypatch):
     monkeypatch.setattr(decoding.time, "monotonic", lambda: 2 * next(clock))
     said = []
     opened(folder, say=said.append)
-    assert "decoding 15 of 30 images (50%)" in said
+    assert "decoding 15 of 30 images (50%)\r" in said
 
 
 def test_the_arrays_that_are_read_decide(tmp_path):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tacit.cli import _scores
+from tacit.terminal import Teller, scores
 
 
 def row(metric: str, value: float | None) -> dict[str, Any]:
@@ -15,8 +15,10 @@ def row(metric: str, value: float | None) -> dict[str, Any]:
 
 
 def shown(capsys: pytest.CaptureFixture[str], *rows: dict[str, Any]) -> str:
-    _scores({"results": list(rows), "verdict": {"sentence": "So it is."}})
-    return " ".join(capsys.readouterr().out.split())
+    scores({"results": list(rows), "verdict": {"sentence": "So it is."}, "notes": ["dtw: not measured"]}, Teller(False))
+    said = capsys.readouterr()
+    assert said.err == "note: dtw: not measured\n"
+    return " ".join(said.out.split())
 
 
 def test_every_number_has_its_interval(capsys: pytest.CaptureFixture[str]) -> None:

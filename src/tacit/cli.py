@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +12,7 @@ import typer
 
 from tacit import __version__
 from tacit.errors import Asked, Stopped, TacitError, nearest
+from tacit.terminal import Teller, out, scores, table
 
 app = typer.Typer(
     name="tacit",
@@ -34,69 +33,10 @@ Target = Annotated[str | None, typer.Option(help="Column with the label.")]
 Group = Annotated[str | None, typer.Option(help="Column with the group (patient, session); groups are split as a whole.")]
 Split = Annotated[str | None, typer.Option(help="Column that says train or test.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not keep the decoded items on disk.")]
-MaxBad = Annotated[float, typer.Option(help="Share of unreadable files that is tolerated, 0 to 1.", min=0.0, max=1.0)]
+MaxBad = Annotated[float | None, typer.Option(help="Share of unreadable files that is tolerated, 0 to 1; default 0.1.", min=0.0, max=1.0)]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[part.name=value]...", help="Hyperparameters, such as method.temperature=0.2.")
 ]
-
-
-class Teller:
-    """Words for a person, on stderr: a line that rewrites itself on a terminal, one line every 30 seconds elsewhere."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet, self.live = quiet, sys.stderr.isatty() and not quiet
-        self.open, self.last = False, 0.0
-
-    def say(self, words: str) -> None:
-        if not self.quiet:
-            self._end()
-            print(words, file=sys.stderr, flush=True)
-
-    def show(self, p: Any) -> None:
-        """The progress line: step, loss, health, items/s, time left."""
-        now = time.monotonic()
-        if self.quiet or not (self.live or now - self.last > 30 or p.step == p.total):
-            return
-        self.last = now
-        mark = "" if p.health.state == "healthy" else f"{p.health.state}: "
-        line = f"step {p.step}/{p.total}  loss {p.loss:.3f}  {mark}{p.health.words}  {p.items_per_s:,.0f} items/s  {clock(p.left)} left"
-        if not self.live:
-            print(line, file=sys.stderr, flush=True)
-            return
-        width = os.get_terminal_size(sys.stderr.fileno()).columns
-        print("\r\x1b[2K" + line[: width - 1], end="", file=sys.stderr, flush=True)
-        self.open = True
-
-    def _end(self) -> None:
-        if self.open:
-            print(file=sys.stderr)
-            self.open = False
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 1h02m, 3m05s or 12s."""
-    s = int(seconds)
-    return f"{s // 3600}h{s % 3600 // 60:02d}m" if s >= 3600 else f"{s // 60}m{s % 60:02d}s" if s >= 60 else f"{s}s"
-
-
-def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A table on stdout; plain text of the same content where stdout is no terminal."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    t = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for i, name in enumerate(columns):
-        t.add_column(name, overflow="fold", no_wrap=i == 0)
-    for row in rows:
-        t.add_row(*row)
-    # a file gets as much room as it needs; a terminal gets its own width
-    Console(width=None if sys.stdout.isatty() else 110, highlight=False).print(t)
-
-
-def out(value: Any) -> None:
-    """JSON on stdout."""
-    print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def _open(data: str, teller: Teller, **options: Any) -> Any:
@@ -113,7 +53,7 @@ def inspect(
     group: Group = None,
     split: Split = None,
     no_cache: NoCache = False,
-    max_bad: MaxBad = 0.1,
+    max_bad: MaxBad = None,
     out_: Annotated[Path | None, typer.Option("--out", help="Also write the JSON here.")] = None,
     json_: Json = False,
     quiet: Quiet = False,
@@ -158,7 +98,7 @@ def pretrain(
     group: Group = None,
     split: Split = None,
     no_cache: NoCache = False,
-    max_bad: MaxBad = 0.1,
+    max_bad: MaxBad = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, each value with its reason, and stop.")] = False,
     json_: Json = False,
     quiet: Quiet = False,
@@ -210,11 +150,14 @@ def pretrain(
             precision=precision,
             seed=seed,
         )
+    except KeyboardInterrupt:
+        print("interrupted before the first step: run the same command again", file=sys.stderr)
+        raise typer.Exit(130) from None
     except Stopped as stop:
         words = [w for w in sys.argv[1:] if w != "--resume"]
         if out_ is None and stop.run is not None:
             words += ["--out", str(stop.run)]
-        teller.say(f"{stop.message}\n  {shlex.join(['tacit', *words, '--resume'])}")
+        print(f"{stop.message}\n  {shlex.join(['tacit', *words, '--resume'])}", file=sys.stderr)
         raise typer.Exit(130) from None
     if not leads():
         return
@@ -243,22 +186,24 @@ def embed(
     out_: Annotated[Path, typer.Option("--out", help="FILE.parquet (ids and labels go along) or FILE.npy.")],
     target: Target = None,
     no_cache: NoCache = False,
-    max_bad: MaxBad = 0.1,
+    max_bad: MaxBad = None,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Turn data into vectors."""
     from tacit import api
+    from tacit.runtime import choose_device
 
     if out_.suffix not in (".parquet", ".npy"):
         raise Asked(f"{out_}: embeddings are written as .parquet or .npy", "name the file like embeddings.parquet")
     teller = Teller(quiet)
-    model = api.load(run)
-    found = _open(data, teller, modality=model.spec.modality, target=target, cache=not no_cache, max_bad=max_bad, spec=model.spec)
+    model = api.load(run, choose_device().value)
+    asked = api.remembered(run, data, {"target": target, "max_bad": max_bad}, teller.say)
+    found = _open(data, teller, modality=model.spec.modality, cache=not no_cache, spec=model.spec, **asked)
     z = api.embed(model, found, out_)
     teller.say(f"{len(z.ids)} vectors of {z.vectors.shape[1]} numbers")
     if json_:
-        out({"file": str(out_), "items": len(z.ids), "dim": int(z.vectors.shape[1])})
+        out({"file": str(out_), "items": len(z), "dim": z.shape[1], "left_out": [p.name for p in found.bad]})
     else:
         print(out_)
 
@@ -275,7 +220,7 @@ def evaluate(
     seeds: Annotated[int, typer.Option(help="Label draws a level.", min=1)] = 5,
     no_supervised: Annotated[bool, typer.Option("--no-supervised", help="Leave out training from scratch, the slow part.")] = False,
     no_cache: NoCache = False,
-    max_bad: MaxBad = 0.1,
+    max_bad: MaxBad = None,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -300,7 +245,7 @@ def evaluate(
     if json_:
         out(done.to_json())
     else:
-        _scores(done.to_json())
+        scores(done.to_json(), teller)
     teller.say(f"written to {done.path}\nnext: tacit report {shlex.quote(str(run))}")
 
 
@@ -311,31 +256,6 @@ def _level(word: str) -> int | str:
     if not word.isdigit() or int(word) < 1:
         raise Asked(f"--labels: {word!r} is neither a positive number nor all", "write it like 1,5,10,50,all")
     return int(word)
-
-
-def _scores(result: dict[str, Any]) -> None:
-    """The results as one table a metric, and the verdict below."""
-    rows = result["results"]
-    levels = list(dict.fromkeys(r["labels_per_class"] for r in rows))
-    for metric in dict.fromkeys(r["metric"] for r in rows):
-        mine = [r for r in rows if r["metric"] == metric]
-        lines = []
-        for key in dict.fromkeys((r["representation"], r["probe"]) for r in mine):
-            cells = {r["labels_per_class"]: r for r in mine if (r["representation"], r["probe"]) == key}
-            lines.append([f"{key[0]}\n{key[1]}", *(_cell(cells.get(level)) for level in levels)])
-        n = next((r["n_test"] for r in mine), 0)
-        amount = "labels a class" if metric == "accuracy" else "labels"
-        table(f"{metric} on {n} test items, by {amount} [95 % interval]", ["", *map(str, levels)], lines)
-    print(result["verdict"]["sentence"])
-
-
-def _cell(row: dict[str, Any] | None) -> str:
-    if row is None or row["value"] is None:
-        return "n/a"
-    scale = 100 if row["metric"] == "accuracy" else 1
-    value, low, high = (f"{row[k] * scale:.{1 if scale == 100 else 3}f}" for k in ("value", "low", "high"))
-    # two lines, so that five levels fit into 80 columns; R2 may be negative, which a dash would hide
-    return f"{value}\n{low}{'-' if scale == 100 else ' to '}{high}"
 
 
 @app.command(epilog="Example: tacit report runs/photos")
@@ -422,7 +342,7 @@ def demo(
     if json_:
         out(result)
         return
-    _scores(result)
+    scores(result, teller)
     print(result["report"])
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tacit import registry
 from tacit.data import cache
 from tacit.data.listing import Listing, Problem
 from tacit.errors import BadData
@@ -104,7 +105,7 @@ def _planned(kind: type[Modality], listing: Listing, settings: dict[str, Any], c
 
 def _bytes(listing: Listing, spec: Spec) -> int:
     """What one decoded item takes."""
-    return int(np.prod((spec.channels, *spec.sizes))) * (1 if listing.modality == "image" else 4)
+    return int(np.prod((spec.channels, *spec.sizes))) * registry.find("modalities", listing.modality).item_bytes
 
 
 def _stream(decoded: Callable[[int], Any], n: int, block: int, threads: bool) -> Iterator[Any]:
@@ -146,7 +147,7 @@ def _all(
         except BadItem as error:
             return str(error), 0
 
-    for i, (x, count) in enumerate(_stream(decoded, n, block, listing.modality == "image" and not _arrays(listing))):
+    for i, (x, count) in enumerate(_stream(decoded, n, block, kind.reads_files and not _arrays(listing))):
         if isinstance(x, str):
             bad.append(Problem(listing.names[i], x))
         else:
@@ -163,7 +164,7 @@ def _all(
             writer.add(piece) if writer is not None else pieces.append(piece)
         if time.monotonic() - told > 1:
             told = time.monotonic()
-            say(f"decoding {i + 1:,} of {n:,} {kind.unit} ({(i + 1) / n:.0%})")
+            say(f"decoding {i + 1:,} of {n:,} {kind.unit} ({(i + 1) / n:.0%})\r")
     _enough(listing, bad, max_bad)
     facts = {"infinite": infinite}
     counts = np.array(lengths, np.int64), np.array(hashes, np.uint64), np.array(keep, np.int64)

@@ -1,0 +1,101 @@
+"""Words and tables for a person at a terminal: stdout is data, stderr is words."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+
+class Teller:
+    """Words for a person, on stderr. What passes (progress, and words that end in a carriage return) is a line that rewrites itself on a
+    terminal, and one line every 30 seconds elsewhere."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet, self.live = quiet, sys.stderr.isatty() and not quiet
+        self.open, self.last = False, 0.0
+
+    def say(self, words: str) -> None:
+        if words.endswith("\r"):
+            self._pass(words[:-1])
+        elif not self.quiet:
+            self._end()
+            print(words, file=sys.stderr, flush=True)
+
+    def show(self, p: Any) -> None:
+        """The progress line: step, loss, health, items/s, time left."""
+        mark = "" if p.health.state == "healthy" else f"{p.health.state}: "
+        line = f"step {p.step}/{p.total}  loss {p.loss:.3f}  {mark}{p.health.words}  {p.items_per_s:,.0f} items/s  {clock(p.left)} left"
+        self._pass(line, last=p.step == p.total)
+
+    def _pass(self, line: str, last: bool = False) -> None:
+        now = time.monotonic()
+        if self.quiet or not (self.live or now - self.last > 30 or last):
+            return
+        self.last = now
+        if not self.live:
+            print(line, file=sys.stderr, flush=True)
+            return
+        width = os.get_terminal_size(sys.stderr.fileno()).columns
+        print("\r\x1b[2K" + line[: width - 1], end="", file=sys.stderr, flush=True)
+        self.open = True
+
+    def _end(self) -> None:
+        if self.open:
+            print(file=sys.stderr)
+            self.open = False
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1h02m, 3m05s or 12s."""
+    s = int(seconds)
+    return f"{s // 3600}h{s % 3600 // 60:02d}m" if s >= 3600 else f"{s // 60}m{s % 60:02d}s" if s >= 60 else f"{s}s"
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A table on stdout; plain text of the same content where stdout is no terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    t = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for i, name in enumerate(columns):
+        t.add_column(name, overflow="fold", no_wrap=i == 0)
+    for row in rows:
+        t.add_row(*row)
+    # a file gets as much room as it needs; a terminal gets its own width
+    Console(width=None if sys.stdout.isatty() else 110, highlight=False).print(t)
+
+
+def out(value: Any) -> None:
+    """JSON on stdout."""
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def scores(result: dict[str, Any], teller: Teller) -> None:
+    """The results as one table a metric, the verdict below, and what was not checked."""
+    rows = result["results"]
+    levels = list(dict.fromkeys(r["labels_per_class"] for r in rows))
+    for metric in dict.fromkeys(r["metric"] for r in rows):
+        mine = [r for r in rows if r["metric"] == metric]
+        lines = []
+        for key in dict.fromkeys((r["representation"], r["probe"]) for r in mine):
+            cells = {r["labels_per_class"]: r for r in mine if (r["representation"], r["probe"]) == key}
+            lines.append([f"{key[0]}\n{key[1]}", *(_cell(cells.get(level)) for level in levels)])
+        n = next((r["n_test"] for r in mine), 0)
+        amount = "labels a class" if metric == "accuracy" else "labels"
+        table(f"{metric} on {n} test items, by {amount} [95 % interval]", ["", *map(str, levels)], lines)
+    print(result["verdict"]["sentence"], flush=True)
+    for note in result["notes"]:
+        teller.say(f"note: {note}")
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    if row is None or row["value"] is None:
+        return "n/a"
+    scale = 100 if row["metric"] == "accuracy" else 1
+    value, low, high = (f"{row[k] * scale:.{1 if scale == 100 else 3}f}" for k in ("value", "low", "high"))
+    # two lines, so that five levels fit into 80 columns; R2 may be negative, which a dash would hide
+    return f"{value}\n{low}{'-' if scale == 100 else ' to '}{high}"

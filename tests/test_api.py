@@ -134,6 +134,8 @@ def test_series_of_other_lengths_are_embedded() -> None:
     model, rng = fresh("series"), np.random.default_rng(0)
     x = rng.normal(size=(5, 2, 48)).astype(np.float32)
     longer = model.embed(from_arrays([x[0], x[1, :, :30], np.tile(x[2], 2)]))
+    alone = model.embed(from_arrays(x[1:2, :, :30]))
+    assert np.allclose(longer.vectors[1], alone.vectors[0], atol=1e-4)
     assert longer.vectors.shape == (3, model.dim) and np.isfinite(longer.vectors).all()
     assert np.allclose(longer.vectors[0], model.vectors(x[:1])[0], atol=1e-4), "an item's vector does not depend on the others' lengths"
 

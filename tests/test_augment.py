@@ -283,9 +283,9 @@ def grid_of(kind: str) -> tuple[Grid, Batch]:
         spec = Spec("image", 2, (40, 48), (0.0, 0.0), (1.0, 1.0), extra={"size": [32, 40]})
         return Image(spec, colour=0.0, grey=0.0, blur=0.0, flip=True, patch=4), Batch(ramp(16, (40, 48)), torch.arange(16))
     if kind == "series":
-        spec = Spec("series", 1, (96,), extra={"length": 80})
+        spec = Spec("series", 1, (96,), extra={"length": 80, "shortened": True})
         return Series(spec, noise=0.0, scale=0.0, patch=4), Batch(ramp(16, (96,)), torch.arange(16))
-    spec = Spec("series", 1, (96,), ragged=True, extra={"length": 80})
+    spec = Spec("series", 1, (96,), ragged=True, extra={"length": 80, "shortened": True})
     lengths = torch.tensor([96, 50, 33, 96, 80, 64, 47, 40] * 2)
     x = torch.stack([torch.cat([ramp(1, (n,))[0], torch.full((1, 96 - n), torch.nan)], 1) for n in lengths.tolist()])
     return Series(spec, noise=0.0, scale=0.0, patch=4), Batch(x, torch.arange(16), torch.arange(96) < lengths[:, None])

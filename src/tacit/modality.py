@@ -30,6 +30,9 @@ class Modality:
     """
 
     unit: ClassVar[str] = "items"
+    item_bytes: ClassVar[int] = 4  # of one stored value
+    axes: ClassVar[int] = 0  # of an array of items that is of this kind unless it is named otherwise; 0 = none
+    reads_files: ClassVar[bool] = False  # a single file is an item
     # what the planner starts from: method, batch, lr, weight_decay; passes over the data when no budget is given, or
     # steps, a number or a function of (spec, items); optim: further settings of the optimizer; it serves its own method
     preset: ClassVar[Mapping[str, Any]] = {"method": "simclr", "batch": 256, "lr": 2e-3, "weight_decay": 0.05, "passes": 200}
@@ -90,22 +93,28 @@ class Modality:
         return x.float()
 
     def views(self, batch: Batch, want: Views, generator: torch.Generator, cell: Sequence[int]) -> list[Batch]:
-        """The views that a method asked for, in the order of the fields of Views.
+        """The views that a method asked for, in the order of the fields of Views; those of a pretext task come last.
 
         cell: the encoder's cell in samples; crops snap their length and offset to it.
         Raises CannotPair if this modality has no such view or task.
         """
-        if want.task:
-            return self.pretext(want.task, batch, generator)
         out = []
         for kind in ("global_", "local", "weak", "plain", "crop"):
             for _ in range(getattr(want, kind)):
                 out.append(self.augment(batch, kind, generator, cell))
-        return out
+        return out + (self.pretext(want.task, batch, generator) if want.task else [])
 
     def tiles_of(self, batch: Batch) -> list[Batch]:
         """Fixed parts of every item, the same number for all, whose mean and deviation join the embedding of the whole; often none."""
         return []
+
+    def ignored(self, want: Views) -> str:
+        """What views like these teach a model to ignore, in words."""
+        if want.global_ or want.local:
+            return self.ignores
+        if want.weak or want.task:
+            return "position and scale, slightly"
+        return "where a window begins and ends" if want.crop else "nothing: every item is shown as it is"
 
     def check(self, want: Views) -> None:
         """Raise CannotPair unless every kind of view and task in `want` exists here."""

@@ -21,6 +21,7 @@ from tacit.data.dataset import Dataset
 from tacit.encoder import Encoder
 from tacit.errors import Asked, TacitError
 from tacit.modality import Modality
+from tacit.runtime import choose_precision
 from tacit.types import Batch, Embeddings, Spec, Views
 
 FORMAT = 1
@@ -51,12 +52,15 @@ class Model(nn.Module):
         batch = Batch(self.modality.load(x), torch.arange(len(x), device=x.device))
         return self._read(batch)
 
-    def _read(self, batch: Batch, tiles: bool = True) -> Tensor:
+    def _read(self, batch: Batch, tiles: bool = True, cast: bool = False) -> Tensor:
         """float32 [B, D]. source: mean over crops, Chen et al. 2022, arXiv:2206.08954; ours adds the deviation and keeps the whole."""
-        whole = self.encoder(self._plain(batch)).pooled.float()
-        if not (tiles and self.modality.tiles):
-            return whole
-        parts = torch.stack([self.encoder(tile).pooled.float() for tile in self.modality.tiles_of(batch)])
+        views = [self._plain(batch), *(self.modality.tiles_of(batch) if tiles and self.modality.tiles else [])]
+        # as in training, only the network runs in bfloat16: resampling raw values in it would lose small differences
+        with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=cast):
+            each = [self.encoder(view).pooled.float() for view in views]
+        if len(each) == 1:
+            return each[0]
+        whole, parts = each[0], torch.stack(each[1:])
         spread = (parts.var(0, correction=0) + 1e-12).sqrt()  # a root of zero has no gradient
         return torch.cat([whole, parts.mean(0), spread], 1)
 
@@ -79,8 +83,7 @@ class Model(nn.Module):
             if lengths is not None:
                 valid = torch.arange(x.shape[-1], device=device) < torch.from_numpy(lengths[i : i + batch]).to(device)[:, None]
             rows = Batch(self.modality.load(part), torch.arange(len(part), device=device), valid)
-            with torch.autocast(device.type, torch.bfloat16, enabled=self.precision.startswith("bf16")):
-                out.append(self._read(rows, tiles).cpu().numpy())
+            out.append(self._read(rows, tiles, self.precision.startswith("bf16")).cpu().numpy())
         self.train(was)
         return np.concatenate(out) if out else np.zeros((0, self.dim), np.float32)
 
@@ -156,6 +159,7 @@ def load(path: str | Path, device: str = "cpu", *, trust: bool = False) -> Model
             raise TacitError(written, "pip install --upgrade tacit")
         precision = {"32-true": "32-true", "bf16-mixed": "bf16-mixed"}[about["precision"]]
         config = {**{k: about[k] for k in ("backbone", "modality", "needs")}, "labels_seen": about.get("labels_seen")}
+        config |= {"ignores": about["ignores"]} if about.get("ignores") else {}
         raw = about["spec"]
         spec = Spec(
             raw["modality"],
@@ -176,5 +180,8 @@ def load(path: str | Path, device: str = "cpu", *, trust: bool = False) -> Model
         said = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
         raise TacitError(f"the model in {folder} is damaged: {said}", "copy it again, or train anew") from error
     model = Model(encoder, modality, config)
-    model.precision = precision if device == "cpu" else "32-true"
+    if model.dim != about["dim"]:
+        said = f"the model in {folder} was written for vectors of {about['dim']} numbers, this version makes {model.dim}"
+        raise TacitError(said, "train anew")
+    model.precision = precision if precision == choose_precision(device).value else "32-true"
     return model.to(device).eval()

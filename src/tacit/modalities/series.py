@@ -30,7 +30,7 @@ class Series(Grid):
     noise: added Gaussian noise, in standard deviations of the channel. patch: samples of a token for transformers, 0 = from the length.
     """
 
-    unit = "series"
+    unit, axes = "series", 3
     tasks = {"transform": 6}
     segments = 3
     # TS2Vec averages the weights of all steps, so nothing is gained by steps that become small
@@ -46,6 +46,7 @@ class Series(Grid):
     def __init__(self, spec: Spec, *, crop: Share = 0.5, scale: NonNegative = 0.2, noise: NonNegative = 0.1, patch: int = 0) -> None:
         super().__init__(spec)
         self.sizes = (int(spec.extra.get("length", spec.sizes[0])),)
+        self.shortened = bool(spec.extra.get("shortened", False))
         self.lowest, self.scale, self.noise = crop, scale, noise
         self.patch = patch or min(64, 1 << max(0, (self.sizes[0] // 24).bit_length() - 1))
         self.unit_std = torch.tensor(spec.std, dtype=torch.float32)[None, :, None]
@@ -70,8 +71,14 @@ class Series(Grid):
         return replace(view, x=x)
 
     def whole(self, batch: Batch) -> Batch:
-        """The item at its own length, padded; resampled only where a shorter training length was asked for."""
-        return batch if self.sizes[0] >= batch.x.shape[2] else super().whole(batch)
+        """The item at its own length, padded; resampled only where a shorter training length was asked for.
+
+        A series longer than those of the training stays as it is, so that no vector depends on what else is in the file.
+        """
+        if not self.shortened:
+            return batch
+        zero = torch.zeros(len(batch.x), 1, device=batch.x.device)
+        return replace(self.resample(batch, zero, zero + 1, self.sizes), frame=None)
 
     def pretext(self, task: str, batch: Batch, generator: torch.Generator) -> list[Batch]:
         """transform: three segments in one of six orders; the answer is the order."""
@@ -109,7 +116,8 @@ class Series(Grid):
         channels = max(sorted(set(counts)), key=counts.count)
         lengths = {t for c, t in shapes if c == channels}
         longest = max(lengths)
-        extra = {"length": min(size, longest) if size else longest}
+        length = min(size, longest) if size else longest
+        extra = {"length": length, "shortened": length < longest}
         return Spec("series", channels, (longest,), ragged=len(lengths) > 1, extra=extra)
 
     @classmethod

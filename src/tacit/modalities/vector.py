@@ -47,7 +47,7 @@ class Vector(Modality):
     swap: share of columns that a global view takes from another item of the batch (SCARF, arXiv:2106.15147).
     """
 
-    unit = "rows"
+    unit, axes = "rows", 2
     ignores = "which values a part of the columns took (they are swapped with other items')"
     preset = {"method": "vicreg", "batch": 256, "lr": 1e-3, "weight_decay": 0.01, "passes": 200}
 

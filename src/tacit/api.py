@@ -18,18 +18,18 @@ from tacit.assemble import make_encoder
 from tacit.config import OptimConfig, RunConfig
 from tacit.data import dataset
 from tacit.data import inspect as inspection
-from tacit.data.dataset import Dataset
+from tacit.data.dataset import REMEMBERED, Dataset
 from tacit.embedding import store
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked, BadData, MissingExtra, TacitError
-from tacit.evaluation.evaluate import LEVELS, Classifier, Evaluation, Representation
+from tacit.evaluation.evaluate import Classifier, Evaluation, Representation
 from tacit.evaluation.evaluate import evaluate as judge
 from tacit.evaluation.readers import standardise
-from tacit.runtime import choose_precision, commit, seed_globally
+from tacit.runtime import choose_device, choose_precision, commit, seed_globally
 from tacit.training.pretrain import Pretrained, Progress
 from tacit.training.pretrain import pretrain as train
 from tacit.training.run import Run, write_json
-from tacit.types import Chosen, Embeddings
+from tacit.types import Chosen, Embeddings, Spec
 
 Say = Callable[[str], None]
 Data = Dataset | str | Path | np.ndarray
@@ -122,7 +122,11 @@ def evaluate(
     net = _model(model)
     path = model.path if isinstance(model, Pretrained) else Path(model) if isinstance(model, (str, Path)) else None
     path = path if path is not None and (path / "config.toml").is_file() else None
-    full = {"target": target, "modality": net.spec.modality, "spec": net.spec, **(options or {})}
+    asked = {"target": target, **(options or {})}
+    if path is not None:
+        asked = remembered(path, data, asked, say)
+    target = asked.get("target")
+    full = {"modality": net.spec.modality, "spec": net.spec, **asked}
     data = net.prepare(opened(data, **full))
     if data.labels is None:
         raise Asked(f"{data.path} has no labels to evaluate with", "put the items into class folders, or name a label column with --target")
@@ -140,8 +144,9 @@ def evaluate(
     ours = Representation("ssl", "ssl", net.vectors(x, n), net.vectors(xt, nt))
     fresh = _untrained(net, seed)
     representations = [ours, Representation("untrained", "untrained", fresh.vectors(x, n), fresh.vectors(xt, nt))]
-    more, classifiers, missing = _classics(net, ours, x, xt, say)
-    more += [_beside(ours, r) for r in more if r.name == "minirocket"]
+    ragged = data.spec.ragged or other.spec.ragged or x.shape[1:] != xt.shape[1:]
+    more, classifiers, missing = _classics(replace(data.spec, ragged=ragged), *_as_long(x, xt), say)
+    more += [_beside(ours, r) for r in more if getattr(registry.find("classics", r.name), "beside", False)]
     fit = None
     if supervised:
         from tacit.training.supervised import FromScratch
@@ -162,18 +167,19 @@ def evaluate(
         groups=None if data.groups is None else data.groups[rows],
         seed=seed,
         say=say,
-        levels=LEVELS if levels is None else tuple(levels),
+        levels=None if levels is None else tuple(levels),
     )
     result = replace(result, notes=[*notes, *missing, *result.notes])
     written = None
     if path is not None:
-        written = path / "evaluation" / f"{_named(path, data, other, target, (options or {}).get('split'))}.json"
+        written = path / "evaluation" / f"{_named(path, data, other, target, asked.get('split'))}.json"
         read = {
             "data": data.path,
             "fingerprint": data.fingerprint,
             "test": other.path,
             "test_fingerprint": other.fingerprint,
             "model": _digest(path),
+            "options": {k: asked[k] for k in REMEMBERED if asked.get(k)} | ({} if test is None else {"test": other.path}),
         }
         created = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(written, {"created": created, "commit": commit(), **result.to_json(), "read": read})
@@ -191,7 +197,24 @@ def report(run: str | Path) -> Path:
 def _model(model: Model | Pretrained | str | Path) -> Model:
     if isinstance(model, Pretrained):
         return model.model
-    return model if isinstance(model, Model) else load(model)
+    return model if isinstance(model, Model) else load(model, choose_device().value)
+
+
+def remembered(run: Path, data: Any, given: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    """How a run's own data was opened, where nothing else is given now: without its groups it would be split another way.
+
+    run: run folder. data: what is opened now; other data than the run's gets the options as given.
+    """
+    given = {k: v for k, v in given.items() if v is not None}
+    try:
+        own = json.loads((run / "data.json").read_text(encoding="utf-8"))
+        same = isinstance(data, (str, Path)) and (str(data) == own["path"] or Path(data).resolve() == Path(own["path"]).resolve())
+        kept = {k: v for k, v in own["options"].items() if k in REMEMBERED and k not in given} if same else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return given
+    if said := {k: v for k, v in kept.items() if k in ("target", "group", "split")}:
+        say(f"read as for the pretraining: {', '.join(f'--{k} {v}' for k, v in said.items())}")
+    return {**kept, **given}
 
 
 def _config(net: Model) -> RunConfig:
@@ -230,7 +253,7 @@ def _clean_test(data: Dataset, rows: np.ndarray, other: Dataset, held: np.ndarra
 
 
 def _named(path: Path, data: Dataset, other: Dataset, target: str | None, split: str | None) -> str:
-    """Stem of the evaluation's file: of the test data; with a short hash unless it is the run's own data, read as it is by default."""
+    """Stem of the evaluation's file: of the test data; with a short hash unless it is the run's own data, read as the pretraining did."""
 
     def place(given: Any, fingerprint: Any) -> str:
         there = Path(str(given))
@@ -242,7 +265,8 @@ def _named(path: Path, data: Dataset, other: Dataset, target: str | None, split:
     except (OSError, ValueError):
         own = {}
     told = [place(d.path, d.fingerprint) for d in (data, other)]
-    if target is None and split is None and told == [place(own.get("path"), own.get("fingerprint"))] * 2:
+    first = own.get("options") or {}
+    if (target, split) == (first.get("target"), first.get("split")) and told == [place(own.get("path"), own.get("fingerprint"))] * 2:
         return stem
     return f"{stem}-{hashlib.blake2b(json.dumps([*told, target, split]).encode(), digest_size=4).hexdigest()}"
 
@@ -286,21 +310,28 @@ def _same_classes(other: Dataset, data: Dataset) -> Dataset:
     return replace(other, labels=np.array([index[f] for f in found], np.int64), classes=data.classes)
 
 
-def _classics(
-    net: Model, ours: Representation, x: np.ndarray, xt: np.ndarray, say: Say
-) -> tuple[list[Representation], list[Classifier], list[str]]:
+def _as_long(x: np.ndarray, xt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Training and test items at one stored length: the shorter ones padded with NaN at their end."""
+    if x.shape[2:] == xt.shape[2:] or x.ndim != 3:
+        return x, xt
+    most = max(x.shape[2], xt.shape[2])
+    first, second = (np.pad(v, ((0, 0), (0, 0), (0, most - v.shape[2])), constant_values=np.nan) for v in (x, xt))
+    return first, second
+
+
+def _classics(spec: Spec, x: np.ndarray, xt: np.ndarray, say: Say) -> tuple[list[Representation], list[Classifier], list[str]]:
     """The field's classics for this kind of data, and notes about those that could not be measured, or not at full size."""
     representations, classifiers, notes = [], [], []
     for name in registry.names("classics"):
         cls = registry.find("classics", name)
-        if net.spec.modality not in cls.modalities:
+        if spec.modality not in cls.modalities:
             continue
         try:
             if not hasattr(cls, "transform"):
                 classifiers.append(Classifier(name, cls(), x, xt))
                 continue
             say(f"{name}: computing")
-            fitted = cls().fit(x, net.spec)
+            fitted = cls().fit(x, spec)
             representations.append(Representation(name, "classic", fitted.transform(x), fitted.transform(xt)))
             if words := getattr(fitted, "note", ""):
                 notes.append(f"{name}: {words}")
@@ -325,11 +356,9 @@ def _keep_for_report(path: Path, net: Model, data: Dataset, rows: np.ndarray, z:
     kind = registry.find("modalities", data.modality)
     pictures = [kind.picture(np.asarray(data.x[r]), net.spec, 28) or b"" for r in rows[take]]
     labels = data.labels[rows[take]] if data.labels is not None and data.classes else np.full(len(take), -1)
-    numbers = data.labels[rows[take]].astype(np.float32) if data.labels is not None and not data.classes else np.zeros(0, np.float32)
     kept: dict[str, Any] = {
         "z": z[take].astype(np.float32),
         "labels": labels.astype(np.int64),
-        "numbers": numbers,
         "names": np.array([data.names[r] for r in rows[take]], dtype=str),
         "classes": np.array(data.classes, dtype=str),
         "png": np.frombuffer(b"".join(pictures), dtype=np.uint8),

@@ -171,6 +171,21 @@ class Embeddings:
     labels: np.ndarray | None = None
     groups: np.ndarray | None = None
 
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """Vectors of some items, as NumPy indexes rows."""
+        return np.asarray(self.vectors[rows])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D), so that scikit-learn takes this as it is."""
+        return self.vectors.shape
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.vectors, dtype, copy=copy)
+
 
 @dataclass(frozen=True)
 class Chosen:

@@ -21,6 +21,7 @@ from tacit.modality import BadItem, Modality
 from tacit.types import Spec
 
 MEASURED = (1_000, 10_000)  # at least and at most so many training items are measured for mean, std and the rest of the spec
+REMEMBERED = ("target", "group", "split", "max_bad", "seed")  # of how it was opened: what decides the items, their labels and the split
 MEASURED_BYTES = 64 * 2**20
 
 
@@ -59,6 +60,11 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """One decoded item, [C, *S]; a ragged one without its padding."""
+        item = np.asarray(self.x[row])
+        return item if self.lengths is None else item[..., : self.lengths[row]]
 
     def __str__(self) -> str:
         labels = f"{len(self.classes)} classes" if self.classes else "numbers as labels" if self.labels is not None else "no labels"
@@ -129,6 +135,7 @@ class Dataset:
                 "test": self.test.tolist(),
                 "val": np.flatnonzero(self.split == splits.VAL).tolist(),
             },
+            "options": {k: self.opened[k] for k in REMEMBERED if self.opened.get(k)},
             "bad": [asdict(p) for p in self.bad],
             "notes": list(self.notes),
         }
@@ -195,8 +202,8 @@ def from_arrays(
     opened: dict[str, Any] = {"x": x, "y": y, "modality": modality, "groups": groups, "split": split, "name": name}
     opened |= {"size": size, "limit": limit, "seed": seed, "max_bad": max_bad, "options": dict(options)}
     rank = np.ndim(x) if isinstance(x, np.ndarray) else (np.ndim(x[0]) + 1 if len(x) else 0)
-    kinds = {2: "vector", 3: "series", 4: "image"}
-    if modality is None and rank not in kinds:
+    kinds = {registry.find("modalities", name).axes: name for name in registry.names("modalities")}
+    if modality is None and (not rank or rank not in kinds):
         raise Asked(f"an array of {rank} axes is not understood", "expected [N, F], [N, C, T] or [N, C, H, W]")
     n = len(x)
     for word, column in (("y", y), ("groups", groups), ("split", split)):
@@ -223,10 +230,8 @@ def from_files(paths: Sequence[Path], spec: Spec) -> Dataset:
     for path in paths:
         if not path.is_file():
             raise Asked(f"there is no file {str(path)!r}", "give paths of files")
-    if spec.modality != "image":
-        raise Asked(
-            f"single files are read as images, and the model reads {spec.modality} data", "give the path of a data set, or an array"
-        )
+    if not registry.find("modalities", spec.modality).reads_files:
+        raise Asked(f"single files are no items of {spec.modality} data, which the model reads", "give the path of a data set, or an array")
     listing = Listing(spec.modality, "files", [str(p) for p in paths], None, None, ["test"] * len(paths), lambda i: paths[i])
     return _build("files", listing, None, None, 224, False, 0, 0.0, {}, lambda line: None, spec, {"paths": paths})
 
@@ -308,7 +313,7 @@ def _build(
     trained = spec
     spec, stored, place = decoding.decode(kind, listing, settings, content, max_bad, say, trained)
     rows = stored.keep.tolist()
-    names = tuple(listing.names[i] for i in rows)
+    names = tuple(labels.writable(listing.names[i]) for i in rows)
     values, classes, rule = labels.encode(None if listing.labels is None else [listing.labels[i] for i in rows])
     grouped = None if listing.groups is None else [listing.groups[i] for i in rows]
     groups, group_names = labels.codes(grouped)
@@ -326,8 +331,12 @@ def _build(
     taken = sum(p.stat().st_size for p in place.iterdir()) if place is not None else 0
     if place is not None:
         say(f"decoded data: {size_in_words(taken)} in {place}")
+    bad = tuple(replace(p, name=labels.writable(p.name)) for p in (*listing.bad, *stored.bad))
+    if bad:
+        shown = "".join(f"\n  {p.name}: {p.reason}" for p in bad[:5]) + (f"\n  and {len(bad) - 5:,} more" if len(bad) > 5 else "")
+        say(f"{len(bad):,} of {len(names) + len(bad):,} {kind.unit} cannot be used and are left out{shown}")
     return Dataset(
-        path=path,
+        path=labels.writable(path),
         modality=listing.modality,
         why=listing.why,
         spec=spec,
@@ -342,7 +351,7 @@ def _build(
         split_rule=split_rule,
         hashes=stored.hashes,
         fingerprint=whole.hexdigest(),
-        bad=(*listing.bad, *stored.bad),
+        bad=bad,
         notes=tuple(notes),
         cache_path=place,
         cache_bytes=taken,

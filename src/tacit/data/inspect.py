@@ -27,6 +27,7 @@ def inspect(dataset: Dataset) -> dict[str, Any]:
         "channels": dataset.spec.channels,
         "stored": list(dataset.spec.sizes),
         "training_size": dataset.spec.extra.get("size", dataset.spec.extra.get("length")),
+        "original": dataset.spec.extra.get("original"),
         "mean": list(dataset.spec.mean),
         "std": list(dataset.spec.std),
         "lengths": _lengths(dataset),
@@ -52,6 +53,11 @@ def lines(report: dict[str, Any]) -> list[str]:
     out.append(f"modality   {report['modality']['name']}: {report['modality']['why']}")
     out.append(f"items      {report['items']:,} (train {split['train']:,}, test {split['test']:,}, val {split['val']:,})")
     out.append(f"split      {split['rule']}")
+    if report["original"]:
+        small, middle, large = (_shape(size) for size in report["original"])
+        out.append(
+            f"sizes      {middle}" if small == large else f"sizes      {small} to {large}, median {middle} (height x width, of a sample)"
+        )
     stored = " x ".join(map(str, [report["channels"], *report["stored"]]))
     out.append(f"stored as  {stored}" + (f", training size {_shape(report['training_size'])}" if report["training_size"] else ""))
     if report["lengths"]:

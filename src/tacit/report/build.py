@@ -97,6 +97,15 @@ def build(run: Path) -> Path:
     return _write(run / "report.html", html)
 
 
+def _options(folder: Folder) -> list[str]:
+    """How the newest evaluation was asked for, as options of the command line."""
+    newest = next((held for _, held in _newest_first(folder.evaluations)), {})
+    read = newest.get("read") if isinstance(newest.get("read"), dict) else {}
+    asked = read.get("options") if isinstance(read, dict) and isinstance(read.get("options"), dict) else {}
+    known = [(k, words(v)) for k, v in (asked or {}).items() if k in ("target", "group", "split", "test") and v]
+    return [word for k, v in known for word in (f"--{k}", shlex.quote(v))]
+
+
 def _page(
     folder: Folder,
     shown: Sequence[scores.Evaluation],
@@ -107,7 +116,7 @@ def _page(
 ) -> dict[str, Any]:
     run, data = folder.run, folder.data
     path = words(data.get("path")) or "DATA"
-    evaluate = f"tacit evaluate {shlex.quote(str(folder.path))} {shlex.quote(path) if path != 'DATA' else path}"
+    evaluate = " ".join(["tacit evaluate", shlex.quote(str(folder.path)), shlex.quote(path) if path != "DATA" else path, *_options(folder)])
     missing = [] if shown else [{"what": "Whether it was worth it: labels were not used to test it yet", "command": evaluate}]
     if items is None:
         missing.append({"what": "The map and the nearest neighbours: no test items were embedded yet", "command": evaluate})

@@ -123,7 +123,9 @@ def show(name: str, held: Mapping[str, Any], most_labels: float | None) -> Evalu
         same = [r for r in rows if r["metric"] == wanted]
         for probe in _probes(same):
             panels.append(_panel(same, wanted, len(metrics) > 1, probe, most_labels, footnotes))
-    facts = tuple(f"{k.replace('_', ' ')}: {words(held[k])}" for k in ("data", "data_hash", "test", "created", "seconds") if held.get(k))
+    read = held["read"] if isinstance(held.get("read"), Mapping) else {}
+    told_of = {**{k: read.get(k) for k in ("data", "fingerprint", "test", "test_fingerprint", "model")}, "created": held.get("created")}
+    facts = tuple(f"{k.replace('_', ' ')}: {words(v)}" for k, v in told_of.items() if v)
     cards = tuple(_cards(rows, held.get("verdict"), metric)) if measured else ()
     return Evaluation(words(name), verdict, tuple(panels), tuple(footnotes), tuple(sayings(held.get("notes"))), cards, facts)
 

@@ -262,11 +262,11 @@ def test_supervised_training_that_would_take_too_long_is_left_out_with_a_reason(
             self.asked.append(len(rows))
             return np.eye(3)[y], np.eye(3)[truth]
 
-    out = evaluate(trio(x, query), y, truth, classes=NAMES, supervised=Slow(), levels=(1, 5, "all"), resamples=100, supervised_patience=200)
-    assert set(Slow.asked) == {3} and row(out.results, "supervised", "end-to-end", 1)["value"] == 1
-    left_out = row(out.results, "supervised", "end-to-end", 5)
-    assert left_out["value"] is None and left_out["reason"] == "one training would take about 15 minutes"
-    assert any(note.startswith("supervised from scratch at all labels: not measured, one training") for note in out.notes)
+    out = evaluate(trio(x, query), y, truth, classes=NAMES, supervised=Slow(), levels=(1, 15, "all"), resamples=100, supervised_patience=60)
+    assert set(Slow.asked) == {3} and len(Slow.asked) == 5 and row(out.results, "supervised", "end-to-end", 1)["value"] == 1
+    left_out = row(out.results, "supervised", "end-to-end", 15)
+    assert left_out["value"] is None and left_out["reason"] == "one training would take about 45 minutes"
+    assert any(note.startswith("supervised from scratch with all labels a class: not measured, one training") for note in out.notes)
 
 
 def test_wrong_shapes_and_broken_embeddings_are_refused() -> None:

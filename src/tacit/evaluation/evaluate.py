@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tacit.errors import BadData
-from tacit.evaluation.labels import Level, LevelPlan, plan_levels
+from tacit.evaluation.labels import FEW, Level, LevelPlan, plan_levels
 from tacit.evaluation.readers import (
     Classifier,
     Labels,
@@ -22,7 +22,7 @@ from tacit.evaluation.readers import (
     read_supervised,
 )
 from tacit.evaluation.scores import Scorer
-from tacit.evaluation.verdict import FEW, verdict
+from tacit.evaluation.verdict import verdict
 
 __all__ = ["LEVELS", "NUMBER_LEVELS", "Classifier", "Evaluation", "Representation", "SupervisedFit", "evaluate"]
 
@@ -53,7 +53,7 @@ def evaluate(
     y_test: np.ndarray,
     *,
     classes: Sequence[str] = (),
-    levels: Sequence[Level] = LEVELS,
+    levels: Sequence[Level] | None = None,
     seeds: int = 5,
     supervised: SupervisedFit | None = None,
     supervised_seeds: int = 3,
@@ -70,18 +70,20 @@ def evaluate(
 
     representations: frozen embeddings of all training and test rows; the one of kind "ssl" is ours.
     y_train, y_test: class index of each row (-1 = unlabelled), or its number (NaN = unlabelled).
-    classes: names of the classes; empty = the target is a number. levels: labels a class (numbers: labels), "all" for all.
-    seeds: label draws a level. supervised: trains from scratch on some training rows (row indices, label seed) and returns
-    scores for all training and all test rows. supervised_seeds: label seeds that it is trained with from 20 labels a class on;
-    below, all. classifiers: classics that need no embedding. labels_seen: did pretraining read labels? True = no verdict, None = unknown.
+    classes: names of the classes; empty = the target is a number. levels: labels a class (numbers: labels), "all" for all;
+    None = 1, 5, 10, 50, all (numbers: 10, 50, 200, all). seeds: label draws a level.
+    supervised: trains from scratch on some training rows (row indices, label seed) and returns scores for all training and all
+    test rows. supervised_seeds: label seeds that it is trained with where labels are not few; where they are, all.
+    classifiers: classics that need no embedding. labels_seen: did pretraining read labels? True = no verdict, None = unknown.
     groups: int64 [n_train], training rows that belong together (patient, session), -1 = unknown: choices are made on rows whose
     group has no label among those fitted. seed: of label draws, folds and bootstrap. resamples: bootstrap draws.
     patience: seconds that a classifier may take by its own estimate, otherwise it is not measured.
-    supervised_patience: seconds that one supervised training may take by the pace of those before. say: told what is being measured.
+    supervised_patience: seconds that one supervised training may take, by the pace of the one before, where labels are not few.
+    say: told what is being measured.
     """
     regression = not len(classes)
-    if regression and tuple(levels) == LEVELS:
-        levels = NUMBER_LEVELS
+    if levels is None:
+        levels = NUMBER_LEVELS if regression else LEVELS
     labels, truth, kept_test, notes = _labelled(representations, y_train, y_test, classes, groups)
     ordered = sorted({v for v in levels if v != "all"}, key=int) + (["all"] if "all" in levels else [])
     plans = plan_levels(labels.y, labels.classes, ordered, seeds, seed, groups=labels.groups)
@@ -99,7 +101,7 @@ def evaluate(
         if regression:
             notes.append(f"{classifier.name}: not measured, it has no form for numbers")
             continue
-        took = _estimate(classifier)
+        took = _estimate(classifier, plans)
         if took > patience:
             notes.append(f"{classifier.name}: not measured, too large (about {took:.0f} s, the limit is {patience:.0f} s)")
             continue
@@ -111,14 +113,16 @@ def evaluate(
         if say:
             say("supervised from scratch")
         readings += read_supervised(supervised, plans, labels, kept_test, supervised_seeds, supervised_patience)
-        if any(p.level == "all" and len(p.draws) and len(p.draws[0].scoring) for p in plans):
+        whole = [r for r in readings if r.kind == "supervised" and r.plan.level == "all" and r.predicted is not None]
+        if any(len(r.plan.draws[0].scoring) for r in whole):
             notes.append('supervised at "all": trained once, on the labelled training rows outside the fold that chooses the best other')
     else:
         notes.append("supervised from scratch: not measured")
     scorer = Scorer(truth, regression, resamples=resamples, seed=seed)
     results = [row for reading in readings for row in _rows(reading, scorer)]
     late = [r for r in readings if r.kind == "supervised" and r.reason != r.plan.reason]
-    notes += [f"supervised from scratch at {r.plan.level} labels: not measured, {r.reason}" for r in late]
+    amount = "labels" if regression else "labels a class"
+    notes += [f"supervised from scratch with {r.plan.level} {amount}: not measured, {r.reason}" for r in late]
     notes += [f"{p.level} labels{'' if regression else ' a class'}: n/a, {p.reason}" for p in plans if p.reason]
     notes += _limits(scorer, plans)
     if labels_seen is not False:
@@ -160,12 +164,14 @@ def _labelled(
     return Labels(y, len(classes), rows, None if groups is None else np.asarray(groups)[rows]), truth, kept_test, notes
 
 
-def _estimate(classifier: Classifier) -> float:
+def _estimate(classifier: Classifier, plans: Sequence[LevelPlan]) -> float:
     """Seconds that a classifier of series says it will take; 0 if it says nothing."""
     cost = getattr(classifier.model, "cost", None)
     if cost is None:
         return 0.0
-    return float(cost(len(classifier.train), len(classifier.test), classifier.train.shape[-1], classifier.train.shape[1]))
+    scored = len(np.unique(np.concatenate([d.scoring for p in plans for d in p.draws] or [np.zeros(0, np.int64)])))
+    n, channels, steps = classifier.train.shape
+    return float(cost(n, len(classifier.test) + scored, steps, channels))
 
 
 def _hopeless(labels: Labels, truth: np.ndarray) -> str:

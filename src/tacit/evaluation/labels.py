@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 Level = int | str
+FEW = {False: 10, True: 50}  # labels a class that count as few, where the verdict is given; for numbers (True), labels
 SMALL = 20  # labels a class below which nothing is held out for tuning
 
 

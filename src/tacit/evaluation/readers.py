@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tacit import registry
-from tacit.evaluation.labels import LevelPlan
+from tacit.evaluation.labels import FEW, LevelPlan
 
 SupervisedFit = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
@@ -96,9 +96,8 @@ class Labels:
 
 def probes_of(representation: Representation, regression: bool) -> tuple[str, ...]:
     """Names of the probes that read this representation."""
-    if regression:
-        return ("ridge",)
-    return representation.probes or tuple(getattr(_classic(representation), "probes", ("knn", "linear")))
+    usual = tuple(name for name in registry.names("probes") if registry.find("probes", name).regression == regression)
+    return usual if regression else representation.probes or tuple(getattr(_classic(representation), "probes", usual))
 
 
 def _classic(representation: Representation) -> Any:
@@ -161,9 +160,9 @@ def read_classifier(classifier: Classifier, plans: list[LevelPlan], labels: Labe
     if distances is not None:
         wanted = np.unique(np.concatenate([d.scoring for p in plans for d in p.draws] or [np.zeros(0, dtype=np.int64)]))
         to_test = distances(train, test)
-        to_train = np.zeros((len(train), len(train)), dtype=np.float32)
-        if len(wanted):
-            to_train[:, wanted] = distances(train, train[wanted])
+        place = np.zeros(len(train), dtype=np.int64)  # column of each scoring row
+        place[wanted] = np.arange(len(wanted))
+        to_train = distances(train, train[wanted]) if len(wanted) else np.zeros((len(train), 0), dtype=np.float32)
     out = []
     for plan in plans:
         reading = Reading(classifier.name, "classifier", getattr(classifier.model, "probe", "itself"), plan, None, None, plan.reason)
@@ -176,7 +175,9 @@ def read_classifier(classifier: Classifier, plans: list[LevelPlan], labels: Labe
             rows = np.arange(len(labels.y)) if whole else draw.rows
             if distances is not None:
                 predicted.append(labels.y[rows][to_test[rows].argmin(0)])
-                guess = labels.y[draw.rows][to_train[np.ix_(draw.rows, draw.scoring)].argmin(0)] if len(draw.scoring) else draw.scoring
+                guess = (
+                    labels.y[draw.rows][to_train[np.ix_(draw.rows, place[draw.scoring])].argmin(0)] if len(draw.scoring) else draw.scoring
+                )
             else:
                 predicted.append(classifier.model.fit(train[rows], labels.y[rows]).predict(test))
                 model = classifier.model.fit(train[draw.rows], labels.y[draw.rows]) if whole else classifier.model
@@ -191,19 +192,20 @@ def read_supervised(
 ) -> list[Reading]:
     """Supervised training from scratch on the same labels; at "all" it is fitted once, on the rows that are not held out.
 
-    kept_test: rows of the whole test split that have a label. seeds: label seeds from 20 labels a class on;
-    below, where training is quick and the verdict is given, all. patience: seconds that one training may take by `fit.cost(labels)`.
+    kept_test: rows of the whole test split that have a label. seeds: label seeds where labels are not few;
+    where they are, and the verdict is given, all. patience: seconds that one training may take by `fit.cost(labels)` where they are not.
     """
     out = []
     for plan in plans:
         reading = Reading("supervised", "supervised", "end-to-end", plan, None, None, plan.reason)
-        took = getattr(fit, "cost", lambda labels: 0.0)(len(plan.draws[0].rows)) if plan.draws else 0.0
+        few = plan.count <= FEW[not labels.classes]
+        took = getattr(fit, "cost", lambda labels: 0.0)(len(plan.draws[0].rows)) if plan.draws and not few else 0.0
         if plan.reason or took > patience:
             slow = f"one training would take about {took / 60:.0f} minutes"
             out.append(replace(reading, reason=plan.reason or slow))
             continue
         predicted, scored = [], []
-        for run, draw in enumerate(plan.draws if plan.small else plan.draws[:seeds]):
+        for run, draw in enumerate(plan.draws if few else plan.draws[:seeds]):
             train, test = fit(labels.rows[draw.rows], run)
             if labels.classes:
                 train, test = train.argmax(1), test.argmax(1)

@@ -13,26 +13,37 @@ class Scorer:
     def __init__(self, y_test: np.ndarray, regression: bool, *, resamples: int = 2000, seed: int = 0) -> None:
         """y_test: true classes or numbers [n]. resamples: bootstrap draws. seed: of the draws."""
         self.y, self.regression = y_test, regression
+        # numbers are compared in units of their own deviation: squares of very small or large ones leave float32
+        self._unit = (float(np.std(y_test)) or 1.0) if regression and len(y_test) else 1.0
         self.metrics = ("r2", "rmse") if regression else ("accuracy",)
         self.n = len(y_test)
         self._sampler = Resampler(self.n, resamples=resamples, seed=seed)
         if regression and self.n:
-            centred = (y_test - y_test.mean())[None]
+            centred = ((y_test.astype(np.float64) - y_test.mean(dtype=np.float64)) / self._unit)[None]
             self._variance = self._sampler.means(centred**2) - self._sampler.means(centred) ** 2  # [1, resamples]
 
     def each(self, metric: str, predicted: np.ndarray) -> np.ndarray:
         """The metric of every run: predicted [runs, n] -> [runs]."""
         if metric == "accuracy":
             return (predicted == self.y).mean(1)
-        error = ((predicted - self.y) ** 2).mean(1)
-        return np.sqrt(error) if metric == "rmse" else 1 - error / max(float(self.y.var()), 1e-300)
+        error = self._squares(predicted).mean(1)
+        return np.sqrt(error) * self._unit if metric == "rmse" else 1 - error / max(float((self.y / self._unit).var()), 1e-300)
 
     def draws(self, metric: str, predicted: np.ndarray) -> np.ndarray:
         """The metric of every run on every resample of the test items: [runs, resamples]."""
         if metric == "accuracy":
             return self._sampler.means(predicted == self.y)
-        error = self._sampler.means((predicted - self.y) ** 2)
-        return np.sqrt(error) if metric == "rmse" else 1 - error / np.maximum(self._variance, 1e-300)
+        error = self._sampler.means(self._squares(predicted))
+        return np.sqrt(error) * self._unit if metric == "rmse" else 1 - error / np.maximum(self._variance, 1e-300)
+
+    def _squares(self, predicted: np.ndarray) -> np.ndarray:
+        return ((np.asarray(predicted, np.float64) - self.y) / self._unit) ** 2
+
+    def discordant(self, ours: np.ndarray, other: np.ndarray) -> int:
+        """Test items on which the two differ over all runs: right more often, or (numbers) nearer."""
+        if self.regression:
+            return int((self._squares(ours).mean(0) != self._squares(other).mean(0)).sum())
+        return int(((ours == self.y).sum(0) != (other == self.y).sum(0)).sum())
 
     def score(self, metric: str, predicted: np.ndarray) -> tuple[float, float, float]:
         """(value, low, high) of one representation, runs and items resampled; predicted [runs, n]."""

@@ -32,6 +32,8 @@ def sentence(verdict: dict[str, Any], *, contradictory: bool, few: bool) -> str:
         out = f"No clear answer: ahead at some small numbers of labels and behind at others; {at} it reaches {numbers}: {difference}."
     else:
         out = f"No clear difference: {at} it reaches {numbers}: {difference}."
+        if few and (row["low"] > 0 or row["high"] < 0):
+            out += " Too few test items tell them apart for more."
     return " ".join([out, *_turn(verdict, regression), *_worth(verdict, regression)])
 
 
@@ -57,7 +59,7 @@ def _worth(verdict: dict[str, Any], regression: bool) -> list[str]:
     if verdict["helps"] is not True or not worth:
         return []
     others = worth["others_with"]
-    if others is not None and others <= worth["ours_with"]:
+    if others is not None and others < 1.1 * worth["ours_with"]:  # nothing to speak of
         return []
     if others is None and worth["more_than"] is None:
         return []

@@ -7,18 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from tacit.evaluation.labels import FEW
 from tacit.evaluation.readers import Reading
 from tacit.evaluation.scores import Scorer
 from tacit.evaluation.sentence import sentence
 
-FEW = {False: 10, True: 50}  # labels a class that count as few; for numbers (True), labels
+DISCORDANT = 6  # items that only one side gets right: with fewer, no sign test reaches 5 %
 
 
 def verdict(readings: Sequence[Reading], scorer: Scorer, labels_seen: bool | None = False) -> dict[str, Any]:
     """Our linear probe against the best other, level by level, and the answer.
 
     The best other is chosen on training folds. helps: True when the 95 % interval of the paired difference is above 0 at some
-    level with few labels and below 0 at none, False in the reverse case, otherwise None. The level that decides is the smallest
+    level with few labels and below 0 at none, False in the reverse case, otherwise None; a level with fewer than 6 items that only
+    one side gets right shows nothing. The level that decides is the smallest
     that shows the effect; without one, the largest with few labels.
     labels_seen: pretraining read labels (None = unknown); then helps is None whatever the numbers say.
     """
@@ -28,7 +30,7 @@ def verdict(readings: Sequence[Reading], scorer: Scorer, labels_seen: bool | Non
     levels = [_compare(mine, [r for r in others if r.plan.level == mine.plan.level], others, scorer) for mine in ours]
     measured = [row for row in levels if row["difference"] is not None]
     few = [row for row in measured if row["count"] <= FEW[scorer.regression]]
-    effects = [row for row in few if row["low"] > 0 or row["high"] < 0]
+    effects = [row for row in few if (row["low"] > 0 or row["high"] < 0) and row["discordant"] >= DISCORDANT]
     signs = {row["low"] > 0 for row in effects}
     contradictory = len(signs) == 2
     helps = signs.pop() if len(signs) == 1 and not labels_seen else None
@@ -59,7 +61,8 @@ def _compare(mine: Reading, rivals: list[Reading], everywhere: list[Reading], sc
     """One level: who is the best other, and the paired difference to it."""
     plan = mine.plan
     row: dict[str, Any] = {"labels_per_class": plan.level, "count": plan.count, "n_train_labels": plan.labels, "ours": None}
-    row |= {"best_other": None, "other": None, "difference": None, "low": None, "high": None, "reason": plan.reason or mine.reason}
+    row |= {"best_other": None, "other": None, "difference": None, "low": None, "high": None, "discordant": None}
+    row["reason"] = plan.reason or mine.reason
     if mine.predicted is None:
         return row
     row["ours"] = float(scorer.each(scorer.metrics[0], mine.predicted).mean())
@@ -75,6 +78,7 @@ def _compare(mine: Reading, rivals: list[Reading], everywhere: list[Reading], sc
     row["ours"], row["other"] = (float(scorer.each(scorer.metrics[0], p).mean()) for p in both)
     row["best_other"] = best.representation
     row["difference"], row["low"], row["high"] = scorer.difference(*both)
+    row["discordant"] = scorer.discordant(*both)
     return row
 
 

@@ -253,7 +253,7 @@ def test_verdict_and_numbers_are_said(page: str) -> None:
     assert "74.2 %" in text and "72.2 to 76.2 %" in text and "n = 1,000" in text
     assert "+4.0 points" in text and "+1.0 to +7.0" in text
     assert "Trustworthiness" in text and "guessing: 5.54" in text
-    assert "not read during pretraining" in text and "taught to ignore it: position and scale" in text
+    assert "not read during pretraining" in text and "views of one item differ in it: position and scale" in text
     assert "did not converge" in text and "n/a" in text
     assert "\u2248 19" in text and "does it reach what supervised from scratch reaches with all labels (90.2 %)" in text
     assert "\u2248 no clear difference" in text and "\u25bc did not help" in text
@@ -360,9 +360,11 @@ def test_not_a_run_and_bad_embeddings(tmp_path: Path) -> None:
     np.savez(run / "embeddings" / "report.npz", z=np.zeros((3, 2), np.float32), labels=np.zeros(2, np.int64))
     with pytest.raises(BadData, match=r"report\.npz"):
         build(run)
-    (run / "embeddings" / "report.npz").write_bytes(b"not a zip")
-    with pytest.raises(BadData, match=r"report\.npz"):
-        build(run)
+    whole = (run / "embeddings" / "report.npz").read_bytes()
+    for damaged in (b"not a zip", whole[: len(whole) // 2], whole[:40] + b"xxxx" + whole[44:], b"PK\x03\x04"):
+        (run / "embeddings" / "report.npz").write_bytes(damaged)
+        with pytest.raises(BadData, match=r"report\.npz"):
+            build(run)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 12, 40])

@@ -21,6 +21,7 @@ def encode(found: Sequence[Any] | None) -> tuple[np.ndarray | None, tuple[str, .
     """
     if found is None or all(_missing(v) for v in found):
         return None, (), ""
+    found = [as_text(v) for v in found]
     known = [v for v in found if not _missing(v)]
     if any(isinstance(v, str) for v in known) or all(isinstance(v, bool) for v in known):
         names = sorted({str(v) for v in known}, key=_natural)
@@ -44,9 +45,22 @@ def codes(found: Sequence[Any] | None) -> tuple[np.ndarray | None, tuple[str, ..
     """Group numbers (int64, -1 = unknown) and the groups' names."""
     if found is None or not any(found):
         return None, ()
+    found = [as_text(g) for g in found]
     names = sorted({str(g) for g in found if g}, key=_natural)
     index = {name: i for i, name in enumerate(names)}
     return np.array([index[str(g)] if g else -1 for g in found], np.int64), tuple(names)
+
+
+def as_text(value: Any) -> Any:
+    """Bytes, as NumPy files hold them, and names that are no UTF-8 as text that can be written."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return writable(value) if isinstance(value, str) else value
+
+
+def writable(name: str) -> str:
+    """A name with its bytes that are no UTF-8 written out, such as \\udcff."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _missing(value: Any) -> bool:

@@ -206,7 +206,7 @@ def _unpack(tree: Tree) -> None:
     seen: set[str] = set()
     for info in archive.infolist():
         parts = PurePosixPath(info.filename).parts
-        if info.is_dir() or any(p.startswith(".") and p != ".." for p in parts) or any(p in SKIPPED for p in parts):
+        if not parts or info.is_dir() or any(p.startswith(".") and p != ".." for p in parts) or any(p in SKIPPED for p in parts):
             continue
         reason = ""
         if info.filename.startswith("/") or ".." in parts or "\\" in info.filename or ":" in parts[0]:

@@ -27,6 +27,7 @@ from tacit.types import Batch, Fraction, NonNegative, Share, Spec
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 MOST_PIXELS = 89_478_485  # Pillow's own threshold of suspicion: 256 MiB as RGB
 BOMB = f"larger than {MOST_PIXELS // 10**6} megapixels, a possible decompression bomb"
+INFINITE = "some pixels are not finite numbers"
 SAMPLE = 512
 MIRRORED = 1.15  # from this strangeness on, mirroring would teach the model to confuse different things
 TURN = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation -> Pillow's Transpose
@@ -47,7 +48,7 @@ class Image(Grid):
     tiles: overlapping parts a side whose mean and deviation the embedding holds beside the whole image, 0 = the whole image alone.
     """
 
-    unit = "images"
+    unit, item_bytes, axes, reads_files = "images", 1, 4, True
     tasks = {"transform": 4}
 
     def __init__(
@@ -74,7 +75,9 @@ class Image(Grid):
             f"position and scale (down to {crop:.0%} of the area), "
             + (f"mirroring ({how}), " if self.flip else "")
             + ("colour, " if spec.channels == 3 and colour else "")
-            + "brightness and contrast, slight blur"
+            + ("brightness and contrast, " if colour else "")
+            + (f"rotation up to {turn:g} degrees, " if turn else "")
+            + ("slight blur" if blur else "shape (aspect ratio)")
             + ("" if self.flip else f"; not mirroring ({how})")
         )
 
@@ -158,7 +161,9 @@ class Image(Grid):
                 continue
             if deep is not None:
                 whole &= deep.dtype.kind in "iu"
-                low, high = min(low, float(np.nanmin(deep))), max(high, float(np.nanmax(deep)))
+                deep = deep[np.isfinite(deep)] if deep.dtype.kind == "f" else deep
+                if deep.size:
+                    low, high = min(low, float(deep.min())), max(high, float(deep.max()))
         if not shapes:
             raise BadItem(f"no image can be read; the first one: {reason or 'there is none'}")
         short = int(median(min(s) for s in shapes))
@@ -172,6 +177,8 @@ class Image(Grid):
             stored = (max(1, min(round(1.25 * chosen), short)),) * 2
             train = (chosen, chosen)
         extra = {"size": list(train), "fit": fit, "scale": _ceiling(low, high, whole), "grey": grey}
+        ranked = sorted(shapes, key=lambda s: s[0] * s[1])
+        extra["original"] = [list(map(int, ranked[k])) for k in (0, len(ranked) // 2, -1)]
         return Spec("image", 1 if grey else 3, tuple(int(s) for s in stored), extra=extra)
 
     @classmethod
@@ -274,7 +281,10 @@ def _orientation(image: Pillow.Image) -> int:
 def _simple(image: Pillow.Image, spec: Spec) -> Pillow.Image:
     """The image in mode L, RGB, LA or RGBA, 8 bits a channel."""
     if image.mode in DEEP:
-        return Pillow.fromarray(_eight_bit(np.asarray(image), spec.extra["scale"]))
+        deep = np.asarray(image)
+        if deep.dtype.kind == "f" and not np.isfinite(deep).all():
+            raise BadItem(INFINITE)
+        return Pillow.fromarray(_eight_bit(deep, spec.extra["scale"]))
     if image.mode in ("RGBa", "PA", "P", "La") or (image.mode in ("L", "RGB", "1") and "transparency" in image.info):
         return image.convert("LA" if image.mode == "La" else "RGBA" if image.mode != "P" or "transparency" in image.info else "RGB")
     if image.mode in ("L", "LA", "RGB", "RGBA"):
@@ -324,7 +334,7 @@ def _channels_last(x: np.ndarray) -> np.ndarray:
     if x.ndim != 3 or x.shape[2] not in (1, 3, 4) or 0 in x.shape:
         raise BadItem(f"shape {tuple(x.shape)} is not an image: expected height x width with 1, 3 or 4 channels")
     if x.dtype.kind == "f" and not np.isfinite(x).all():
-        raise BadItem("some pixels are not finite numbers")
+        raise BadItem(INFINITE)
     return x
 
 

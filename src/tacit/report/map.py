@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import math
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ from tacit.statistics import wilson
 
 Floats = NDArray[np.float32]
 MOST = 1000
+KEYS = ("z", "labels", "names", "classes", "png", "png_offsets")
+LARGEST = 2**28  # bytes of all arrays: 1,000 items with their pictures take far less
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,15 @@ def read_items(path: Path) -> Items | None:
     """
     if not path.is_file():
         return None
-    with np.load(path, allow_pickle=False) as held:
-        arrays = {key: held[key] for key in held.files}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(m.file_size for m in archive.infolist())
+        if size > LARGEST:
+            raise ValueError(f"{path.name} holds {size} bytes, more than a report needs")
+        with np.load(path, allow_pickle=False) as held:
+            arrays = {key: held[key] for key in KEYS if key in held.files}
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"{path.name} is damaged: {error}") from None
     if "z" not in arrays or arrays["z"].ndim != 2:
         raise ValueError(f"{path.name} holds no array z of shape [n, D]")
     z = arrays["z"][:MOST].astype(np.float32)

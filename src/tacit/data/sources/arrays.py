@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tacit.data import npy
+from tacit.data.labels import as_text
 from tacit.data.listing import GROUP_COLUMNS, LABEL_COLUMNS, Listing, ending, few, parts_said, split_name, stem
 from tacit.data.tree import Tree
 from tacit.errors import Asked, BadData, nearest
@@ -85,7 +86,7 @@ class Arrays:
             parts, strange = parts_said(columns[2], split or "split", split is not None)
             notes += [strange] if strange else []
         parts = parts if parts is not None else [p for p, a in data.items() for _ in range(a.shape[0])]
-        grouped = None if columns[1] is None else [str(g) for g in columns[1]]
+        grouped = None if columns[1] is None else [str(as_text(g)) for g in columns[1]]
         return Listing(kind, why, names, columns[0], grouped, parts, read, list(tree.bad), notes, ",".join(sorted(held)))
 
 

@@ -296,7 +296,7 @@ def test_every_choice_has_its_reason() -> None:
     ("asked", "words"),
     [
         ({"method": "simcrl"}, "did you mean 'simclr'"),
-        ({"backbone": "resnet18"}, "did you mean 'resnet'"),
+        ({"backbone": "resnt"}, "did you mean 'resnet'"),
         ({"size": "huge"}, "tiny, small and base"),
         ({"steps": 0}, "at least one step"),
         ({"steps": -3}, "at least one step"),

@@ -207,7 +207,9 @@ def join(batches: Sequence[Batch]) -> Batch:
     valid = cat("valid")
     if valid is None and any(b.valid is not None for b in batches):
         valid = torch.cat([b.valid if b.valid is not None else torch.ones_like(b.x[:, 0], dtype=torch.bool) for b in batches])
-    return Batch(torch.cat([b.x for b in batches]), torch.cat([b.ids for b in batches]), valid, cat("frame"), stream=batches[0].stream)
+    x, ids = (torch.cat([getattr(b, name) for b in batches]) for name in ("x", "ids"))
+    frame, answer, label, group = (cat(name) for name in ("frame", "answer", "label", "group"))
+    return Batch(x, ids, valid, frame, answer, label, group, batches[0].stream)
 
 
 def split(features: Features, counts: Sequence[int]) -> list[Features]:

@@ -29,7 +29,9 @@ def choose_device(wanted: str | None = None) -> Chosen:
     """cpu, cuda or mps. Raises Asked when the wanted device is absent."""
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if wanted:
-        if not present.get(wanted.split(":")[0], False):
+        kind, _, index = wanted.partition(":")
+        there = present.get(kind, False) and (not index or (kind == "cuda" and index.isdigit() and int(index) < torch.cuda.device_count()))
+        if not there:
             raise Asked(f"device {wanted!r} is not available", f"available: {', '.join(k for k, v in present.items() if v)}")
         return Chosen("device", wanted, "asked for")
     if present["cuda"]:

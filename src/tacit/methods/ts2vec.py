@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -36,17 +38,18 @@ class TS2Vec(Method):
         cells, grid = _overlap(ok, f.grid)
         a, ok, index = f.tokens[:, cells].float(), ok[:, cells], index[:, cells]
         b = g.tokens.gather(1, index[..., None].expand(-1, -1, a.shape[-1])).float()
-        loss, scales = a.new_zeros(()), 0
+        loss, scales, guess = a.new_zeros(()), 0, 0.0
         while True:
             n = a.shape[1]
             between = instance_contrast(a, b, ok)
             within = time_contrast(a, b, ok) if 1 < n <= self.longest else between.new_zeros(())
             loss = loss + self.alpha * between + (1 - self.alpha) * within
+            guess += self.alpha * math.log(2 * len(a) - 1) + (1 - self.alpha) * (math.log(2 * n - 1) if 1 < n <= self.longest else 0)
             scales += 1
             if n == 1:
                 break
             a, b, ok, grid = _coarser(a, ok, grid), _coarser(b, ok, grid), _any(ok, grid), tuple(-(-n // 2) for n in grid)
-        return Step(loss / scales, f.pooled.detach())
+        return Step(loss / scales, f.pooled.detach(), chance=guess / scales)
 
     def _mask(self, view: Batch, ctx: Context) -> Tensor:
         cells = self.encoder.cells(view)

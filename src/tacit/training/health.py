@@ -29,6 +29,9 @@ class Health:
     rank: float = math.nan
 
 
+ENOUGH = 64  # rows below which a rank says little, as right after a resume
+
+
 class Watch:
     """Looks at the embeddings and losses of a run; keeps the last rows so that the rank is not bounded by a small batch.
 
@@ -76,7 +79,7 @@ class Watch:
                 s,
                 r,
             )
-        if progress > 0.2 and r < min(4.0, best / 2):
+        if progress > 0.2 and len(z) >= ENOUGH and r < min(4.0, best / 2):
             return Health(
                 "warning",
                 f"few dimensions are used: effective rank {r:.1f} of {best}",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tacit.data.dataset import Dataset
+from tacit.errors import Asked
 from tacit.modality import Modality
 from tacit.runtime import rng
 from tacit.types import Batch
@@ -23,6 +24,7 @@ class Loader:
     def __init__(self, data: Dataset, rows: np.ndarray, modality: Modality, device: torch.device, labels: bool = False) -> None:
         self.data, self.rows, self.modality, self.device = data, rows, modality, device
         self.labels = None if not labels or data.labels is None else torch.from_numpy(np.ascontiguousarray(data.labels[rows]))
+        self.groups = None if data.groups is None else torch.from_numpy(np.ascontiguousarray(data.groups[rows]))
         self.resident: Tensor | None = None
         if device.type == "cuda":
             size = int(np.prod(data.x.shape[1:])) * data.x.itemsize * len(rows)
@@ -41,8 +43,20 @@ class Loader:
             length = torch.from_numpy(self.data.lengths[rows]).to(self.device)
             valid = torch.arange(self.data.x.shape[-1], device=self.device) < length[:, None]
         ids = torch.from_numpy(np.ascontiguousarray(index)).to(self.device)
-        label = None if self.labels is None else self.labels[torch.from_numpy(index)].to(self.device)
-        return Batch(self.modality.load(x), ids, valid, label=label)
+        label, group = (None if v is None else v[torch.from_numpy(index)].to(self.device) for v in (self.labels, self.groups))
+        return Batch(self.modality.load(x), ids, valid, label=label, group=group)
+
+
+def rows_of(data: Dataset, needs: frozenset[str]) -> np.ndarray:
+    """int64 rows to train on: the training part, without its unlabelled items where the method needs labels. Raises Asked without any."""
+    rows = data.train
+    if "labels" not in needs or data.labels is None:
+        return rows
+    labels = data.labels[rows]
+    rows = rows[labels >= 0 if data.classes else np.isfinite(labels)]
+    if not len(rows):
+        raise Asked("no training item has a label, and this method learns from labels", "name the column with --target")
+    return rows
 
 
 def order(seed: int, items: int, batch: int, step: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -140,7 +140,9 @@ def deterministic() -> Iterator[None]:
 def calibrate(loop: Loop, seconds: float, clock: Callable[[], float] = time.perf_counter) -> float:
     """Seconds a step, measured on throw-away steps; parameters, optimizer and counters are as before afterwards."""
     saved = {k: v.detach().clone() for k, v in loop.trainee.state_dict().items()}
-    was = loop.step
+    was, config, surveys = loop.step, loop.config, loop.method.surveys
+    # the length is not known yet: a long run, so that progress and learning rate are those of its beginning
+    loop.config, loop.method.surveys = replace(config, train=replace(config.train, steps=10**6)), 0
     times: list[float] = []
     end = clock() + seconds
     # all processes of a distributed run take the same number of steps, or they would wait for each other for ever
@@ -150,7 +152,7 @@ def calibrate(loop: Loop, seconds: float, clock: Callable[[], float] = time.perf
         times.append(clock() - begin)
     loop.trainee.load_state_dict(saved)
     loop.optimizer.state.clear()
-    loop.step = was
+    loop.step, loop.config, loop.method.surveys = was, config, surveys
     settled = sorted(times[2:])
     # the mean of the inner half: the median would ignore the slow steps that a long run meets too
     inner = settled[len(settled) // 4 : max(len(settled) // 4 + 1, 3 * len(settled) // 4 + 1)]
@@ -162,8 +164,9 @@ def make_fabric(config: RunConfig, devices: int = 1, nodes: int = 1) -> Fabric:
     # Fabric tells everybody which precision it uses; our plan says so with the reason
     logging.getLogger("lightning.fabric.utilities.rank_zero").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    kind = choose_device(config.device).value.split(":")[0]
+    kind, _, index = choose_device(config.device).value.partition(":")
     options: dict[str, Any] = {"accelerator": {"cuda": "gpu"}.get(kind, kind), "precision": config.precision}
-    fabric = Fabric(devices=devices, num_nodes=nodes, strategy="ddp" if devices * nodes > 1 else "auto", **options)
+    chosen: int | list[int] = [int(index)] if index and devices == 1 else devices
+    fabric = Fabric(devices=chosen, num_nodes=nodes, strategy="ddp" if devices * nodes > 1 else "auto", **options)
     fabric.launch()
     return fabric

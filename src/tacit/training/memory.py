@@ -9,7 +9,7 @@ from tacit import registry
 from tacit.assemble import make_method, make_modality, needs_of
 from tacit.data.dataset import Dataset
 from tacit.embedding.model import Model
-from tacit.training.loader import Loader
+from tacit.training.loader import Loader, rows_of
 from tacit.training.loop import Loop, deterministic, make_fabric
 from tacit.training.plan import make_plan, preset_steps
 from tacit.types import Info
@@ -17,7 +17,8 @@ from tacit.types import Info
 
 def learn(data: Dataset, *, steps: int | None = None, **asked: Any) -> Model:
     """A model of the training rows of `data` after this many steps, None = as many as suit such data. asked: as for `make_plan`."""
-    rows = data.train
+    wanted = asked.get("method") or registry.find("modalities", data.modality).preset["method"]
+    rows = rows_of(data, registry.find("methods", str(wanted)).needs)
     config, _ = make_plan(data, len(rows), steps=steps, **asked)
     if steps is None:
         preset = registry.find("modalities", data.modality).settings(str(config.method["name"]))

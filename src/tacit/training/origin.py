@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ class Inherited:
     """What comes along with another run's encoder: whether labels were read, and the hashes of the items it saw (None = unknown)."""
 
     labels_seen: bool | None = False
-    seen: np.ndarray | None = None
+    seen: np.ndarray | None = field(default_factory=lambda: np.zeros(0, np.uint64))
 
 
 def start_from(method: Method, init: str) -> Inherited:
@@ -85,5 +85,6 @@ def start_from(method: Method, init: str) -> Inherited:
         if set(mine) - set(fits) - {"mask_token"}:
             raise Asked(f"{init} has another architecture than this run", "use its backbone and size, see its config.toml")
         encoder.load_state_dict({**mine, **fits})
-    seen = Path(init) / "seen.npy"
-    return Inherited(model.config.get("labels_seen"), np.load(seen, allow_pickle=False) if seen.is_file() else None)
+    near = (Path(init) / "seen.npy", Path(init).resolve().parent / "seen.npy")  # a run folder, or the model folder inside one
+    seen = next((np.load(p, allow_pickle=False) for p in near if p.is_file()), None)
+    return Inherited(model.config.get("labels_seen"), seen)

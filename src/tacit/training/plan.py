@@ -64,6 +64,7 @@ def make_plan(
 
     if size not in (None, "tiny", "small", "base"):
         raise Asked(f"--size {size}: there are tiny, small and base")
+    backbone, given = _with_depth(backbone, given)
     modality = registry.find("modalities", data.modality)
     where = choose_device(device)
     how = choose_precision(where.value, precision)
@@ -119,6 +120,15 @@ def make_plan(
         precision=how.value,
     )
     return config, chosen
+
+
+def _with_depth(backbone: str | None, given: dict[str, dict[str, Any]]) -> tuple[str | None, dict[str, dict[str, Any]]]:
+    """A name such as resnet18 as the field says it: the backbone resnet with depth 18."""
+    said = re.fullmatch(r"([a-z]+)(\d+)", backbone or "")
+    names = registry.names("backbones")
+    if not said or said[0] in names or said[1] not in names or "depth" not in registry.knobs(registry.find("backbones", said[1])):
+        return backbone, given
+    return said[1], {**given, "backbone": {"depth": int(said[2]), **given.get("backbone", {})}}
 
 
 def preset_steps(preset: Mapping[str, Any], spec: Spec, rows: int, batch: int) -> int:

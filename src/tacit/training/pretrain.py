@@ -26,7 +26,7 @@ from tacit.modality import Modality
 from tacit.runtime import commit
 from tacit.training import checkpoint, origin
 from tacit.training.health import Health
-from tacit.training.loader import Loader
+from tacit.training.loader import Loader, rows_of
 from tacit.training.loop import Loop, calibrate, deterministic, make_fabric
 from tacit.training.plan import DEFAULT_BUDGET, make_plan, preset_steps, seconds
 from tacit.training.run import Run, fresh_path, write_array, write_json, write_text
@@ -73,7 +73,7 @@ def pretrain(
     asked: method, backbone, size, batch_size, device, precision, seed; None = chosen by the planner.
     """
     say = say or (lambda words: None)
-    rows, given = data.train, dict(overrides or {})
+    given = dict(overrides or {})
     if budget is not None and (steps is not None or epochs is not None):
         raise Asked("--budget excludes --steps and --epochs", "give one of them")
     limit = seconds(budget) if budget is not None else None
@@ -82,12 +82,15 @@ def pretrain(
         raise Asked("--resume needs --out", "name the run folder to go on with")
     request = {**asked, "budget": limit, "steps": steps, "epochs": epochs, "init": init}
     resumed = resume and path is not None and (path / "config.toml").is_file()
+    asked_for = str(asked.get("method") or registry.find("modalities", data.modality).preset["method"])
     if resumed and path is not None:
         config = RunConfig.read(path / "config.toml", named=[asked.get("method"), asked.get("backbone")])
         chosen: list[Chosen] = []
         origin.same_request(config, Run(path).info().get("asked", {}), request, given)
     else:
-        config, chosen = make_plan(data, len(rows), steps=steps, epochs=epochs, overrides=given, **asked)
+        many = len(rows_of(data, registry.find("methods", asked_for).needs))
+        config, chosen = make_plan(data, many, steps=steps, epochs=epochs, overrides=given, **asked)
+    rows = rows_of(data, registry.find("methods", str(config.method["name"])).needs)
     digest = origin.training_digest(data, "labels" in registry.find("methods", str(config.method["name"])).needs)
     if resumed and (config.data.get("fingerprint"), config.data.get("training")) != (data.fingerprint, digest):
         raise Asked(f"the data, its split or its form changed since {path} was started", "resume with the same data and options")
@@ -123,7 +126,7 @@ def pretrain(
             for c in chosen:
                 say(f"  {c.name:<20} {c.value!s:<14} {c.reason}")
             if lead and not resumed:
-                _lay_out(run, data, loop, chosen, inherited or origin.Inherited(), init, request, command)
+                _lay_out(run, data, loop, chosen, inherited or origin.Inherited(), init, request, command, say)
             return _carry_on(run, loop, data, newest, resumed, say, show)
     finally:
         run.close()
@@ -144,13 +147,15 @@ def _fill(loop: Loop, budget: float, begin: float, most: int | None, say: Say) -
 
 def _lay_out(
     run: Run, data: Dataset, loop: Loop, chosen: list[Chosen], inherited: origin.Inherited, init: str | None, request: Mapping[str, Any],
-    command: str,
+    command: str, say: Say,
 ) -> None:  # fmt: skip
     """Write what a run knows before its first step; config.toml last, because from then on a resume trusts what is there."""
     config, copies, hashes = loop.config, inspect(data)["duplicates"], data.hashes[data.train]
+    if copies["across"]:
+        say(f"{copies['across']:,} held-out items are exact copies of training items; `tacit evaluate` will leave them out")
     write_json(run.path / "data.json", {**data.describe(), "duplicates": copies["within"], "leaks": copies["across"]})
-    seen = hashes if inherited.seen is None else np.concatenate([hashes, inherited.seen])
-    write_array(run.path / "seen.npy", np.unique(seen))
+    if inherited.seen is not None:  # without the file nothing claims that leaks were checked
+        write_array(run.path / "seen.npy", np.unique(np.concatenate([hashes, inherited.seen])))
     own = "labels" in loop.method.needs
     run.note(
         id=run.path.name,
@@ -200,7 +205,9 @@ def _carry_on(
 def _method(data: Dataset, config: RunConfig) -> tuple[Modality, Method]:
     """Raises CannotPair and Asked for what does not fit together."""
     modality = make_modality(data.spec, config.modality)
-    info = Info(len(data.train), len(data.classes), dict(modality.tasks), data.task == "regression")
+    needs = registry.find("methods", str(config.method["name"])).needs
+    classes, numbers = (len(data.classes), data.task == "regression") if "labels" in needs else (0, False)
+    info = Info(len(rows_of(data, needs)), classes, dict(modality.tasks), numbers)
     return modality, make_method(modality, config.method, config.backbone, info, config.train.seed)
 
 
@@ -216,6 +223,7 @@ def _finish(run: Run, loop: Loop, data: Dataset, health: Health | None, lead: bo
         "modality": dict(config.modality),
         "needs": needs,
         "labels_seen": run.info().get("labels_seen"),
+        "ignores": loop.modality.ignored(loop.method.views),
     }
     model = Model(loop.method.deploy(), loop.modality, about)
     model.precision = config.precision
@@ -232,14 +240,16 @@ def _finish(run: Run, loop: Loop, data: Dataset, health: Health | None, lead: bo
 def _card(run: Run, loop: Loop, data: Dataset, model: Model) -> str:
     c, rows = loop.config, len(loop.loader.rows)
     read = {True: "read", False: "not read"}.get(model.config["labels_seen"], "perhaps read: the run it started from does not say")
+    init = run.info().get("init")
+    begun = f"; what the start of this run, {init}, saw is another matter" if init else ", never seen"
     return f"""# {run.path.name}
 
 An encoder of {data.modality} data, one vector of {model.dim} numbers an item, learned with `{c.method["name"]}` and a
 `{c.backbone["name"]}` backbone from {rows} items of `{data.path}` in {c.train.steps} steps.
 
-- Taught to ignore: {loop.modality.ignores}
+- Taught to ignore: {model.config["ignores"]}
 - Labels were {read}.
-- Held out and never seen: {len(data) - rows} items ({data.split_rule}).
+- Held out: {len(data) - rows} items ({data.split_rule}){begun}.
 - Not known: fairness, privacy, and behaviour on other data than this.
 - Whether it helps stands in ../evaluation once `tacit evaluate` has run.
 

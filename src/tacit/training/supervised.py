@@ -32,12 +32,6 @@ class FromScratch:
     def __init__(self, data: Dataset, like: RunConfig, train: np.ndarray, test_data: Dataset, test: np.ndarray) -> None:
         self.data, self.rows, self.parts = data, train, ((data, train), (test_data, test))
         self.regression = data.task == "regression"
-        assert data.labels is not None
-        self.centre = float(np.nanmean(data.labels[train])) if self.regression else 0.0
-        self.scale = float(np.nanstd(data.labels[train])) or 1.0 if self.regression else 1.0
-        self.scaled = data
-        if self.regression:
-            self.scaled = replace(data, labels=((data.labels - self.centre) / self.scale).astype(np.float32))
         self.pace = 0.0
         try:
             choose_device(like.device)
@@ -56,6 +50,11 @@ class FromScratch:
         # a batch of one has no batch statistics; at least two items, drawn twice if need be
         rows = np.tile(rows, -(-2 // len(rows))) if len(rows) < 2 else rows
         steps, batch = _steps(len(rows))
+        data, centre, scale = self.data, 0.0, 1.0
+        assert data.labels is not None
+        if self.regression:  # in units of the labels that it is given, not of all
+            centre, scale = float(data.labels[rows].mean()), float(data.labels[rows].std()) or 1.0
+            data = replace(data, labels=((data.labels - centre) / scale).astype(np.float32))
         config = replace(
             self.like,
             method={"name": "supervised"},
@@ -67,7 +66,7 @@ class FromScratch:
         info = Info(len(rows), len(self.data.classes), {}, self.regression)
         method = make_method(modality, config.method, config.backbone, info, seed)
         fabric = make_fabric(config)
-        loop = Loop.build(fabric, method, Loader(self.scaled, rows, modality, fabric.device, labels=True), modality, config)
+        loop = Loop.build(fabric, method, Loader(data, rows, modality, fabric.device, labels=True), modality, config)
         begin = time.perf_counter()
         with deterministic():
             for _ in range(steps):
@@ -80,7 +79,7 @@ class FromScratch:
             z = model.vectors(part.x[where], None if part.lengths is None else part.lengths[where], tiles=False)
             with torch.no_grad():
                 s = _head(method, torch.from_numpy(z).to(fabric.device))
-            out.append(s[:, 0] * self.scale + self.centre if self.regression else s)
+            out.append(s[:, 0] * scale + centre if self.regression else s)
         return out[0], out[1]
 
 

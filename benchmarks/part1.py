@@ -51,7 +51,10 @@ class Cells:
             return done
         print(f"{name}: measuring", file=sys.stderr, flush=True)
         begin = time.perf_counter()
-        result = {"commit": commit(), **work(), "seconds": round(time.perf_counter() - begin, 1)}
+        before = commit()
+        result = {"commit": before, **work(), "seconds": round(time.perf_counter() - begin, 1)}
+        if commit() != before:
+            raise SystemExit(f"{name}: the source changed while it was measured; measure in a checkout that nobody works in")
         beside = self.folder / f".{name}.json"
         beside.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         os.replace(beside, self.folder / f"{name}.json")
@@ -94,6 +97,7 @@ def images(cells: Cells, quick: bool, data: Path, scratch: Path) -> None:
     if quick:
         cells.measure("digits_20s", lambda: image_cell("builtin:digits", "20s", 0, scratch, ("--no-supervised", "--labels", "1,5,all")))
         return
+    cells.measure("digits_40s_0", lambda: image_cell("builtin:digits", "40s", 0, scratch))
     for name in IMAGES:
         if not (data / name).is_dir():
             continue
@@ -172,6 +176,9 @@ def page(cells: Cells) -> Iterator[str]:
         yield from _image_table(name, cells.get(f"{name}_5min_0"))
     if (quick := cells.get("digits_20s")) is not None:
         yield from _image_table("builtin:digits, a quick look", quick)
+    yield "On `builtin:digits` a loop with small affine augmentations (given, 250 steps, 30 % held out) goes from 65.8 (raw) to 76.6 at 1 label a class and"
+    yield "from 81.6 to 89.7 at 5.\n"
+    yield from _image_table("builtin:digits, 40 seconds", cells.get("digits_40s_0"))
     yield "### Minutes on 10,000 Fashion-MNIST images, against a 60-line loop and the best peer\n"
     yield "| | budget | linear, 10 labels a class | linear, all | kNN, all | n test |\n| --- | --- | --- | --- | --- | --- |"
     for who, when, *values in FLOOR:
@@ -240,7 +247,7 @@ def _speed_table(got: dict[str, Any] | None, accuracy: dict[str, Any] | None) ->
         for r in got["shares"]:
             yield f"| {r['backbone']} | {r['data']} | {r['method']} | {r['batch']} | {r['precision']} | {r['items_per_s']:,.0f} | {r['outside']:.0%} |"
         for r in got["precision"]:
-            yield f"\n{r['backbone']} on {r['data']}: bf16 is {r['speed_up']:.2f} times as fast as float32 (same memory layout)."
+            yield f"\n{r['backbone']} on {r['data']}: bf16 is {r['speed_up']:.2f} times as fast as float32 {r.get('against', 'in the same memory layout')}."
         for r in got["augmentation"]:
             yield f"\nAugmentation alone at {r['size']} px: {r['views_per_s']:,.0f} SimCLR views/s."
         if large := got.get("large"):

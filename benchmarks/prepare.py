@@ -1,8 +1,10 @@
 """Lay the benchmark data sets out as `tacit.open` reads them.
 
-    python benchmarks/prepare.py --out DIR [--data PATH] [--limit N] [cifar10_subset fashion_mnist sign_digits pneumoniamnist ucr]
+    python benchmarks/prepare.py --out DIR [--data PATH] [--limit N] [NAME ...]
 
 PATH holds one folder for each data set, as downloaded. Without names, all that are there are prepared; what is there already stays.
+Images (cifar10_subset, sign_digits, gtsrb_subset, fashion_mnist, pneumoniamnist) and series (ucr, aeon_multivariate, mitbih); sets of
+text, tables and sound come with their modalities.
 """
 
 from __future__ import annotations
@@ -60,12 +62,45 @@ def copy(source: Path, out: Path, limit: int | None) -> None:
             shutil.copyfile(path, target)
 
 
+def sets(source: Path, out: Path, limit: int | None) -> None:
+    """Pairs NAME_TRAIN and NAME_TEST that lie side by side: a folder for each NAME."""
+    for path in source.glob("*_T*.ts.gz"):
+        folder = out / path.name.rsplit("_", 1)[0]
+        folder.mkdir(exist_ok=True)
+        shutil.copyfile(path, folder / path.name)
+
+
+PACED = (102, 104, 107, 217)
+FIRST = (101, 106, 108, 109, 112, 114, 115, 116, 118, 119, 122, 124, 201, 203, 205, 207, 208, 209, 215, 220, 223, 230)  # de Chazal's DS1
+AAMI = {**dict.fromkeys("NLRej", "N"), **dict.fromkeys("AaJS", "S"), **dict.fromkeys("VE", "V"), "F": "F", **dict.fromkeys("/fQ", "Q")}
+
+
+def beats(source: Path, out: Path, limit: int | None) -> None:
+    """Half a second before to half a second after every heart beat, 180 Hz, mV; patients are not shared between the parts."""
+    stored = np.load(next(source.glob("*.npz")), allow_pickle=False)
+    x, y, split, group = [], [], [], []
+    for record in sorted(int(k[1:]) for k in stored.files if k.startswith("d")):
+        if record in PACED:
+            continue
+        signal = (np.cumsum(stored[f"d{record}"], dtype=np.int16).astype(np.float32) - 1024) / 200
+        for beat, symbol in zip(stored[f"t{record}"], stored[f"s{record}"], strict=True):
+            if 90 <= beat <= len(signal) - 90 and chr(symbol) in AAMI:
+                x.append(signal[None, beat - 90 : beat + 90])
+                y.append(AAMI[chr(symbol)])
+                split.append("train" if record in FIRST else "test")
+                group.append(str(record))
+    np.savez(out / "beats.npz", x=np.stack(x), y=np.array(y), split=np.array(split), group=np.array(group))
+
+
 RECIPES: dict[str, Callable[[Path, Path, int | None], None]] = {
     "cifar10_subset": images,
     "sign_digits": images,
+    "gtsrb_subset": images,
     "fashion_mnist": idx,
     "pneumoniamnist": copy,
     "ucr": copy,
+    "aeon_multivariate": sets,
+    "mitbih": beats,
 }
 
 

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+
+import tacit  # noqa: F401  before torch, because it says how threads wait
+
+import torch  # isort: skip
 
 from tacit.assemble import make_method, make_modality
 from tacit.config import OptimConfig, RunConfig, TrainConfig
@@ -61,9 +64,11 @@ def timed(work: Callable[[], Any], repeats: int) -> float:
     return statistics.median(times)
 
 
-def share(case: tuple[str, str, tuple[int, ...], int, str], precision: str, repeats: int) -> dict[str, Any]:
+def share(case: tuple[str, str, tuple[int, ...], int, str], precision: str, repeats: int, contiguous: bool = False) -> dict[str, Any]:
     """Seconds of a whole step, and of forward and backward alone on the very views of that step, drawn before the clock starts."""
     loop = loop_of(*case, precision=precision)
+    if contiguous:
+        loop.method.to(memory_format=torch.contiguous_format)
     backbone, kind, _, batch, method = case
     device, seed = loop.fabric.device, loop.config.train.seed
     alone, whole = [], []
@@ -112,8 +117,10 @@ def measure(quick: bool) -> dict[str, Any]:
         row = share(case, best, repeats)
         out["shares"].append(row)
         if not quick and best != "32-true":
-            plain = share(case, "32-true", max(3, repeats // 3))
-            out["precision"].append({"backbone": case[0], "data": case[1], "speed_up": plain["step_s"] / row["step_s"]})
+            for contiguous in (False, True) if case[1] == "image" and case[0] != "transformer" else (False,):
+                plain = share(case, "32-true", max(3, repeats // 3), contiguous)
+                against = "without channels_last" if contiguous else "in the same memory layout"
+                out["precision"].append({"backbone": case[0], "data": case[1], "against": against, "speed_up": plain["step_s"] / row["step_s"]})
     out["augmentation"] = [augmentation(32, 256, repeats), augmentation(224, 32, max(2, repeats // 3))]
     if not quick:
         row = share(("resnet", "image", (3, 224, 224), 16, "simclr"), best, 3)

@@ -10,7 +10,7 @@ test: $(VENV)/.ready
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.ready
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_architecture.py
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# Waiting threads spin for some microseconds, then sleep: spinning on starves whatever else uses the cores, and sleeping at once costs
-# a fifth of the speed. It must be set before torch is loaded; whoever set the policy already keeps their choice.
+# Waiting threads (of GNU OpenMP, which torch's Linux wheels use) spin for some microseconds, then sleep: spinning on starves whatever
+# else uses the cores, and sleeping at once costs a fifth of the speed. It must be set before torch is loaded; whoever set the policy
+# already keeps their choice.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tacit import api
+from tacit.data import inspect as inspection
 from tacit.training.run import fresh_path
 
 
@@ -15,13 +16,15 @@ def demo(out: Path | None, say: Callable[[str], None], show: Callable[[Any], Non
     """Run it; returns the evaluation with the run folder and the report's path. out: run folder, None = a fresh one in runs/."""
     begin = time.perf_counter()
     data = api.opened("builtin:digits")
-    say(f"1/4 inspect: {len(data)} {data.modality}s, {len(data.train)} to learn from, {len(data.test)} held out; labels are not read yet")
-    say("2/4 pretrain, without labels")
+    say("\n".join(["1/5 inspect", *(f"  {line}" for line in inspection.lines(inspection.inspect(data)))]))
+    say("2/5 pretrain, without labels")
     path = out or fresh_path(Path("runs"), "demo", "digits")
     command = f"tacit pretrain builtin:digits --budget 40s --out {path}"
     run = api.pretrain(data, out=path, budget="40s", command=command, say=say, show=show)
-    say("3/4 evaluate: was it worth it?")
+    vectors = api.embed(run, data, path / "embeddings" / "digits.parquet")
+    say(f"3/5 embed: {len(vectors)} vectors of {vectors.shape[1]} numbers in {path / 'embeddings' / 'digits.parquet'}")
+    say("4/5 evaluate: was it worth it?")
     done = api.evaluate(run, data, say=say)
-    say("4/4 report")
+    say("5/5 report")
     report = api.report(path)
     return {**done.to_json(), "run": str(path), "report": str(report), "seconds": round(time.perf_counter() - begin, 1)}

@@ -1,0 +1,247 @@
+"""Small promises of the API that users rely on, each broken once: what is said, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+from sklearn.linear_model import LogisticRegression
+
+import tacit
+from conftest import call, small
+from tacit.assemble import make_modality
+from tacit.data.dataset import from_arrays
+from tacit.data.dataset import open as opened
+from tacit.embedding.model import Model
+from tacit.encoder import join
+from tacit.errors import Asked, TacitError
+from tacit.evaluation.classics.columns import Columns
+from tacit.evaluation.labels import Draw, LevelPlan
+from tacit.evaluation.readers import Reading
+from tacit.evaluation.scores import Scorer
+from tacit.evaluation.verdict import verdict
+from tacit.runtime import rng
+from tacit.training.loader import Loader
+from tacit.types import Batch, Embeddings, Views
+
+
+def pictures(folder: Path, n: int = 24) -> Path:
+    """Images in two class folders with a metadata.csv that names label and camera."""
+    draw = np.random.default_rng(0)
+    folder.mkdir()
+    lines = ["file_name,kind,camera"]
+    for i in range(n):
+        Pillow.fromarray(draw.integers(0, 256, (12, 12, 3)).astype(np.uint8)).save(folder / f"{i}.png")
+        lines.append(f"{i}.png,{'ab'[i % 2]},c{i // 4}")
+    (folder / "metadata.csv").write_text("\n".join(lines))
+    return folder
+
+
+def test_evaluate_reads_a_runs_own_data_as_the_pretraining_did(tmp_path: Path) -> None:
+    folder, run = pictures(tmp_path / "photos"), tmp_path / "run"
+    words = ["pretrain", folder, "--steps", 2, "--size", "tiny", "--batch-size", 4, "--target", "kind", "--group", "camera", "--out", run]
+    assert call(*words).code == 0
+    stored = json.loads((run / "data.json").read_text())
+    assert stored["options"] == {"target": "kind", "group": "camera", "max_bad": 0.1}
+    said = call("evaluate", run, folder, "--no-supervised", "--labels", "1", "--json")
+    assert said.code == 0 and "read as for the pretraining: --target kind, --group camera" in said.err
+    (file,) = (run / "evaluation").glob("*.json")
+    held = json.loads(file.read_text())
+    assert held["read"]["options"]["group"] == "camera" and file.stem == "photos"
+    assert {r["n_test"] for r in held["results"]} == {len(stored["split"]["test"])}, "the same items are held out"
+    assert call("report", run).code == 0 and "--target kind --group camera" in (run / "report.html").read_text()
+    assert call("embed", run, folder, "--out", tmp_path / "z.npy", "--json").code == 0
+    other = call("embed", run, folder, "--out", tmp_path / "z.npy", "--target", "camera").err
+    assert "--target" not in other and "--group camera" in other, "what is named now counts"
+
+
+def test_unreadable_items_are_told_by_every_verb(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "photos")
+    (folder / "3.png").write_text("no image")
+    said = call("pretrain", folder, "--steps", 2, "--size", "tiny", "--batch-size", 4, "--out", tmp_path / "run")
+    assert said.code == 0 and "1 of 24 images cannot be used and are left out" in said.err and "3.png" in said.err
+    said = call("embed", tmp_path / "run", folder, "--out", tmp_path / "z.npy", "--json")
+    assert json.loads(said.out)["left_out"] == ["3.png"] and "left out" in said.err
+
+
+def test_embeddings_are_an_array() -> None:
+    z = Embeddings(np.arange(12, dtype=np.float32).reshape(6, 2), tuple("abcdef"))
+    assert np.asarray(z).shape == z.shape == (6, 2) and len(z) == 6 and np.array_equal(z[1:3], z.vectors[1:3])
+    assert np.asarray(z, dtype=np.float64).dtype == np.float64
+    assert LogisticRegression().fit(z, [0, 1] * 3).predict(z).shape == (6,)
+
+
+def test_a_data_set_gives_its_items() -> None:
+    ragged = small("ragged")
+    assert ragged[1].shape == (2, 20) and np.isfinite(ragged[1]).all() and small("image")[0].shape == (3, 16, 16)
+
+
+def test_a_backbone_may_be_named_with_its_depth(tmp_path: Path) -> None:
+    run = tacit.pretrain(small("image"), backbone="resnet18", size="tiny", steps=1, batch_size=4, out=tmp_path / "run")
+    assert run.config.backbone["name"] == "resnet" and run.config.backbone["depth"] == 18
+    again = tacit.pretrain(small("image"), backbone="resnet18", size="tiny", steps=1, batch_size=4, out=tmp_path / "run", resume=True)
+    assert again.path == run.path
+    with pytest.raises(Asked, match="convnet7"):
+        tacit.pretrain(small("image"), backbone="convnet7000x", steps=1, out=tmp_path / "other")
+
+
+def test_batches_carry_groups_through_joins() -> None:
+    data = from_arrays(np.zeros((6, 4), np.float32) + np.arange(6)[:, None], groups=list("aabbcc")).whole()
+    loader = Loader(data, data.train, make_modality(data.spec, {}), torch.device("cpu"))
+    batch = loader.batch(np.array([0, 3, 5]))
+    assert batch.group is not None and batch.group.tolist() == [0, 1, 2]
+    both = join([batch, batch])
+    assert both.group is not None and both.group.tolist() == [0, 1, 2, 0, 1, 2] and both.label is None
+
+
+def test_a_pretext_task_comes_after_the_other_views() -> None:
+    data = small("image")
+    modality = make_modality(data.spec, {})
+    batch = Batch(modality.load(torch.from_numpy(data.x[:4])), torch.arange(4))
+    views = modality.views(batch, Views(plain=1, task="transform"), rng(0, "t"), (1, 1))
+    assert len(views) == 2 and views[0].answer is None and views[1].answer is not None
+
+
+def test_columns_are_read_as_they_are() -> None:
+    x = np.array([[1.0, np.nan], [3.0, 4.0]], np.float32)
+    fitted = Columns().fit(x, small("vector").spec)
+    assert np.array_equal(fitted.transform(x), [[1, 4], [3, 4]])
+    assert np.array_equal(fitted.transform(np.full((1, 2), np.nan, np.float32)), [[2, 4]])
+
+
+def test_vectors_are_compared_with_their_own_columns(tmp_path: Path) -> None:
+    data = small("vector")
+    run = tacit.pretrain(data, steps=2, size="tiny", batch_size=8, out=tmp_path / "run")
+    rows = tacit.evaluate(run, data, levels=[1], supervised=False).evaluation.results
+    assert {"columns", "ssl", "untrained"} == {r["representation"] for r in rows}
+
+
+def test_names_that_are_no_utf8_are_written_out(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "photos", 8)
+    os.rename(os.fsencode(folder / "0.png"), os.fsencode(folder) + b"/\xff.png")
+    (folder / "metadata.csv").unlink()
+    run = tacit.pretrain(opened(folder), steps=1, size="tiny", batch_size=2, out=tmp_path / "run")
+    z = tacit.embed(run, folder, tmp_path / "z.parquet")
+    assert any("udcff" in name for name in z.ids)
+
+
+def test_supervised_training_leaves_unlabelled_items_out(tmp_path: Path) -> None:
+    data = small("vector")
+    assert data.labels is not None
+    some = replace(data, labels=np.where(np.arange(len(data)) % 3 == 0, -1, data.labels))
+    run = tacit.pretrain(some, method="supervised", steps=2, size="tiny", batch_size=4, out=tmp_path / "run")
+    assert run.path.is_dir()
+    with pytest.raises(Asked, match="no training item has a label"):
+        tacit.pretrain(replace(data, labels=np.full(len(data), -1)), method="supervised", steps=2, out=tmp_path / "none")
+
+
+def test_what_the_start_of_a_run_saw_is_not_forgotten(tmp_path: Path) -> None:
+    data = small("vector")
+    options = {"steps": 1, "size": "tiny", "batch_size": 4}
+    first = tacit.pretrain(data, out=tmp_path / "first", **options)
+    inside = tacit.pretrain(data, out=tmp_path / "inside", init=str(first.path / "model"), **options)
+    assert set(np.load(first.path / "seen.npy")) <= set(np.load(inside.path / "seen.npy"))
+    first.model.save(tmp_path / "alone")
+    unknown = tacit.pretrain(data, out=tmp_path / "unknown", init=str(tmp_path / "alone"), **options)
+    assert not (unknown.path / "seen.npy").exists(), "nothing claims that leaks were checked"
+    notes = tacit.evaluate(unknown, data, levels=[1], supervised=False).evaluation.notes
+    assert any(note.startswith("what pretraining saw is unknown") for note in notes)
+    assert "another matter" in (unknown.path / "model" / "CARD.md").read_text()
+
+
+@pytest.mark.parametrize(("different", "helps"), [(3, None), (5, None), (60, True)])
+def test_few_items_that_differ_are_no_verdict(different: int, helps: bool | None) -> None:
+    truth = np.zeros(400, np.int64)
+    plan = LevelPlan(10, 20, 10, (Draw(np.arange(3), np.arange(3, 6)),) * 5)
+    right, worse = np.zeros((5, 400), np.int64), np.zeros((5, 400), np.int64)
+    worse[:, :different] = 1
+    both = [Reading("ssl", "ssl", "linear", plan, right), Reading("pca", "classic", "linear", plan, worse, 0.5)]
+    found = verdict(both, Scorer(truth, False))
+    assert found["levels"][0]["discordant"] == different and found["helps"] is helps
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1.0, 1e25])
+def test_numbers_of_any_size_are_scored(unit: float) -> None:
+    y = np.random.default_rng(0).normal(size=50) * unit
+    value, low, high = Scorer(y, True).score("r2", np.stack([0.9 * y, 0.8 * y]))
+    assert value == pytest.approx(1 - (0.01 + 0.04) / 2 * (y**2).mean() / y.var(), rel=1e-6) and low < value < high
+    rmse = Scorer(y, True).score("rmse", np.stack([0.9 * y, 0.9 * y]))
+    assert rmse[0] == pytest.approx(0.1 * np.sqrt((y**2).mean()))
+
+
+def test_bfloat16_does_not_touch_what_the_network_sees() -> None:
+    """Values far from zero keep their small differences: only the network runs in bfloat16."""
+    x = (10_000 + np.random.default_rng(0).normal(size=(8, 1, 64))).astype(np.float32)
+    data = from_arrays(x, size=32)
+    modality = make_modality(data.spec, {})
+    from tacit.assemble import make_encoder
+
+    model = Model(make_encoder(modality, {"name": "conv1d", "size": "tiny"}, frozenset()), modality, {}).eval()
+    exact = model.vectors(data.x)
+    model.precision = "bf16-mixed"
+    rough = model.vectors(data.x)
+    assert np.abs(exact - rough).max() < 0.1 * exact.std() + 0.02 and np.corrcoef(exact.ravel(), rough.ravel())[0, 1] > 0.99
+
+
+def test_a_model_of_another_width_is_refused(tmp_path: Path) -> None:
+    run = tacit.pretrain(small("image"), steps=1, size="tiny", batch_size=4, out=tmp_path / "run")
+    file = run.path / "model" / "model.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "dim": 7}))
+    with pytest.raises(TacitError, match="vectors of 7 numbers"):
+        tacit.load(run.path)
+
+
+def test_a_member_named_dot_is_skipped(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    Pillow.new("L", (8, 8), 9).save(out, "PNG")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        for name in (".", "a.png", "b.png"):
+            file.writestr(name, out.getvalue())
+    assert len(opened(tmp_path / "a.zip")) == 2
+
+
+def test_labels_as_bytes_are_words(tmp_path: Path) -> None:
+    np.savez(
+        tmp_path / "d.npz",
+        x=np.random.default_rng(0).normal(size=(6, 1, 30)),
+        y=np.array([b"cat", b"dog"] * 3),
+        group=np.array([b"p1"] * 6),
+    )
+    data = opened(tmp_path / "d.npz")
+    assert data.classes == ("cat", "dog") and data.group_names == ("p1",)
+
+
+def test_one_infinite_pixel_spoils_one_image(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for i in range(12):
+        x = draw.random((8, 8)).astype(np.float32)
+        x[0, 0] = np.inf if i == 0 else x[0, 0]
+        Pillow.fromarray(x).save(tmp_path / f"{i}.tif")
+    data = opened(tmp_path)
+    assert len(data) == 11 and "not finite" in data.bad[0].reason and data.x.max() > 200
+
+
+def test_what_a_method_does_not_vary_is_not_said_to_be_ignored(tmp_path: Path) -> None:
+    series = tacit.pretrain(small("series"), method="ts2vec", steps=1, size="tiny", batch_size=4, out=tmp_path / "run")
+    assert "amplitude" not in (series.path / "model" / "CARD.md").read_text()
+    assert json.loads((series.path / "model" / "model.json").read_text())["ignores"] == "where a window begins and ends"
+    tacit.load(series.path).save(tmp_path / "copy")
+    assert json.loads((tmp_path / "copy" / "model.json").read_text())["ignores"] == "where a window begins and ends"
+
+
+def test_test_series_longer_than_training_series_are_compared(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    train = from_arrays([draw.normal(size=(1, 30)).astype(np.float32) for _ in range(16)], y=[0, 1] * 8)
+    test = from_arrays([draw.normal(size=(1, n)).astype(np.float32) for n in [40, 30] * 5], y=[0, 1] * 5)
+    run = tacit.pretrain(train.whole(), steps=1, size="tiny", batch_size=4, out=tmp_path / "run")
+    done = tacit.evaluate(run, train.whole(), test=test, levels=[1], supervised=False)
+    raw = [r for r in done.evaluation.results if r["representation"] == "raw"]
+    assert raw and all(r["value"] is not None for r in raw)

@@ -8,7 +8,7 @@ ts2vec       320 numbers a series (maximum over time), RBF support vector machin
 untrained    the same encoder before training, same classifier
 raw          the values, same classifier
 minirocket   9,996 features, ridge classifier, as in aeon
-both         ts2vec beside minirocket, each standardised and with the same total variance, same ridge classifier
+both         ts2vec beside minirocket, standardised, ts2vec with a tenth of the other's total variance, same ridge classifier
 dtw          nearest neighbour under dynamic time warping, full window
 
 The support vector machine is that of Yue et al. 2022 (arXiv:2106.10466, tasks/_eval_protocols.py): no standardisation, gamma "scale",
@@ -63,6 +63,7 @@ COMPETITORS = ("ts2vec", "untrained", "raw", "minirocket", "both", "dtw")
 SEEDLESS = ("raw", "minirocket", "dtw")
 INFINITE = 1e10  # scikit-learn's grids do not take an infinite C
 GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e3, 1e4, INFINITE)
+BESIDE = 0.1  # total variance of ts2vec beside minirocket, as in tacit.api
 PATIENCE = 120.0  # seconds that dynamic time warping may take on one set
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -86,7 +87,7 @@ def ridge(z: np.ndarray, y: np.ndarray) -> Any:
     return RidgeClassifierCV(alphas=np.logspace(-3, 3, 10)).fit(z, y)
 
 
-def scaled(pair: Pair, width: int | None = None) -> Pair:
+def scaled(pair: Pair, width: float | None = None) -> Pair:
     """Each column with mean 0 and deviation 1 on the training rows; with `width`, the block weighs as much as that many columns."""
     train, test = (np.asarray(v, dtype=np.float64) for v in pair)
     std = train.std(0)
@@ -130,7 +131,7 @@ class Bench:
             predicted = ridge(train, self.y).predict(test)
         elif name == "both":
             wide = self.features("minirocket")
-            parts = [scaled(wide), scaled(self.features("ts2vec"), wide[0].shape[1])]
+            parts = [scaled(wide), scaled(self.features("ts2vec"), BESIDE * wide[0].shape[1])]
             train, test = (np.concatenate(p, 1) for p in zip(*parts, strict=True))
             predicted = ridge(train, self.y).predict(test)
         else:
@@ -200,7 +201,13 @@ def measure(folders: list[Path], seeds: int, out: Path, say: Callable[[str], Non
             bench = None
             for name in (c for c in COMPETITORS if c not in done):
                 bench = bench or Bench(folder, seed, steps)
-                row = {"set": folder.name, "competitor": name, "seed": None if name in SEEDLESS else seed, **bench.run(name), "commit": commit()}
+                row = {
+                    "set": folder.name,
+                    "competitor": name,
+                    "seed": None if name in SEEDLESS else seed,
+                    **bench.run(name),
+                    "commit": commit(),
+                }
                 row |= {} if name in SEEDLESS or steps is None else {"steps": steps}
                 rows.append(row)
                 write(rows, out)

@@ -245,3 +245,55 @@ def test_test_series_longer_than_training_series_are_compared(tmp_path: Path) ->
     done = tacit.evaluate(run, train.whole(), test=test, levels=[1], supervised=False)
     raw = [r for r in done.evaluation.results if r["representation"] == "raw"]
     assert raw and all(r["value"] is not None for r in raw)
+
+
+def test_a_run_knows_its_own_data_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, run = pictures(tmp_path / "photos"), tmp_path / "run"
+    monkeypatch.chdir(tmp_path)
+    words = ["pretrain", "photos", "--steps", 1, "--size", "tiny", "--batch-size", 4, "--target", "kind", "--out", run]
+    assert call(*words).code == 0
+    (tmp_path / "other").mkdir()
+    namesake = pictures(tmp_path / "other" / "photos")
+    (namesake / "metadata.csv").unlink()
+    monkeypatch.chdir(tmp_path / "other")
+    assert "--target kind" in call("embed", run, folder, "--out", tmp_path / "z.npy").err
+    assert "--target" not in call("embed", run, "photos", "--out", tmp_path / "z.npy").err, "another folder of the same name"
+    labels = tacit.embed(run, folder).labels
+    assert labels is not None and set(labels) == {"a", "b"}
+
+
+def test_one_label_draw_is_no_verdict() -> None:
+    truth, plan = np.zeros(60, np.int64), LevelPlan(10, 20, 10, (Draw(np.arange(3), np.arange(3, 6)),))
+    right, worse = np.zeros((1, 60), np.int64), np.ones((1, 60), np.int64)
+    both = [Reading("ssl", "ssl", "linear", plan, right), Reading("pca", "classic", "linear", plan, worse, 0.5)]
+    found = verdict(both, Scorer(truth, False))
+    assert found["helps"] is None and "a single label draw" in found["sentence"]
+
+
+def test_few_test_numbers_have_bounded_intervals() -> None:
+    y = np.array([0.0, 0.0, 0.0, 1.0, 0.0])
+    value, low, high = Scorer(y, True).score("r2", np.stack([y + 0.1, y - 0.1]))
+    assert np.isfinite([value, low, high]).all() and low > -10
+
+
+def test_a_test_of_one_class_is_not_measured(tmp_path: Path) -> None:
+    data = small("vector")
+    run = tacit.pretrain(data, steps=1, size="tiny", batch_size=4, out=tmp_path / "run")
+    test = from_arrays(np.random.default_rng(3).normal(size=(9, 7)).astype(np.float32), y=["0"] * 9)
+    done = tacit.evaluate(run, replace(data, classes=("0", "1")), test=test, levels=[1], supervised=False)
+    assert done.verdict["helps"] is None and "same label" in done.verdict["sentence"]
+
+
+def test_an_infinite_rate_is_asked_wrongly_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call("pretrain", "builtin:digits", "--steps", 1, "optim.lr=inf").code == 2
+    assert call("pretrain", "builtin:digits", "--steps", 1, "--init", "nowhere").code == 2
+    assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_an_unfinished_run_says_how_to_go_on(tmp_path: Path) -> None:
+    run = tacit.pretrain(small("vector"), steps=1, size="tiny", batch_size=4, out=tmp_path / "run")
+    (run.path / "model" / "model.json").unlink()
+    with pytest.raises(Asked, match="has not finished") as error:
+        tacit.load(run.path)
+    assert "--resume" in error.value.hint

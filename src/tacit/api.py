@@ -76,7 +76,11 @@ def plan(data: Data, **options: Any) -> list[Chosen]:
 
 def embed(model: Model | Pretrained | str | Path, data: Data, out: str | Path | None = None) -> Embeddings:
     """Vectors of all items, in the order of the data; written to `out` (.parquet or .npy) if it is given."""
-    vectors = _model(model).embed(data)
+    net = _model(model)
+    if isinstance(model, (str, Path)) and isinstance(data, (str, Path)):
+        known = remembered(Path(model), data, {}, lambda words: None)
+        data = opened(data, modality=net.spec.modality, spec=net.spec, **known)
+    vectors = net.embed(data)
     if out is not None:
         store.write(vectors, out)
     return vectors
@@ -123,7 +127,7 @@ def evaluate(
     net = _model(model)
     path = model.path if isinstance(model, Pretrained) else Path(model) if isinstance(model, (str, Path)) else None
     path = path if path is not None and (path / "config.toml").is_file() else None
-    asked = {"target": target, **(options or {})}
+    asked = given = {k: v for k, v in {"target": target, **(options or {})}.items() if v is not None}
     if path is not None:
         asked = remembered(path, data, asked, say)
     target = asked.get("target")
@@ -131,7 +135,7 @@ def evaluate(
     data = net.prepare(opened(data, **full))
     if data.labels is None:
         raise Asked(f"{data.path} has no labels to evaluate with", "put the items into class folders, or name a label column with --target")
-    other = data if test is None else net.prepare(opened(test, **full))
+    other = data if test is None else net.prepare(opened(test, **{**full, "target": None, "group": None, "split": None, **given}))
     if other.labels is None:
         raise Asked(f"{other.path} has no labels to test with", "name the label column with --target")
     rows = data.train
@@ -209,7 +213,8 @@ def remembered(run: Path, data: Any, given: Mapping[str, Any], say: Say) -> dict
     given = {k: v for k, v in given.items() if v is not None}
     try:
         own = json.loads((run / "data.json").read_text(encoding="utf-8"))
-        same = isinstance(data, (str, Path)) and (str(data) == own["path"] or Path(data).resolve() == Path(own["path"]).resolve())
+        there = isinstance(data, (str, Path)) and Path(data).exists()
+        same = str(Path(data).resolve()) == own["place"] if there else own["place"] is None and str(data) == own["path"]
         kept = {k: v for k, v in own["options"].items() if k in REMEMBERED and k not in given} if same else {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return given

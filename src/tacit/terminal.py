@@ -66,7 +66,7 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     for row in rows:
         t.add_row(*row)
     # a file gets as much room as it needs; a terminal gets its own width
-    Console(width=None if sys.stdout.isatty() else 110, highlight=False).print(t)
+    Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else 110, highlight=False).print(t)
 
 
 def out(value: Any) -> None:

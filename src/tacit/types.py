@@ -11,8 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -177,6 +177,11 @@ class Embeddings:
     def __getitem__(self, rows: Any) -> np.ndarray:
         """Vectors of some items, as NumPy indexes rows."""
         return np.asarray(self.vectors[rows])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32."""
+        return self.vectors.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -121,6 +121,7 @@ class Dataset:
         """Plain JSON for a run's data.json: what was read, how it was split, which items were held out."""
         return {
             "path": self.path,
+            "place": str(Path(place).resolve()) if (place := str(self.opened.get("path", ""))) and Path(place).exists() else None,
             "modality": self.modality,
             "why": self.why,
             "items": len(self),

@@ -182,5 +182,6 @@ def _enough(listing: Listing, bad: list[Problem], max_bad: float) -> None:
         shown = "".join(f"\n  {p.name}: {p.reason}" for p in every[:5])
         more = f"\n  and {len(every) - 5} more" if len(every) > 5 else ""
         raise BadData(
-            f"{len(every)} of {total} {listing.modality} items cannot be used{shown}{more}", "repair or remove them, or raise max_bad"
+            f"{len(every)} of {total} {listing.modality} items cannot be used{shown}{more}",
+            "repair or remove them, or raise --max-bad (in Python: max_bad)",
         )

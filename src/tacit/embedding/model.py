@@ -151,6 +151,8 @@ def load(path: str | Path, device: str = "cpu", *, trust: bool = False) -> Model
     path = Path(path)
     folder = path / "model" if (path / "model" / "model.json").is_file() else path
     if not (folder / "model.json").is_file():
+        if (path / "config.toml").is_file():
+            raise Asked(f"the run in {path} has not finished", "go on with it: the command of its start with --resume, see its run.json")
         raise Asked(f"{path} holds no model", "give a run folder or a folder written by model.save")
     try:
         about = json.loads((folder / "model.json").read_text(encoding="utf-8"))

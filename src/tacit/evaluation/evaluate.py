@@ -182,8 +182,8 @@ def _hopeless(labels: Labels, truth: np.ndarray) -> str:
         return "no test item has a label"
     if len(np.unique(labels.y)) < 2:
         return "all labelled training rows have the same label"
-    if not labels.classes and len(np.unique(truth)) < 2:
-        return "all test items have the same value"
+    if len(np.unique(truth)) < 2:
+        return "all test items have the same label" if labels.classes else "all test items have the same value"
     return ""
 
 

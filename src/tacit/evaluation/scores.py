@@ -19,22 +19,22 @@ class Scorer:
         self.n = len(y_test)
         self._sampler = Resampler(self.n, resamples=resamples, seed=seed)
         if regression and self.n:
-            centred = ((y_test.astype(np.float64) - y_test.mean(dtype=np.float64)) / self._unit)[None]
-            self._variance = self._sampler.means(centred**2) - self._sampler.means(centred) ** 2  # [1, resamples]
+            # of all test items: that of a resample of few items may be almost nothing, and R2 would have no bounds
+            self._variance = float((y_test.astype(np.float64) / self._unit).var())
 
     def each(self, metric: str, predicted: np.ndarray) -> np.ndarray:
         """The metric of every run: predicted [runs, n] -> [runs]."""
         if metric == "accuracy":
             return (predicted == self.y).mean(1)
         error = self._squares(predicted).mean(1)
-        return np.sqrt(error) * self._unit if metric == "rmse" else 1 - error / max(float((self.y / self._unit).var()), 1e-300)
+        return np.sqrt(error) * self._unit if metric == "rmse" else 1 - error / max(self._variance, 1e-300)
 
     def draws(self, metric: str, predicted: np.ndarray) -> np.ndarray:
         """The metric of every run on every resample of the test items: [runs, resamples]."""
         if metric == "accuracy":
             return self._sampler.means(predicted == self.y)
         error = self._sampler.means(self._squares(predicted))
-        return np.sqrt(error) * self._unit if metric == "rmse" else 1 - error / np.maximum(self._variance, 1e-300)
+        return np.sqrt(error) * self._unit if metric == "rmse" else 1 - error / max(self._variance, 1e-300)
 
     def _squares(self, predicted: np.ndarray) -> np.ndarray:
         return ((np.asarray(predicted, np.float64) - self.y) / self._unit) ** 2

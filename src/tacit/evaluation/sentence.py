@@ -18,7 +18,8 @@ def sentence(verdict: dict[str, Any], *, contradictory: bool, few: bool) -> str:
     row = next(r for r in verdict["levels"] if r["labels_per_class"] == verdict["level"])
     at = f"with {_labels(row['count'], regression)}" + (" (all there are)" if row["labels_per_class"] == "all" else "")
     interval = f"95 % interval {_signed(row['low'], regression)} to {_signed(row['high'], regression)}, {verdict['n_test']} test items"
-    numbers = f"{_value(row['ours'], regression)} against {_value(row['other'], regression)} of {row['best_other']}, the best of the others"
+    reached = f"{_value(row['ours'], regression)} against {_value(row['other'], regression)}"
+    numbers = f"{reached} of {row['best_other']}, the best of the others on training folds"
     difference = f"{_signed(row['difference'], regression)}{'' if regression else ' points'} ({interval})"
     if verdict.get("labels_seen"):
         return f"This run read labels: it is not self-supervised, so there is no verdict; {at} it reaches {numbers}: {difference}."
@@ -33,7 +34,7 @@ def sentence(verdict: dict[str, Any], *, contradictory: bool, few: bool) -> str:
     else:
         out = f"No clear difference: {at} it reaches {numbers}: {difference}."
         if few and (row["low"] > 0 or row["high"] < 0):
-            out += " Too few test items tell them apart for more."
+            out += " It rests on too little for more: a single label draw, or fewer than six test items that tell them apart."
     return " ".join([out, *_turn(verdict, regression), *_worth(verdict, regression)])
 
 

@@ -20,7 +20,7 @@ def verdict(readings: Sequence[Reading], scorer: Scorer, labels_seen: bool | Non
 
     The best other is chosen on training folds. helps: True when the 95 % interval of the paired difference is above 0 at some
     level with few labels and below 0 at none, False in the reverse case, otherwise None; a level with fewer than 6 items that only
-    one side gets right shows nothing. The level that decides is the smallest
+    one side gets right, or with a single label draw, shows nothing. The level that decides is the smallest
     that shows the effect; without one, the largest with few labels.
     labels_seen: pretraining read labels (None = unknown); then helps is None whatever the numbers say.
     """
@@ -30,7 +30,7 @@ def verdict(readings: Sequence[Reading], scorer: Scorer, labels_seen: bool | Non
     levels = [_compare(mine, [r for r in others if r.plan.level == mine.plan.level], others, scorer) for mine in ours]
     measured = [row for row in levels if row["difference"] is not None]
     few = [row for row in measured if row["count"] <= FEW[scorer.regression]]
-    effects = [row for row in few if (row["low"] > 0 or row["high"] < 0) and row["discordant"] >= DISCORDANT]
+    effects = [row for row in few if (row["low"] > 0 or row["high"] < 0) and row["discordant"] >= DISCORDANT and row["draws"] != 1]
     signs = {row["low"] > 0 for row in effects}
     contradictory = len(signs) == 2
     helps = signs.pop() if len(signs) == 1 and not labels_seen else None
@@ -61,7 +61,7 @@ def _compare(mine: Reading, rivals: list[Reading], everywhere: list[Reading], sc
     """One level: who is the best other, and the paired difference to it."""
     plan = mine.plan
     row: dict[str, Any] = {"labels_per_class": plan.level, "count": plan.count, "n_train_labels": plan.labels, "ours": None}
-    row |= {"best_other": None, "other": None, "difference": None, "low": None, "high": None, "discordant": None}
+    row |= {"best_other": None, "other": None, "difference": None, "low": None, "high": None, "discordant": None, "draws": None}
     row["reason"] = plan.reason or mine.reason
     if mine.predicted is None:
         return row
@@ -78,7 +78,7 @@ def _compare(mine: Reading, rivals: list[Reading], everywhere: list[Reading], sc
     row["ours"], row["other"] = (float(scorer.each(scorer.metrics[0], p).mean()) for p in both)
     row["best_other"] = best.representation
     row["difference"], row["low"], row["high"] = scorer.difference(*both)
-    row["discordant"] = scorer.discordant(*both)
+    row["discordant"], row["draws"] = scorer.discordant(*both), None if plan.level == "all" else runs
     return row
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 import time
@@ -130,6 +131,10 @@ def pretrain(
             return _carry_on(run, loop, data, newest, resumed, say, show)
     finally:
         run.close()
+        with contextlib.suppress(OSError):  # refused before it began: no empty folder stays
+            if out is None and [p.name for p in path.iterdir()] == [".lock"]:
+                (path / ".lock").unlink()
+                path.rmdir()
 
 
 def _fill(loop: Loop, budget: float, begin: float, most: int | None, say: Say) -> Chosen:

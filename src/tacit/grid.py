@@ -68,8 +68,10 @@ class Grid(Modality):
 
     def whole(self, batch: Batch) -> Batch:
         """The item itself at the training size; untouched where it is stored at that size."""
-        if tuple(batch.x.shape[2:]) == self.sizes:
-            return batch
+        return batch if tuple(batch.x.shape[2:]) == self.sizes else self.scaled(batch)
+
+    def scaled(self, batch: Batch) -> Batch:
+        """The item itself, brought to the training size whatever its own is."""
         rank, b = len(self.sizes), len(batch.x)
         zero = torch.zeros(b, rank, device=batch.x.device)
         return replace(self.resample(batch, zero, zero + 1, self.sizes), frame=None)

@@ -75,10 +75,7 @@ class Series(Grid):
 
         A series longer than those of the training stays as it is, so that no vector depends on what else is in the file.
         """
-        if not self.shortened:
-            return batch
-        zero = torch.zeros(len(batch.x), 1, device=batch.x.device)
-        return replace(self.resample(batch, zero, zero + 1, self.sizes), frame=None)
+        return self.scaled(batch) if self.shortened else batch
 
     def pretext(self, task: str, batch: Batch, generator: torch.Generator) -> list[Batch]:
         """transform: three segments in one of six orders; the answer is the order."""

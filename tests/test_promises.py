@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 import tacit
 from conftest import call, small
-from tacit.assemble import make_modality
+from tacit.assemble import make_encoder, make_modality
 from tacit.data.dataset import from_arrays
 from tacit.data.dataset import open as opened
 from tacit.embedding.model import Model
@@ -28,9 +28,15 @@ from tacit.evaluation.labels import Draw, LevelPlan
 from tacit.evaluation.readers import Reading
 from tacit.evaluation.scores import Scorer
 from tacit.evaluation.verdict import verdict
+from tacit.methods.ts2vec import TS2Vec
+from tacit.methods.vicreg import VICReg
 from tacit.runtime import rng
+from tacit.training.health import Watch
 from tacit.training.loader import Loader
-from tacit.types import Batch, Embeddings, Views
+from tacit.training.loop import Loop, calibrate, make_fabric
+from tacit.training.plan import make_plan
+from tacit.training.supervised import FromScratch
+from tacit.types import Batch, Context, Embeddings, Info, Step, Views
 
 
 def pictures(folder: Path, n: int = 24) -> Path:
@@ -182,8 +188,6 @@ def test_bfloat16_does_not_touch_what_the_network_sees() -> None:
     x = (10_000 + np.random.default_rng(0).normal(size=(8, 1, 64))).astype(np.float32)
     data = from_arrays(x, size=32)
     modality = make_modality(data.spec, {})
-    from tacit.assemble import make_encoder
-
     model = Model(make_encoder(modality, {"name": "conv1d", "size": "tiny"}, frozenset()), modality, {}).eval()
     exact = model.vectors(data.x)
     model.precision = "bf16-mixed"
@@ -297,3 +301,81 @@ def test_an_unfinished_run_says_how_to_go_on(tmp_path: Path) -> None:
     with pytest.raises(Asked, match="has not finished") as error:
         tacit.load(run.path)
     assert "--resume" in error.value.hint
+
+
+def test_a_damaged_data_json_is_said_and_not_worked_around(tmp_path: Path) -> None:
+    run = tacit.pretrain(pictures(tmp_path / "photos"), steps=1, size="tiny", batch_size=4, out=tmp_path / "run")
+    (run.path / "data.json").write_text("{")
+    said = call("embed", run.path, tmp_path / "photos", "--out", tmp_path / "z.npy")
+    assert said.code == 1 and "data.json cannot be read" in said.err
+
+
+def test_calibration_neither_surveys_nor_hurries() -> None:
+    data = small("vector")
+    config, _ = make_plan(data, len(data.train), size="tiny", batch_size=4)
+    modality = make_modality(data.spec, config.modality)
+    progress: list[float] = []
+
+    class Curious(VICReg):
+        surveys = 4
+
+        def forward(self, views: list[Batch], ctx: Context) -> Step:
+            progress.append(ctx.progress)
+            return super().forward(views, ctx)
+
+        def survey(self, z: torch.Tensor, ctx: Context) -> None:
+            raise AssertionError("a survey while calibrating")
+
+    method = Curious(make_encoder(modality, config.backbone, frozenset()), Info(len(data.train)))
+    fabric = make_fabric(config)
+    loop = Loop.build(fabric, method, Loader(data, data.train, modality, fabric.device), modality, config)
+    calibrate(loop, 0.0)
+    assert progress and max(progress) < 0.01 and loop.config is config and method.surveys == 4
+
+
+def test_supervised_training_knows_no_label_but_its_own() -> None:
+    draw = np.random.default_rng(0)
+    data = from_arrays(draw.normal(size=(40, 5)).astype(np.float32), y=draw.normal(size=40))
+    assert data.labels is not None and data.task == "regression"
+    config, _ = make_plan(data, len(data.train), size="tiny", batch_size=4, steps=1)
+    chosen = np.arange(10)
+    others = data.labels.copy()
+    others[np.setdiff1d(np.arange(40), data.train[chosen])] += 1000
+    scores = [FromScratch(d, config, data.train, d, data.test)(chosen, 0)[1] for d in (data, replace(data, labels=others))]
+    assert np.array_equal(*scores)
+
+
+def test_a_rank_of_few_rows_is_no_warning() -> None:
+    def words(rows: int) -> str:
+        watch = Watch(32)
+        watch.see(torch.randn(rows, 1) @ torch.randn(1, 32) + 0.01 * torch.randn(rows, 32))
+        return watch.judge(0.5, 1.0, None, None).words
+
+    assert "few dimensions" in words(256) and "few dimensions" not in words(8)
+
+
+def test_ts2vec_knows_what_guessing_costs() -> None:
+    """Equal features at every moment: the loss is that of guessing."""
+    encoder = make_encoder(make_modality(small("series").spec, {}), {"name": "conv1d", "size": "tiny"}, frozenset({"mask", "resize"}))
+    for p in encoder.backbone.parameters():
+        torch.nn.init.zeros_(p)
+    batch = Batch(torch.randn(6, 2, 48), torch.arange(6))
+    step = TS2Vec(encoder, Info(6))([batch, batch], Context(rng(0, "t"), 0.5))
+    assert step.chance is not None and float(step.loss.detach()) == pytest.approx(step.chance, rel=0.02)
+
+
+def test_inspect_says_how_large_the_pictures_are(tmp_path: Path) -> None:
+    pictures(tmp_path / "photos", 3)
+    Pillow.new("RGB", (40, 30)).save(tmp_path / "photos" / "0.png")
+    assert "sizes      12 x 12 to 30 x 40, median 12 x 12" in call("inspect", tmp_path / "photos").out
+
+
+def test_an_interrupt_before_the_first_step_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def stop(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tacit.training.pretrain.calibrate", stop)
+    said = call("pretrain", "builtin:digits", "--budget", "10s", "--quiet", "--out", tmp_path / "run")
+    assert said.code == 130 and "run the same command again" in said.err
+    monkeypatch.undo()
+    assert call("pretrain", "builtin:digits", "--steps", 1, "--size", "tiny", "--out", tmp_path / "run").code == 0

@@ -164,7 +164,7 @@ def open(
     (patient, session) and the part. size: training size in pixels or samples, None = choose. limit: largest chosen size.
     cache: keep the decoded items on disk. seed: of the split. max_bad: share of unusable items that is tolerated, 0..1.
     options: more settings of the modality, such as fit="pad". spec: decode as this says instead of measuring, for a trained model.
-    say: called with progress, about once a second.
+    say: called with words for a person; progress, about once a second, ends in a carriage return.
     """
     say = say or (lambda line: None)
     opened: dict[str, Any] = {"path": path, "modality": modality, "target": target, "group": group, "split": split}

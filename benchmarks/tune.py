@@ -1,6 +1,6 @@
 """Compare settings on training folds: four fifths of the training split learn and label, one fifth scores; the test split is not touched.
 
-    python benchmarks/tune.py DATA [--seconds 60] [--image-size 32] [method=NAME] [part.name=value ...]
+    python benchmarks/tune.py DATA [--seconds 60] [--image-size 32] [--draws 5] [--tiles 0,2,3] [method=NAME] [part.name=value ...]
 
 The budget is processor time of one thread, so that it means the same on a busy machine. The tables of docs/decisions.md come from here.
 """
@@ -53,11 +53,11 @@ def learn(data: dataset.Dataset, rows: np.ndarray, seconds: float, method: str |
     return model, steps
 
 
-def score(z: np.ndarray, held: np.ndarray, y: np.ndarray, truth: np.ndarray, classes: int) -> dict[str, float]:
-    """Accuracy in % of the linear probe at 1, 5, 10, 50 labels a class (mean of 5 draws), with all, and of kNN-20 with all."""
+def score(z: np.ndarray, held: np.ndarray, y: np.ndarray, truth: np.ndarray, classes: int, draws: int = 5) -> dict[str, float]:
+    """Accuracy in % of the linear probe at 1, 5, 10, 50 labels a class (mean of the draws), with all, and of kNN-20 with all."""
     s, t = standardise(z, held, "columns")
     out: dict[str, Any] = {}
-    for p in plan_levels(y, classes, (1, 5, 10, 50), 5, 0):
+    for p in plan_levels(y, classes, (1, 5, 10, 50), draws, 0):
         right = [(Linear().fit(s[d.rows], y[d.rows], classes, small=p.small).predict(t) == truth).mean() for d in p.draws]
         out[str(p.level)] = round(100 * float(np.mean(right)), 1) if right else None
     out["all"] = round(100 * float((Linear(c=0.01).fit(s, y, classes, small=False).predict(t) == truth).mean()), 1)
@@ -71,6 +71,8 @@ if __name__ == "__main__":
     parser.add_argument("words", nargs="*")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--image-size", type=int, default=32)
+    parser.add_argument("--draws", type=int, default=5, help="label draws")
+    parser.add_argument("--tiles", default="", help="read the same trained model with each of these numbers of tiles a side")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     chosen = next((w.split("=")[1] for w in asked.words if w.startswith("method=")), None)
@@ -80,5 +82,8 @@ if __name__ == "__main__":
     cut = int(0.8 * len(shuffled))
     fit, held_out = np.sort(shuffled[:cut]), np.sort(shuffled[cut:])
     model, steps = learn(opened, fit, asked.seconds, chosen, [w for w in asked.words if not w.startswith("method=")])
-    parts = [model.vectors(opened.x[r], None if opened.lengths is None else opened.lengths[r]) for r in (fit, held_out)]
-    print(steps, "steps", score(*parts, opened.labels[fit], opened.labels[held_out], len(opened.classes)))
+    for tiles in asked.tiles.split(",") if asked.tiles else [model.modality.tiles]:
+        model.modality.tiles = int(tiles)
+        parts = [model.vectors(opened.x[r], None if opened.lengths is None else opened.lengths[r]) for r in (fit, held_out)]
+        scored = score(*parts, opened.labels[fit], opened.labels[held_out], len(opened.classes), asked.draws)
+        print(steps, "steps, tiles", tiles, scored, flush=True)

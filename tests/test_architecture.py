@@ -20,7 +20,25 @@ from tacit import registry
 SRC = Path(__file__).parent.parent / "src"
 FLOORS: dict[str, float] = {
     **dict.fromkeys(("", "types", "errors", "registry", "config", "runtime"), 0),
-    **dict.fromkeys(("losses", "masking", "layers", "heads", "teacher", "schedules", "optim", "statistics", "augment", "threads"), 1),
+    **dict.fromkeys(
+        (
+            "losses",
+            "masking",
+            "layers",
+            "heads",
+            "teacher",
+            "schedules",
+            "optim",
+            "statistics",
+            "augment",
+            "threads",
+            "gather",
+            "clusters",
+            "queue",
+            "deep",
+        ),
+        1,
+    ),
     **dict.fromkeys(("encoder", "convolution", "patches", "modality", "grid", "backbones", "modalities"), 2),
     **dict.fromkeys(("method", "methods"), 3),
     "assemble": 3.5,

@@ -13,7 +13,7 @@ from tacit.errors import Asked, CannotPair
 from tacit.types import Batch, Spec
 
 NAMES = registry.names("backbones")
-CAPABILITIES = {"mask", "drop", "causal", "layers", "resize", "tokens", "unordered", "ragged"}
+CAPABILITIES = {"mask", "drop", "causal", "layers", "resize", "tokens", "unordered", "ragged", "chunk"}
 
 
 def spec_of(kind: str, *sizes: int) -> Spec:
@@ -24,7 +24,7 @@ def spec_of(kind: str, *sizes: int) -> Spec:
 def fits(backbone: type[Backbone], spec: Spec, needs: frozenset[str] = frozenset()) -> bool:
     rank = len(spec.sizes) or 1
     wanted = needs | ({"ragged"} if spec.ragged else set()) | ({"unordered"} if not spec.sizes else set())
-    return rank in backbone.ranks and wanted <= backbone.can
+    return rank in backbone.ranks and wanted <= backbone.can and ("causal" not in needs or bool(spec.sizes))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -117,7 +117,7 @@ def test_what_does_not_fit_is_refused_when_built(name: str, kind: str) -> None:
             make_encoder(make_modality(spec, {}), {"name": name, "size": "tiny"}, needs)
         suggested = [n for n in NAMES if fits(registry.find("backbones", n), spec, needs)]
         named = f"backbones that can: {', '.join(suggested)}"
-        assert error.value.hint == (named if suggested else "no backbone can; choose another method")
+        assert error.value.hint == (named if suggested else "no backbone can; choose another method, such as simclr")
         for other in suggested:
             make_encoder(make_modality(spec, {}), {"name": other, "size": "tiny"}, needs)
 

@@ -12,15 +12,22 @@ from torch import Tensor
 
 from tacit import losses
 from tacit.losses import (
+    contrast,
     cosine_distance,
     covariance,
+    cross_correlation,
     cross_entropy,
     full_precision,
+    gaussian_divergence,
+    gaussianity,
     info_nce,
     instance_contrast,
     masked_mse,
     mse,
+    smooth_l1,
+    soft_cross_entropy,
     time_contrast,
+    triplet,
     variance,
 )
 from tacit.methods import ts2vec
@@ -145,6 +152,255 @@ def test_masked_mse_counts_only_what_exists() -> None:
     close(masked_mse(a, b, seen), sum(terms) / 6)
     close(masked_mse(a, b, torch.zeros_like(seen)), 0.0)
     close(masked_mse(a[:0], b[:0], seen[:0]), 0.0)
+
+
+# ---- value and gradient against loops that PyTorch differentiates ----
+
+
+def slow_keys(query: Tensor, key: Tensor, positive: Tensor, temperature: float, counts: Tensor | None = None) -> Tensor:
+    terms = []
+    for i in range(len(query)):
+        rivals = [j for j in range(len(key)) if positive[i, j] or counts is None or counts[i, j]]
+        scores = {j: query[i] @ key[j] / query[i].norm() / key[j].norm() / temperature for j in rivals}
+        own = [scores[j] - torch.stack([*scores.values()]).logsumexp(0) for j in rivals if positive[i, j]]
+        if own:
+            terms.append(-torch.stack(own).mean())
+    return torch.stack(terms).mean()
+
+
+def slow_cross_correlation(a: Tensor, b: Tensor, eps: float = 1e-5) -> Tensor:
+    n, d = a.shape
+    rows = []
+    for i in range(d):
+        for j in range(d):
+            x, y = (z - sum(z) / n for z in (a[:, i], b[:, j]))
+            spread = ((sum(x**2) / n + eps) * (sum(y**2) / n + eps)) ** 0.5
+            rows.append(sum(x[k] * y[k] for k in range(n)) / n / spread)
+    return torch.stack(rows).view(d, d)
+
+
+def slow_gaussianity(z: Tensor, directions: Tensor, knots: int = 17, reach: float = 5.0) -> Tensor:
+    total, step = z.new_zeros(()), 2 * reach / (knots - 1)
+    for k in range(directions.shape[1]):
+        for m in range(knots):
+            t = -reach + m * step
+            real = sum(torch.cos(t * (row @ directions[:, k])) for row in z) / len(z)
+            imaginary = sum(torch.sin(t * (row @ directions[:, k])) for row in z) / len(z)
+            apart = (real - math.exp(-t * t / 2)) ** 2 + imaginary**2
+            total = total + apart * math.exp(-t * t) * step * (0.5 if m in (0, knots - 1) else 1.0)
+    return total / directions.shape[1] * len(z)
+
+
+def slow_triplet(z: Tensor, ids: Tensor, margin: float) -> Tensor:
+    u = [row / row.norm() for row in z]
+    terms = []
+    for i in range(len(u)):
+        others = [(u[i] - u[k]).square().sum() for k in range(len(u)) if ids[k] != ids[i]]
+        for j in range(len(u)):
+            if j != i and ids[j] == ids[i] and others:
+                near = (u[i] - u[j]).square().sum()
+                farther = [d for d in others if d > near]
+                terms.append((near - (min(farther) if farther else max(others)) + margin).clamp(min=0))
+    return torch.stack(terms).mean()
+
+
+def slow_soft_cross_entropy(logits: Tensor, goal: Tensor) -> Tensor:
+    terms = []
+    for row, share in zip(logits, goal, strict=True):
+        total = sum(v.exp() for v in row)
+        terms.append(-sum(s * (v.exp() / total).log() for v, s in zip(row, share, strict=True)))
+    return torch.stack(terms).mean()
+
+
+def slow_smooth_l1(a: Tensor, b: Tensor, beta: float = 1.0) -> Tensor:
+    apart = [(x - y).abs() for x, y in zip(a.flatten(), b.flatten(), strict=True)]
+    return torch.stack([d**2 / (2 * beta) if d < beta else d - beta / 2 for d in apart]).mean()
+
+
+def slow_gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """log N(x; mean, variance) - log N(x; 0, 1), averaged over x ~ N(mean, variance), one number at a time."""
+    total = mean.new_zeros(())
+    for m, v in zip(mean.flatten(), log_variance.flatten(), strict=True):
+        total = total - 0.5 * v - 0.5 + (m**2 + v.exp()) / 2
+    return total / len(mean)
+
+
+def drawn_mask(*shape: int, seed: int, share: float) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) < share
+
+
+def loops() -> dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor], tuple[Tensor, ...], tuple[object, ...]]]:
+    """Name: loss, its loop, arguments with a gradient, other arguments."""
+    a, b, keys = draw(6, 5), draw(6, 5, seed=1), draw(9, 5, seed=2)
+    some = drawn_mask(6, 9, seed=3, share=0.3)
+    some[2] = False  # a query without any positive
+    unit = torch.nn.functional.normalize(draw(5, 3, seed=4), dim=0)
+    return {
+        "contrast": (contrast, slow_keys, (a, keys), (some, 0.2)),
+        "contrast, some keys": (contrast, slow_keys, (a, keys), (some, 0.1, drawn_mask(6, 9, seed=5, share=0.5))),
+        "cross_correlation": (cross_correlation, slow_cross_correlation, (a, b), ()),
+        "cross_correlation, flat": (cross_correlation, slow_cross_correlation, (a * 1e-3, b), (1e-2,)),
+        "gaussianity": (gaussianity, slow_gaussianity, (a, unit), ()),
+        "gaussianity, few knots": (gaussianity, slow_gaussianity, (a * 3 + 1, unit), (5, 2.0)),
+        "soft_cross_entropy": (soft_cross_entropy, slow_soft_cross_entropy, (a * 3, b.softmax(1)), ()),
+        "triplet": (triplet, slow_triplet, (keys,), (torch.tensor([0, 0, 0, 1, 1, 2, 2, 3, 4]), 0.3)),
+        "triplet, wide": (triplet, slow_triplet, (keys,), (torch.tensor([0, 0, 0, 0, 0, 0, 0, 0, 1]), 4.0)),
+        "smooth_l1": (smooth_l1, slow_smooth_l1, (a, b), ()),
+        "smooth_l1, narrow": (smooth_l1, slow_smooth_l1, (a, b), (0.3,)),
+        "gaussian_divergence": (gaussian_divergence, slow_gaussian_divergence, (a, b), ()),
+    }
+
+
+@pytest.mark.parametrize("name", loops())
+def test_value_and_gradient_are_the_loop(name: str) -> None:
+    loss, slow, floats, rest = loops()[name]
+    fast, twin = ([f.double().requires_grad_() for f in floats] for _ in range(2))
+    got, want = inspect.unwrap(loss)(*fast, *rest), slow(*twin, *rest)
+    assert got.dtype == torch.float64 and got.shape == want.shape and bool(want.any())
+    weight = draw(want.numel(), seed=7).double().view(want.shape)
+    (got * weight).sum().backward()
+    (want * weight).sum().backward()
+    assert torch.allclose(got, want, rtol=1e-6, atol=1e-8)
+    for x, y in zip(fast, twin, strict=True):
+        assert x.grad is not None and y.grad is not None and bool(y.grad.any())
+        assert torch.allclose(x.grad, y.grad, rtol=1e-5, atol=1e-7)
+    single = loss(*floats, *rest)
+    assert single.dtype == torch.float32 and torch.allclose(single.double(), want, rtol=1e-4, atol=1e-5)
+
+
+def test_contrast_closed_forms() -> None:
+    query, key, answer, t = draw(6, 5), draw(9, 5, seed=1), torch.tensor([3, 0, 8, 8, 1, 5]), 0.2
+    one = torch.nn.functional.one_hot(answer, 9).bool()
+    unit = [torch.nn.functional.normalize(v, dim=1) for v in (query, key)]
+    close(contrast(query, key, one, t), float(cross_entropy(unit[0] @ unit[1].T / t, answer)))  # one positive a row: a classification
+    close(contrast(query * 7, key * 0.1, one, t), float(contrast(query, key, one, t)))
+    counts = torch.ones(6, 9, dtype=torch.bool)
+    counts[:, 2], counts[:, 7] = False, False
+    left = [0, 1, 3, 4, 5, 6, 8]
+    close(contrast(query, key, one, t, counts), float(contrast(query, key[left], one[:, left], t)))  # as if they were not there
+    close(contrast(query, key, one, t, torch.zeros_like(one)), 0.0)  # a positive always counts, and alone it is certain
+    close(contrast(query, torch.ones(9, 5), one, t), math.log(9))
+    leaf = query.clone().requires_grad_()
+    none = contrast(leaf, key, torch.zeros_like(one), t)
+    none.backward()
+    close(none.detach(), 0.0)
+    assert leaf.grad is not None and not leaf.grad.any(), "no positive at all teaches nothing"
+
+
+def test_contrast_is_info_nce_where_queries_are_keys() -> None:
+    z, ids, t = draw(8, 5), torch.tensor([0, 1, 2, 3, 0, 1, 2, 2]), 0.3
+    itself = torch.eye(8, dtype=torch.bool)
+    positive = (ids[:, None] == ids) & ~itself
+    close(contrast(z, z, positive, t, ~itself), float(info_nce(z, ids, t)))
+    a, b, own = z[:4], z[4:], torch.eye(4, dtype=torch.bool)
+    across = info_nce(z, torch.arange(4).repeat(2), t, torch.arange(2).repeat_interleave(4))
+    close((contrast(a, b, own, t) + contrast(b, a, own, t)) / 2, float(across))
+
+
+def test_cross_correlation_closed_forms() -> None:
+    z = draw(4000, 6) * torch.tensor([0.1, 1.0, 2.0, 3.0, 10.0, 100.0]) + 5
+    itself = cross_correlation(z, z)
+    assert torch.allclose(itself.diagonal(), torch.ones(6), atol=2e-3) and torch.allclose(itself, itself.T, atol=1e-5)
+    apart = itself - torch.diag(itself.diagonal())
+    assert apart.abs().max() < 4.5 / 4000**0.5, "independent dimensions do not correlate"
+    assert cross_correlation(z, draw(4000, 6, seed=1)).abs().max() < 4.5 / 4000**0.5
+    assert torch.allclose(cross_correlation(z, -3 * z + 1), -itself, atol=2e-3), "neither sign of the scale nor the mean matters"
+    mixed = torch.stack([z[:, 0] / 0.1 + z[:, 1], z[:, 2]], 1)  # a sum of two independent ones of equal variance
+    assert cross_correlation(mixed, z)[0, :2].tolist() == pytest.approx([0.5**0.5] * 2, abs=0.03)
+    flat = cross_correlation(torch.ones(5, 3), draw(5, 3))
+    assert flat.isfinite().all() and flat.abs().max() < 1e-4, "a dimension without variance correlates with nothing"
+
+
+def gaussianity_of(x: Tensor) -> float:
+    """The statistic over the whole real line: integrals of cos(t d) exp(-a t^2) are sqrt(pi / a) exp(-d^2 / 4a)."""
+    values, n = x.double().tolist(), len(x)
+    pairs = sum(math.exp(-((u - v) ** 2) / 4) for u in values for v in values) * math.sqrt(math.pi)
+    singles = sum(math.exp(-(u**2) / 6) for u in values) * math.sqrt(math.pi / 1.5)
+    return pairs / n - 2 * singles + n * math.sqrt(math.pi / 2)
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (2.5, 0.0), (0.1, 1.0), (0.0, -2.0)])
+def test_gaussianity_is_the_integral_over_the_real_line(scale: float, shift: float) -> None:
+    x, one = draw(40, 1) * scale + shift, torch.ones(1, 1)
+    want = gaussianity_of(x[:, 0])
+    close(gaussianity(x, one, 4001, 15.0), want, 1e-4)
+    if scale <= 1:  # 17 points are as good, unless values lie so far apart that they alias
+        close(gaussianity(x, one), want, 1e-4)
+
+
+def test_gaussianity_tells_normal_from_other_samples() -> None:
+    # the mean over samples of N(0, 1) is the integral of (1 - exp(-t^2)) exp(-t^2), whatever their number
+    for n in (20, 400):
+        expected = math.sqrt(math.pi) - math.sqrt(math.pi / 2)
+        assert float(gaussianity(draw(n, 800), torch.eye(800))) == pytest.approx(expected, abs=0.08)
+    n, every = 1000, torch.eye(50)
+    uniform = (torch.rand(n, 50, generator=torch.Generator().manual_seed(0)) * 2 - 1) * math.sqrt(3)  # of variance 1
+    normal, narrow, sign = draw(n, 50), draw(n, 50) * 0.3, draw(n, 50).sign()
+    ranked = [float(gaussianity(x, every)) for x in (normal, uniform, sign, narrow * 0)]
+    assert ranked == sorted(ranked) and ranked[1] > 3 * ranked[0]
+    assert float(gaussianity(narrow, every)) < float(gaussianity(narrow * 0, every))
+    for place in (0.0, 0.7, -3.0):  # a point mass: B times what one point costs
+        apart = math.sqrt(math.pi) - 2 * math.sqrt(math.pi / 1.5) * math.exp(-(place**2) / 6) + math.sqrt(math.pi / 2)
+        for b in (1, 30):
+            close(gaussianity(torch.full((b, 1), place), torch.ones(1, 1), 101), b * apart, 1e-4)
+
+
+def test_gaussianity_pulls_towards_a_normal_distribution() -> None:
+    z = (draw(256, 2) * 0.2 + 1).requires_grad_()
+    for _ in range(100):
+        (gradient,) = torch.autograd.grad(gaussianity(z, torch.eye(2)), z)
+        z = (z - gradient).detach().requires_grad_()
+    assert z.mean(0).abs().max() < 0.1 and (z.std(0) - 1).abs().max() < 0.15
+
+
+def test_soft_cross_entropy_closed_forms() -> None:
+    logits, answer = draw(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
+    hard = torch.nn.functional.one_hot(answer, 4).float()
+    close(soft_cross_entropy(logits, hard), float(cross_entropy(logits, answer)))
+    close(soft_cross_entropy(logits, 0.9 * hard + 0.1 / 4), float(cross_entropy(logits, answer, 0.1)))
+    close(soft_cross_entropy(torch.zeros(6, 4), draw(6, 4, seed=1).softmax(1)), math.log(4))
+    goal = draw(6, 4, seed=1).softmax(1)
+    close(soft_cross_entropy(goal.log() + 3, goal), float(-(goal * goal.log()).sum(1).mean()))  # its least value: the entropy
+
+
+def at_degrees(*angles: float) -> Tensor:
+    return torch.tensor([[math.cos(math.radians(a)), math.sin(math.radians(a))] for a in angles]) * 3
+
+
+def test_triplet_takes_the_nearest_negative_beyond_the_positive() -> None:
+    z, ids = at_degrees(0, 60, 30, 90, 180), torch.tensor([0, 0, 1, 2, 3])
+    # squared distances: the pair is 1 apart. From 0: 30 is nearer, 90 (2) and 180 (4) beyond; from 60: 30 and 90 are nearer, 180 (3) beyond
+    close(triplet(z, ids, 2.5), ((1 - 2 + 2.5) + (1 - 3 + 2.5)) / 2)
+    close(triplet(z, ids, 1.5), (0.5 + 0) / 2)
+    close(triplet(z, ids, 0.9), 0.0)
+    hard = 2 - 2 * math.cos(math.radians(30))
+    close(triplet(z[:3], ids[:3], 0.2), 1 - hard + 0.2)  # no negative beyond the positive: the farthest of the nearer ones
+    nearer = at_degrees(0, 60, 30, -10)  # from 0: 30 and -10 are nearer, 30 is the farther; from 60: -10 lies beyond
+    beyond = 2 - 2 * math.cos(math.radians(70))
+    close(triplet(nearer, torch.tensor([0, 0, 1, 2]), 0.5), ((1 - hard + 0.5) + (1 - beyond + 0.5)) / 2)
+
+
+def test_triplet_without_triplets_is_zero() -> None:
+    for ids in (torch.zeros(5).long(), torch.arange(5)):
+        z = draw(5, 3).requires_grad_()
+        loss = triplet(z, ids, 1.0)
+        loss.backward()
+        close(loss.detach(), 0.0)
+        assert z.grad is not None and not z.grad.any()
+
+
+def test_smooth_l1_and_gaussian_divergence_closed_forms() -> None:
+    zero = torch.zeros(3, 2)
+    for apart, beta, want in ((0.5, 1.0, 0.125), (2.0, 1.0, 1.5), (1.0, 1.0, 0.5), (3.0, 2.0, 2.0), (0.5, 0.25, 0.375)):
+        close(smooth_l1(zero + apart, zero, beta), want)
+        close(smooth_l1(zero, zero + apart, beta), want)
+    close(gaussian_divergence(zero, zero), 0.0)
+    close(gaussian_divergence(zero + 1.5, zero), 2 * 1.5**2 / 2)  # N(m, 1): m^2 / 2 in each of two dimensions
+    close(gaussian_divergence(zero, zero + math.log(4.0)), 2 * (0.5 * (4 - 1) - math.log(2)))
+    m, v = draw(3, 2), draw(3, 2, seed=1)
+    normal = torch.distributions.Normal
+    theirs = torch.distributions.kl_divergence(normal(m, (v / 2).exp()), normal(0.0, 1.0)).sum(1).mean()
+    close(gaussian_divergence(m, v), float(theirs))
 
 
 # ---- contrast at cells ----
@@ -277,6 +533,7 @@ def cases() -> dict[str, tuple[Callable[..., Tensor], tuple[Tensor, ...], tuple[
         "masked_mse": (masked_mse, (a, b), (torch.ones(6, 5, dtype=torch.bool),)),
         "instance_contrast": (instance_contrast, (c, d), (ok,)),
         "time_contrast": (time_contrast, (c, d), (ok,)),
+        **{name: (loss, floats, rest) for name, (loss, _, floats, rest) in loops().items() if name == loss.__name__},
     }
 
 
@@ -309,7 +566,7 @@ def test_gradients_are_right(name: str) -> None:
     inputs = [f.double().requires_grad_() for f in floats]
     assert torch.autograd.gradcheck(lambda *x: exact(*x, *rest), inputs)
     leaves = [f.clone().requires_grad_() for f in floats]
-    loss(*leaves, *rest).backward()
+    loss(*leaves, *rest).sum().backward()
     assert all(x.grad is not None and x.grad.isfinite().all() for x in leaves)
 
 
@@ -320,6 +577,12 @@ def test_gradients_stay_finite_where_embeddings_coincide() -> None:
     zero = torch.zeros(6, 5, requires_grad=True)
     (info_nce(zero, torch.arange(3).repeat(2), 0.05) + variance(zero) + cosine_distance(zero, zero)).backward()
     assert zero.grad is not None and zero.grad.isfinite().all()
+    for start in (torch.ones(6, 5), torch.zeros(6, 5)):
+        for name, (loss, floats, rest) in cases().items():
+            if all(f.shape == (6, 5) for f in floats):
+                leaves = [start.clone().requires_grad_() for _ in floats]
+                loss(*leaves, *rest).sum().backward()
+                assert all(x.grad is not None and x.grad.isfinite().all() for x in leaves), name
 
 
 def test_full_precision_leaves_autocast_as_it_was() -> None:

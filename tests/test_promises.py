@@ -112,7 +112,7 @@ def test_a_pretext_task_comes_after_the_other_views() -> None:
     data = small("image")
     modality = make_modality(data.spec, {})
     batch = Batch(modality.load(torch.from_numpy(data.x[:4])), torch.arange(4))
-    views = modality.views(batch, Views(plain=1, task="transform"), rng(0, "t"), (1, 1))
+    views = modality.views(batch, Views(plain=1, task="turn"), rng(0, "t"), (1, 1))
     assert len(views) == 2 and views[0].answer is None and views[1].answer is not None
 
 
@@ -310,11 +310,12 @@ def test_a_damaged_data_json_is_said_and_not_worked_around(tmp_path: Path) -> No
     assert said.code == 1 and "data.json cannot be read" in said.err
 
 
-def test_calibration_neither_surveys_nor_hurries() -> None:
+def test_calibration_surveys_once_and_does_not_hurry() -> None:
     data = small("vector")
     config, _ = make_plan(data, len(data.train), size="tiny", batch_size=4)
     modality = make_modality(data.spec, config.modality)
     progress: list[float] = []
+    surveyed: list[int] = []
 
     class Curious(VICReg):
         surveys = 4
@@ -324,12 +325,14 @@ def test_calibration_neither_surveys_nor_hurries() -> None:
             return super().forward(views, ctx)
 
         def survey(self, z: torch.Tensor, ctx: Context) -> None:
-            raise AssertionError("a survey while calibrating")
+            surveyed.append(len(z))
 
     method = Curious(make_encoder(modality, config.backbone, frozenset()), Info(len(data.train)))
     fabric = make_fabric(config)
     loop = Loop.build(fabric, method, Loader(data, data.train, modality, fabric.device), modality, config)
-    calibrate(loop, 0.0)
+    now = iter(range(10**6))
+    _, pause = calibrate(loop, 0.0, lambda: float(next(now)))
+    assert surveyed == [len(data.train)] and pause == 4.0  # measured once, so that a budget knows what all of them take
     assert progress and max(progress) < 0.01 and loop.config is config and method.surveys == 4
 
 

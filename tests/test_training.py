@@ -210,7 +210,7 @@ def test_calibration_measures_and_leaves_no_trace() -> None:
         """Advances by one at every look; a step begins and ends with a look."""
         return float(next(ticks))
 
-    assert calibrate(loop, 60.0, clock) == 1.0
+    assert calibrate(loop, 60.0, clock) == (1.0, 0.0)
     assert loop.step == 0 and not loop.optimizer.state
     assert all(torch.equal(before[k], v) for k, v in loop.trainee.state_dict().items())
     for _ in range(3):
@@ -223,12 +223,12 @@ def test_calibration_takes_the_mean_of_the_inner_half() -> None:
     loop, now, lengths = loop_of(), [0.0], iter([100.0, 50.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 900.0])
     loop.advance = lambda: now.__setitem__(0, now[0] + next(lengths))  # type: ignore[method-assign,assignment,return-value]
     # two steps of warming up are left out; of the sorted rest 1 2 3 4 5 6 7 900 the first and the last quarter
-    assert calibrate(loop, 1078.0, lambda: now[0]) == pytest.approx((3 + 4 + 5 + 6 + 7) / 5)
+    assert calibrate(loop, 1078.0, lambda: now[0])[0] == pytest.approx((3 + 4 + 5 + 6 + 7) / 5)
 
 
 def test_a_budget_becomes_a_stored_number_of_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps = what is left of the budget / the measured time of a step; from then on only steps count."""
-    monkeypatch.setattr(pretraining, "calibrate", lambda loop, seconds: 7.0)
+    monkeypatch.setattr(pretraining, "calibrate", lambda loop, seconds: (7.0, 0.0))
     said: list[str] = []
     done = run(tmp_path / "a", budget="2min", say=said.append)
     stored = tomllib.loads((tmp_path / "a" / "config.toml").read_text())["train"]["steps"]
@@ -246,7 +246,7 @@ def test_real_calibration_does_not_change_the_result(tmp_path: Path) -> None:
 
 
 def test_without_a_budget_the_passes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pretraining, "calibrate", lambda loop, seconds: 1e-9)
+    monkeypatch.setattr(pretraining, "calibrate", lambda loop, seconds: (1e-9, 0.0))
     monkeypatch.setattr(Session, "train", lambda session: None)
     done = pretraining.pretrain(small("image"), out=tmp_path / "a", size="tiny", batch_size=8)
     assert isinstance(done, Pretrained) and done.config.train.steps == 200 * (len(small("image").train) // 8)

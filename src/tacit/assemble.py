@@ -12,7 +12,7 @@ from tacit.encoder import Encoder, build
 from tacit.method import Method
 from tacit.modality import Modality
 from tacit.runtime import seed_globally
-from tacit.types import Info, Spec
+from tacit.types import Info, Spec, Views
 
 
 def make_modality(spec: Spec, knobs: Mapping[str, Any]) -> Modality:
@@ -33,10 +33,24 @@ def make_encoder(modality: Modality, backbone: Mapping[str, Any], needs: frozens
     return build(modality.tokenizer, cls, modality.layout, modality.sizes, needs | ragged, knobs)
 
 
-def needs_of(method: Method | type[Method]) -> frozenset[str]:
-    """What a method needs, that of its views included; a class is asked before it is built."""
-    views = method.views
-    return method.needs | (frozenset({"resize"}) if views.local or views.crop else frozenset())
+def needs_of(method: Method) -> frozenset[str]:
+    """What a method needs, that of its views included."""
+    return method.needs | (_resizing(method.views) if method.encoder.layout.ordered else frozenset())
+
+
+def needs_before(method: Mapping[str, Any], ordered: bool = True) -> frozenset[str]:
+    """What {"name", hyperparameters} will need, that of its views included, before it is built. ordered: as its data's layout."""
+    cls = registry.find("methods", str(method["name"]))
+    return frozenset(cls.wants({k: v for k, v in method.items() if k != "name"})) | (_resizing(cls.views) if ordered else frozenset())
+
+
+def _resizing(views: Views) -> frozenset[str]:
+    return frozenset({"resize"}) if views.local or views.crop or views.task in ("permute", "relation") else frozenset()
+
+
+def info_of(modality: Modality, items: int, classes: int = 0, regression: bool = False) -> Info:
+    """What a method may know of data of this modality. classes, regression: of the labels, for methods that read them."""
+    return Info(items, classes, dict(modality.tasks), regression, modality.parts)
 
 
 def make_method(modality: Modality, method: Mapping[str, Any], backbone: Mapping[str, Any], info: Info, seed: int) -> Method:
@@ -45,12 +59,13 @@ def make_method(modality: Modality, method: Mapping[str, Any], backbone: Mapping
     knobs = registry.check_knobs(cls, {k: v for k, v in method.items() if k != "name"}, "method")
     modality.check(cls.views)
     seed_globally(seed, 0)
-    encoder = make_encoder(modality, backbone, needs_of(cls))
+    early = needs_before(method, modality.layout.ordered)
+    encoder = make_encoder(modality, backbone, early)
     built: Method = cls(encoder, info, **knobs)
-    late = needs_of(built) - needs_of(cls)
+    late = needs_of(built) - early
     if late:
         seed_globally(seed, 0)
-        built = cls(make_encoder(modality, backbone, needs_of(cls) | late), info, **knobs)
+        built = cls(make_encoder(modality, backbone, early | late), info, **knobs)
     modality.check(built.views)
     return built
 

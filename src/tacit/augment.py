@@ -80,6 +80,12 @@ def rotate(x: Tensor, angle: Tensor) -> Tensor:
 _YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 
 
+def luma_chroma(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Brightness Y [B, 1, H, W] and chroma I, Q [B, 2, H, W] of images [B, 3, H, W] in 0..1."""
+    yiq = torch.einsum("kc,bchw->bkhw", _YIQ.to(x.device), x)
+    return yiq[:, :1], yiq[:, 1:]
+
+
 def jitter_colour(
     x: Tensor, generator: torch.Generator, *, brightness: float, contrast: float, saturation: float, hue: float, grey: float, share: float
 ) -> Tensor:

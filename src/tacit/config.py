@@ -7,7 +7,9 @@ import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from tacit import registry
 from tacit.errors import Asked, nearest
@@ -36,7 +38,10 @@ class OptimConfig:
 class TrainConfig:
     """steps: of the optimizer. batch: items a step. seed: of everything random. checkpoint: seconds between checkpoints.
 
-    patience: stop when the loss did not improve over this share of the steps; 0 = off.
+    patience: stop when the loss did not improve over this share of the steps; 0 = off. positives: "group" shows, as every second
+    view, another item of the same group (multi-instance learning: Azizi et al. 2021, arXiv:2101.05224). chunk: items that pass the
+    network at once, 0 = the whole batch; the loss still sees the whole batch. deep: Deep Augmentation after layer deep_layer
+    (0 = the first), dropping the share deep_rate of the activations, or of their principal components.
     """
 
     steps: Count = 1000
@@ -44,6 +49,11 @@ class TrainConfig:
     seed: int = 0
     checkpoint: Positive = 60.0
     patience: Fraction = 0.0
+    positives: Literal["item", "group"] = "item"
+    chunk: Annotated[int, Field(ge=0)] = 0
+    deep: Literal["none", "dropout", "pca"] = "none"
+    deep_layer: Annotated[int, Field(ge=0)] = 1
+    deep_rate: Share = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tacit.errors import CannotPair
 from tacit.layers import unravel
-from tacit.types import Batch, Cells, Features, Layout, Target, Tokens
+from tacit.types import LABELS, Batch, Cells, Features, Layout, Target, Tokens
 
 
 class Tokenizer(nn.Module):
@@ -28,8 +29,8 @@ class Tokenizer(nn.Module):
     def forward(self, batch: Batch) -> Tokens:
         raise NotImplementedError
 
-    def target(self, batch: Batch, cell: Sequence[int]) -> Target:
-        """What the cells of this size held."""
+    def target(self, batch: Batch, cell: Sequence[int], *, raw: bool = False) -> Target:
+        """What the cells of this size held; raw: as it is, without whatever the modality does to make it a better task."""
         raise NotImplementedError
 
     def head(self, dim: int, cell: Sequence[int]) -> nn.Module:
@@ -41,8 +42,8 @@ class Backbone(nn.Module):
     """From tokens to features on a grid that is `stride` times coarser.
 
     wants: "patch" (tokens of a patch) or "dense" (patch size 1, raw channels). can: capabilities, from
-    mask, drop, causal, layers, resize, tokens, unordered, ragged. ranks: ranks of grids that it takes.
-    presets: size name -> hyperparameters.
+    mask, drop, causal, layers, resize, tokens, unordered, ragged, chunk. ranks: ranks of grids that it takes.
+    presets: size name -> hyperparameters. between: what changes the activations after a layer, in training (Deep Augmentation).
     """
 
     wants: ClassVar[str] = "dense"
@@ -56,6 +57,14 @@ class Backbone(nn.Module):
     def __init__(self, width: int, layout: Layout, grid: tuple[int, ...]) -> None:
         super().__init__()
         self.layout = layout
+        self.between: Callable[[int, Tensor, int], Tensor] | None = None
+
+    def after(self, layer: int, x: Tensor, axis: int = -1) -> Tensor:
+        """What the next layer sees of the activations x [B, ...] of layer 0, 1, ...; every backbone calls it after each layer.
+
+        axis: where the channels are.
+        """
+        return x if self.between is None or not self.training else self.between(layer, x, axis)
 
     def forward(
         self, tokens: Tokens, position: Tensor, full: bool, *, causal: bool = False, layers: int = 0
@@ -71,11 +80,17 @@ class Encoder(nn.Module):
     """Tokenizer and backbone as one module.
 
     mask_token: create the learned token that stands for hidden cells; only for methods whose needs name "mask", because
-    a parameter without a gradient breaks distributed training.
+    a parameter without a gradient breaks distributed training. chunk: rows that pass the network at once in training, 0 = all; their
+    activations are computed again on the way back, so that memory depends on the chunk and the loss sees the whole batch
+    (gradient caching, Gao et al. 2021, arXiv:2101.06983). causal: a cell sees only earlier ones, in training and afterwards; for
+    methods whose needs name "causal".
     """
 
-    def __init__(self, tokenizer: Tokenizer, backbone: Backbone, layout: Layout, mask_token: bool = False) -> None:
+    chunk: int = 0
+
+    def __init__(self, tokenizer: Tokenizer, backbone: Backbone, layout: Layout, mask_token: bool = False, causal: bool = False) -> None:
         super().__init__()
+        self.causal = causal
         self.tokenizer, self.backbone, self.layout = tokenizer, backbone, layout
         self.dim = backbone.dim
         self.mask_token = nn.Parameter(torch.randn(tokenizer.dim) * 0.02) if mask_token else None
@@ -96,9 +111,21 @@ class Encoder(nn.Module):
         grid = tuple(-(-s // c) for s, c in zip(sizes, self.cell, strict=True))
         return Cells(grid, pool_valid(batch.valid, len(batch.x), sizes, self.cell, grid, batch.x.device))
 
-    def target(self, batch: Batch) -> Target:
-        """What the cells of this batch held."""
-        return self.tokenizer.target(batch, self.cell)
+    def target(self, batch: Batch, *, raw: bool = False) -> Target:
+        """What the cells of this batch held; raw: as it is."""
+        return self.tokenizer.target(batch, self.cell, raw=raw)
+
+    def cut(self, values: Tensor, most: int = 4) -> Tensor:
+        """A dense answer [B, K, *S] cut into cells: [B, N, parts, K], means over at most `most` parts along each axis of a cell."""
+        rank, parts = len(self.cell), parts_of(self.cell, most)
+        part = [c // p for c, p in zip(self.cell, parts, strict=True)]
+        pooled = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[rank - 1](values, part, ceil_mode=True)
+        grid = [-(-s // c) for s, c in zip(values.shape[2:], self.cell, strict=True)]
+        pooled = F.pad(pooled, [p for g, n, s in reversed(list(zip(grid, parts, pooled.shape[2:], strict=True))) for p in (0, g * n - s)])
+        for a in range(rank):
+            pooled = pooled.unflatten(2 + 2 * a, (grid[a], parts[a]))
+        order = [0, *[2 + 2 * a for a in range(rank)], *[3 + 2 * a for a in range(rank)], 1]
+        return pooled.permute(order).reshape(len(values), math.prod(grid), math.prod(parts), -1)
 
     def head(self, dim: int | None = None) -> nn.Module:
         """A head from features of width `dim` (default: the encoder's own) to the target's prediction."""
@@ -121,16 +148,18 @@ class Encoder(nn.Module):
         *,
         mask: Tensor | None = None,
         drop: bool = False,
-        causal: bool = False,
         layers: int = 0,
         tokens: Tokens | None = None,
+        kept: int = 0,
     ) -> Features:
         """Features of a batch.
 
         mask: bool [B, N] over `cells(batch)`, True = hidden. drop: hidden cells never enter the backbone (else they are
-        replaced by the mask token). causal: a cell sees only earlier ones. layers: also return the last k layers.
-        tokens: tokens made before, so that a method can see them too.
+        replaced by the mask token). layers: also return the last k layers.
+        tokens: tokens made before, so that a method can see them too. kept: cells left by `drop`, 0 = those of the fullest row.
         """
+        if self.chunk and self.training and torch.is_grad_enabled() and len(batch.ids) > self.chunk and tokens is None:
+            return self._chunked(batch, mask, drop=drop, layers=layers)
         tokens = tokens or self.tokenizer(batch)
         cells = self.cells(batch)
         grid, valid = cells.grid, cells.valid
@@ -139,7 +168,7 @@ class Encoder(nn.Module):
         position = torch.arange(n, device=valid.device).expand(b, n)
         if mask is not None and drop:
             seen = valid & ~mask
-            kept = int(seen.sum(1).max())
+            kept = kept or int(seen.sum(1).max())
             position = (~seen).to(torch.uint8).argsort(dim=1, stable=True)[:, :kept]
             valid = seen.gather(1, position)
             full = full and bool(valid.all())
@@ -150,13 +179,48 @@ class Encoder(nn.Module):
                 raise CannotPair("this encoder was built without a mask token", "add 'mask' to the method's needs")
             hidden = grow(mask, grid, tokens.grid)[..., None]
             tokens = replace(tokens, x=torch.where(hidden, self.mask_token.to(tokens.x.dtype), tokens.x))
-        out, outs = self.backbone(tokens, position, full, causal=causal, layers=layers)
+        out, outs = self.backbone(tokens, position, full, causal=self.causal, layers=layers)
         pooled = pool(out, None if full else valid, self.backbone.pool)
         size = torch.tensor(batch.x.shape[-len(grid) :], device=out.device)
         at = (unravel(position, grid).float() + 0.5) * torch.tensor(self.cell, device=out.device) / size
         if batch.frame is not None:
             at = batch.frame[:, None, :, 0] + at * batch.frame[:, None, :, 1]
         return Features(out, pooled, position, at, valid, grid, outs)
+
+    def _chunked(self, batch: Batch, mask: Tensor | None, **options: Any) -> Features:
+        """`forward` in chunks of rows, each computed again when its gradient is needed."""
+        parts, kept = [], 0
+        if mask is not None and options["drop"]:  # every chunk keeps as many cells as the fullest row of the batch
+            kept = int((self.cells(batch).valid & ~mask).sum(1).max())
+        for i in range(0, len(batch.ids), self.chunk):
+            rows = slice(i, i + self.chunk)
+            part = replace(batch, **{k: v[rows] for k in ROWS if (v := getattr(batch, k)) is not None})
+            cut = None if mask is None else mask[rows]
+
+            def run(part: Batch = part, cut: Tensor | None = cut) -> tuple[Any, ...]:
+                before, self.chunk = self.chunk, 0
+                try:
+                    f = self.forward(part, mask=cut, kept=kept, **options)
+                finally:
+                    self.chunk = before
+                return f.tokens, f.pooled, f.position, f.at, f.valid, f.grid, f.layers
+
+            parts.append(Features(*checkpoint(run, use_reentrant=False)))
+
+        def joined(name: str) -> Tensor:
+            return torch.cat([getattr(f, name) for f in parts])
+
+        outs = tuple(torch.cat(layer) for layer in zip(*(f.layers for f in parts), strict=True))
+        tokens, pooled, position, at, valid = (joined(name) for name in ("tokens", "pooled", "position", "at", "valid"))
+        return Features(tokens, pooled, position, at, valid, parts[0].grid, outs)
+
+
+def parts_of(cell: Sequence[int], most: int = 4) -> tuple[int, ...]:
+    """Into how many equal parts a cell is cut along each axis: as many as divide it, at most `most`."""
+    return tuple(max(d for d in range(1, most + 1) if c % d == 0) for c in cell)
+
+
+ROWS = ("x", "ids", "valid", "frame", "answer", "label", "group")
 
 
 def pool(x: Tensor, valid: Tensor | None, how: str) -> Tensor:
@@ -247,7 +311,10 @@ def build(
     tokenizer_of: dense -> Tokenizer. needs: the method's, plus "ragged"/"unordered" from the data.
     Raises CannotPair, naming backbones that would do.
     """
-    lacking = sorted((needs - {"labels"}) - backbone.can)
+    needs = needs - LABELS
+    lacking = sorted(needs - backbone.can)
+    if "causal" in needs and not layout.ordered:
+        lacking.append("an order of the columns, which have none")
     if layout.rank not in backbone.ranks:
         lacking.append(f"rank-{layout.rank} grids")
     if not layout.ordered and "unordered" not in backbone.can:
@@ -256,7 +323,7 @@ def build(
         raise CannotPair(f"backbone {backbone.__name__.lower()} cannot: {', '.join(lacking)}", _alternatives(needs, layout))
     tokenizer = tokenizer_of(backbone.wants == "dense")
     grid = tuple(-(-s // p) for s, p in zip(sizes, tokenizer.patch, strict=True))
-    return Encoder(tokenizer, backbone(tokenizer.dim, layout, grid, **knobs), layout, "mask" in needs)
+    return Encoder(tokenizer, backbone(tokenizer.dim, layout, grid, **knobs), layout, "mask" in needs, "causal" in needs)
 
 
 def _alternatives(needs: frozenset[str], layout: Layout) -> str:
@@ -265,6 +332,7 @@ def _alternatives(needs: frozenset[str], layout: Layout) -> str:
     fits = []
     for name in registry.names("backbones"):
         b = registry.find("backbones", name)
-        if needs - {"labels"} <= b.can and layout.rank in b.ranks and (layout.ordered or "unordered" in b.can):
+        order = layout.ordered or ("unordered" in b.can and "causal" not in needs)
+        if needs <= b.can and layout.rank in b.ranks and order:
             fits.append(name)
-    return f"backbones that can: {', '.join(fits)}" if fits else "no backbone can; choose another method"
+    return f"backbones that can: {', '.join(fits)}" if fits else "no backbone can; choose another method, such as simclr"

@@ -3,41 +3,97 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
+from functools import cache
+from typing import Annotated, ClassVar
 
+import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from tacit.augment import apply_axes, interpolation, uniform
+from tacit.errors import Asked, CannotPair
+from tacit.layers import unravel
 from tacit.modality import Modality
 from tacit.types import Batch, Spec, Views
 
+PARTS = 3  # a side, of the pretext tasks that cut an item into parts
+PART = 0.85  # of a part's place that the part shows
+ORDERS = 64  # of parts, at most: a larger set is no better a task (Noroozi & Favaro 2016, table 5, on ImageNet: 69)
 TILE = 2 / 3  # of a side: as large as the crops that training shows
+
+
+Size = Annotated[int, Field(ge=0)]
+
+
+def no_larger(local: int, sizes: Sequence[int]) -> int:
+    """The size of local views. Raises Asked where it is larger than the item."""
+    if local > min(sizes):
+        raise Asked(f"modality.local={local}: local views are larger than the items ({min(sizes)} samples)", f"give at most {min(sizes)}")
+    return local
 
 
 class Grid(Modality):
     """Items [B, C, *S] on a grid of rank len(S).
 
     sizes: the training size of global views. lowest: smallest share of the item that a global view keeps (area or length).
+    local: side of a local view in samples, 0 = half of the training size.
     stretch: a global view's aspect ratio is drawn from 1/stretch..stretch (rank 2 and more).
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"global_", "local", "weak", "plain", "crop"})
     lowest: float = 0.3
+    local: int = 0
     stretch: float = 4 / 3
     weakest: float = 0.7
 
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec)
         self.sizes = tuple(spec.extra.get("size", spec.sizes))
+        self.parts = PARTS ** len(self.sizes)
 
     def views(self, batch: Batch, want: Views, generator: torch.Generator, cell: Sequence[int]) -> list[Batch]:
         if not want.crop:
             return super().views(batch, want, generator, cell)
         others = super().views(batch, replace(want, crop=0), generator, cell)
         return others + self.crops(batch, want.crop, generator, cell)
+
+    def shares(self, kind: str, want: Views) -> tuple[float, float]:
+        """Smallest and largest share of an item that a view of this kind shows."""
+        least = want.lowest or self.lowest
+        return {"global_": (least, 1.0), "local": (min(self.lowest, least) / 4, min(self.lowest, least)), "weak": (self.weakest, 1.0)}[kind]
+
+    def local_sizes(self, cell: Sequence[int]) -> tuple[int, ...]:
+        """Size of a local view: about half of the training size, in whole cells."""
+        return tuple(max(1, round((self.local or s / 2) / c)) * c for s, c in zip(self.sizes, cell, strict=True))
+
+    def pretext(self, task: str, batch: Batch, generator: torch.Generator, cell: Sequence[int]) -> list[Batch]:
+        """permute: all parts of an item in one of some orders; relation: its middle part and a neighbour; others: see the modality."""
+        if task not in ("permute", "relation"):
+            raise CannotPair(f"there is no pretext task {task!r} here")
+        b, rank, device = len(batch.x), len(self.sizes), generator.device
+        size = self.local_sizes(cell)
+        whole, span = self.place(b, (self.weakest, 1.0), generator)
+        side = span / PARTS
+        middle = PARTS**rank // 2
+
+        def part(which: Tensor) -> Batch:
+            """Parts with these numbers [B], a little smaller than their place and moved within it, so that no edge goes on in the next."""
+            corner = whole + unravel(which, (PARTS,) * rank) * side
+            loose = uniform(generator, (b, rank)) * (1 - PART)
+            return replace(self.resample(batch, corner + loose * side, side * PART, size), frame=None)
+
+        if task == "permute":
+            orders = torch.tensor(permutations(PARTS**rank), device=device)
+            answer = (uniform(generator, (b,)) * len(orders)).long().clamp(max=len(orders) - 1)
+            parts = [part(orders[answer, i]) for i in range(PARTS**rank)]
+            return [*parts[:-1], replace(parts[-1], answer=answer)]
+        others = PARTS**rank - 1
+        answer = (uniform(generator, (b,)) * others).long().clamp(max=others - 1)
+        return [part(torch.full_like(answer, middle)), replace(part(answer + (answer >= middle)), answer=answer)]
 
     def place(self, b: int, share: tuple[float, float], generator: torch.Generator, stretch: float = 1.0) -> tuple[Tensor, Tensor]:
         """Random boxes: start and extent [B, r], together covering a share of the item drawn from `share`."""
@@ -46,7 +102,8 @@ class Grid(Modality):
         extent = side.expand(b, rank)
         if rank > 1 and stretch > 1:
             log = torch.log(torch.tensor(stretch)).item()
-            ratio = torch.exp(uniform(generator, (b, 1), -log, log) / 2)
+            # no side longer than the item's, or less than the share would be left
+            ratio = torch.exp(uniform(generator, (b, 1), -log, log) / 2).clamp(side, 1 / side)
             extent = (extent * torch.cat([ratio, 1 / ratio, torch.ones(b, rank - 2, device=ratio.device)], 1)).clamp(max=1)
         start = uniform(generator, (b, rank)) * (1 - extent)
         return start, extent
@@ -142,6 +199,21 @@ class Grid(Modality):
         begin = torch.stack(list(start), 1) / whole
         extent = (torch.tensor(size, device=x.device) / whole).expand(b, -1)
         return replace(batch, x=x, valid=None if valid is None else valid.flatten(1), frame=torch.stack([begin, extent], -1))
+
+
+@cache
+def permutations(n: int) -> list[list[int]]:
+    """All orders of n parts, or ORDERS of them that differ in as many places as possible, chosen greedily."""
+    if math.factorial(n) <= ORDERS:
+        return [list(p) for p in itertools.permutations(range(n))]
+    drawn = np.random.default_rng(0)
+    chosen = [np.arange(n)]
+    candidates = np.stack([drawn.permutation(n) for _ in range(2000)])
+    apart = (candidates != chosen[0]).sum(1)
+    while len(chosen) < ORDERS:
+        chosen.append(candidates[int(apart.argmax())])
+        apart = np.minimum(apart, (candidates != chosen[-1]).sum(1))
+    return [p.tolist() for p in chosen]
 
 
 def _lengths(batch: Batch) -> Tensor:

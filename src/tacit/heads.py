@@ -2,11 +2,64 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tacit.layers import Block, Place
 from tacit.types import Cells, Features, Layout
+
+
+class Decoder(nn.Module):
+    """From one vector an item to a vector for every cell of the grid: what autoencoders see again.
+
+    dim: width of the vector. width: width inside and out. depth: number of transformer blocks.
+    """
+
+    def __init__(self, dim: int, layout: Layout, *, width: int = 128, depth: int = 2, heads: int = 4) -> None:
+        super().__init__()
+        self.dim = width
+        self.inward, self.place = nn.Linear(dim, width), Place(width, layout)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, z: Tensor, cells: Cells, full: bool = False) -> Tensor:
+        """z [B, dim] -> [B, N, width] for every cell; full: all cells are valid (known without looking)."""
+        everywhere = torch.arange(cells.valid.shape[1], device=z.device).expand(cells.valid.shape)
+        x = self.inward(z)[:, None]
+        x = x + self.place(everywhere, cells.grid).to(x.dtype)
+        for block in self.blocks:
+            x = block(x, None if full else cells.valid)
+        return self.norm(x)
+
+
+class Reverse(torch.autograd.Function):
+    """The identity, with the gradient reversed: what follows learns to tell apart, what precedes to be mistaken.
+
+    source: Ganin & Lempitsky 2014, arXiv:1409.7495.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return -gradients[0]
+
+
+class Prototypes(nn.Module):
+    """Cosine similarity to a number of learned unit vectors: [B, dim] -> [B, count]."""
+
+    def __init__(self, dim: int, count: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(count, dim) / dim**0.5)
+
+    def forward(self, z: Tensor) -> Tensor:
+        with torch.autocast(z.device.type, enabled=False):
+            return F.normalize(z.float(), dim=1) @ F.normalize(self.weight.float(), dim=1).T
 
 
 class Predictor(nn.Module):

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tacit.gather import everyone
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -36,9 +38,11 @@ def info_nce(z: Tensor, ids: Tensor, temperature: float, stream: Tensor | None =
     """Contrastive loss: rows with equal ids attract, all others repel.
 
     z: [B, D], normalised here; ids: [B]; temperature: > 0; stream: [B], if given only pairs across streams count.
-    source: Chen et al. 2020, arXiv:2002.05709, equation 1; several positives are averaged outside the logarithm (SupCon, L_out).
+    In a distributed run the rows of all processes count. source: Chen et al. 2020, arXiv:2002.05709, equation 1; several positives
+    are averaged outside the logarithm (Khosla et al. 2020, arXiv:2004.11362, equation 2, L_out).
     """
-    z = F.normalize(z, dim=1)
+    z, ids = F.normalize(everyone(z), dim=1), everyone(ids)
+    stream = None if stream is None else everyone(stream)
     apart = ~torch.eye(len(z), dtype=torch.bool, device=z.device)
     if stream is not None:
         apart = stream[:, None] != stream[None]
@@ -49,17 +53,98 @@ def info_nce(z: Tensor, ids: Tensor, temperature: float, stream: Tensor | None =
 
 
 @full_precision
+def contrast(query: Tensor, key: Tensor, positive: Tensor, temperature: float, counts: Tensor | None = None) -> Tensor:
+    """Contrastive loss of queries [B, D] against other keys [K, D], normalised here.
+
+    positive: bool [B, K], keys that belong to a query; rows without any are left out. counts: bool [B, K], keys that are compared
+    with at all, None = all. source: van den Oord et al. 2018, arXiv:1807.03748, equation 4.
+    """
+    similar = F.normalize(query, dim=1) @ F.normalize(key, dim=1).T / temperature
+    if counts is not None:
+        similar = similar.masked_fill(~(counts | positive), -1e9)
+    count = positive.sum(1)
+    own = -(similar.log_softmax(1) * positive).sum(1) / count.clamp(min=1)
+    return (own * (count > 0)).sum() / (count > 0).sum().clamp(min=1)
+
+
+@full_precision
 def variance(z: Tensor, eps: float = 1e-4) -> Tensor:
     """VICReg's hinge that keeps every dimension's standard deviation at 1 or more."""
+    z = everyone(z)
     return F.relu(1 - (z.var(0) + eps).sqrt()).mean()
 
 
 @full_precision
 def covariance(z: Tensor) -> Tensor:
     """VICReg's sum of squared off-diagonal covariances, divided by the width."""
+    z = everyone(z)
     z = z - z.mean(0)
     c = z.T @ z / (len(z) - 1)
     return (c.square().sum() - c.diagonal().square().sum()) / z.shape[1]
+
+
+@full_precision
+def cross_correlation(a: Tensor, b: Tensor, eps: float = 1e-5) -> Tensor:
+    """Correlation of every dimension of a [B, D] with every dimension of b: [D, D]; source: Zbontar et al. 2021, arXiv:2103.03230."""
+    a, b = everyone(a), everyone(b)
+    a, b = ((z - z.mean(0)) / (z.var(0, correction=0) + eps).sqrt() for z in (a, b))
+    return a.T @ b / len(a)
+
+
+@full_precision
+def gaussianity(z: Tensor, directions: Tensor, knots: int = 17, reach: float = 5.0) -> Tensor:
+    """How far z [B, D] is from a standard normal distribution along unit directions [D, K].
+
+    The Epps-Pulley statistic: the squared difference of the empirical and the normal characteristic function, weighted with
+    exp(-t^2), summed over `knots` points of -reach..reach by the trapezoid rule, times B.
+    source: Balestriero & LeCun 2025, arXiv:2511.08544.
+    """
+    x = everyone(z) @ directions  # [B, K]
+    t = torch.linspace(-reach, reach, knots, device=z.device, dtype=x.dtype)
+    angle = x[..., None] * t
+    normal = (-t.square() / 2).exp()
+    apart = (angle.cos().mean(0) - normal).square() + angle.sin().mean(0).square()  # [K, knots]
+    return torch.trapezoid(apart * (-t.square()).exp(), t).mean() * len(x)
+
+
+@full_precision
+def soft_cross_entropy(logits: Tensor, goal: Tensor) -> Tensor:
+    """Cross entropy of logits [B, K] with probabilities [B, K]."""
+    return -(goal * logits.log_softmax(1)).sum(1).mean()
+
+
+@full_precision
+def triplet(z: Tensor, ids: Tensor, margin: float) -> Tensor:
+    """Every row's positives must be nearer than its nearest others by a margin, in squared distance of unit vectors.
+
+    z: [B, D]; ids: [B], rows with equal ids are positives. Of the others, the nearest that is farther than the positive is taken,
+    or the farthest if all are nearer. source: Schroff et al. 2015, arXiv:1503.03832, equations 1 and 4 (semi-hard negatives).
+    """
+    z, ids = F.normalize(everyone(z), dim=1), everyone(ids)
+    distance = (2 - 2 * z @ z.T).clamp(min=0)
+    same = ids[:, None] == ids[None]
+    pair = (same & ~torch.eye(len(z), dtype=torch.bool, device=z.device)).nonzero()  # [P, 2]
+    near = distance[pair[:, 0], pair[:, 1]]
+    others = distance[pair[:, 0]].masked_fill(same[pair[:, 0]], torch.inf)
+    semi = others.masked_fill(others <= near[:, None], torch.inf).amin(1)
+    farthest = others.masked_fill(others.isinf(), -1.0).amax(1)
+    far = torch.where(semi.isinf(), farthest, semi)
+    return (F.relu(near - far + margin) * (far >= 0)).sum() / (far >= 0).sum().clamp(min=1)
+
+
+@full_precision
+def smooth_l1(a: Tensor, b: Tensor, beta: float = 1.0) -> Tensor:
+    """Mean Huber distance: squared below beta, absolute above."""
+    return F.smooth_l1_loss(a, b, beta=beta)
+
+
+@full_precision
+def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL divergence from N(mean, variance) [B, D] to N(0, 1), summed over D, mean over B.
+
+    source: Kingma & Welling 2013, arXiv:1312.6114, appendix B.
+    """
+    return (0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)).sum(1).mean()
 
 
 @full_precision
@@ -76,8 +161,10 @@ def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
 
 @full_precision
 def cross_entropy(logits: Tensor, answer: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Cross entropy of logits [K, classes] with int64 answers [K]."""
-    return F.cross_entropy(logits, answer, label_smoothing=smoothing)
+    """Cross entropy of logits [K, classes] with int64 answers [K]; rows with a negative answer are left out."""
+    known = answer >= 0
+    each = F.cross_entropy(logits, answer.clamp(min=0), label_smoothing=smoothing, reduction="none")
+    return (each * known).sum() / known.sum().clamp(min=1)
 
 
 @full_precision

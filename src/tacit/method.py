@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -13,12 +14,16 @@ from tacit.types import Batch, Context, Info, Step, Views
 class Method(nn.Module):
     """Base of all methods. Subclasses take `(encoder, info, *, hyperparameters)` and implement `forward`.
 
-    views: what they want to see. needs: capabilities of the backbone, plus "labels". source: the paper.
+    views: what they want to see. needs: capabilities of the backbone, plus "labels" (items without one are left out) or "some
+    labels" (they stay). family: what the method is compared with. source: the paper. preset: batch, lr, weight_decay and optim where
+    they differ from the modality's.
     surveys: passes over all training items in a run; each is handed to `survey`. Both views and needs may be set on the instance.
     """
 
     views: Views = Views(global_=2)
     needs: frozenset[str] = frozenset()
+    family: ClassVar[str] = ""
+    preset: ClassVar[Mapping[str, Any]] = {}
     source: ClassVar[str] = ""
     experimental: ClassVar[str] = ""
     surveys: int = 0
@@ -26,6 +31,11 @@ class Method(nn.Module):
     def __init__(self, encoder: Encoder, info: Info) -> None:
         super().__init__()
         self.encoder = encoder
+
+    @classmethod
+    def wants(cls, knobs: Mapping[str, Any]) -> frozenset[str]:
+        """The needs with these hyperparameters, known before an encoder is built."""
+        return cls.needs
 
     def forward(self, views: list[Batch], ctx: Context) -> Step:
         raise NotImplementedError

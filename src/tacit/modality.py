@@ -15,6 +15,7 @@ from tacit.errors import CannotPair
 from tacit.types import Batch, Layout, Spec, Views
 
 Raw = Path | bytes | np.ndarray
+RECIPE = Views()
 
 
 class BadItem(Exception):
@@ -25,7 +26,8 @@ class Modality:
     """Base of all modalities; one instance serves one data set, described by its Spec.
 
     unit: what an item is called in sentences ("images"). ignores: what `augment` teaches the model to ignore, in words.
-    tasks: pretext task -> number of answers. gives: the kinds of views that exist here.
+    tasks: pretext task -> number of answers. missing: task -> why this very data has it not.
+    parts: views of the task "permute". gives: the kinds of views that exist here.
     tiles: parts a side that `tiles_of` cuts, 0 = none.
     """
 
@@ -38,6 +40,8 @@ class Modality:
     preset: ClassVar[Mapping[str, Any]] = {"method": "simclr", "batch": 256, "lr": 2e-3, "weight_decay": 0.05, "passes": 200}
     ignores: str = ""
     tasks: Mapping[str, int] = {}
+    missing: Mapping[str, str] = {}
+    parts: int = 0
     gives: ClassVar[frozenset[str]] = frozenset({"global_", "local", "weak", "plain"})
     tiles: int = 0
 
@@ -101,8 +105,8 @@ class Modality:
         out = []
         for kind in ("global_", "local", "weak", "plain", "crop"):
             for _ in range(getattr(want, kind)):
-                out.append(self.augment(batch, kind, generator, cell))
-        return out + (self.pretext(want.task, batch, generator) if want.task else [])
+                out.append(self.augment(batch, kind, generator, cell, want))
+        return out + (self.pretext(want.task, batch, generator, cell) if want.task else [])
 
     def tiles_of(self, batch: Batch) -> list[Batch]:
         """Fixed parts of every item, the same number for all, whose mean and deviation join the embedding of the whole; often none."""
@@ -120,16 +124,17 @@ class Modality:
         """Raise CannotPair unless every kind of view and task in `want` exists here."""
         name = type(self).__name__.lower()
         if want.task and want.task not in self.tasks:
-            raise CannotPair(f"{name} data has no pretext task {want.task!r}", "use a method that asks for global views, such as simclr")
+            reason = self.missing.get(want.task) or f"{name} data has no pretext task {want.task!r}"
+            raise CannotPair(reason, "use a method that asks for global views, such as simclr")
         for kind in ("global_", "local", "weak", "plain", "crop"):
             if getattr(want, kind) and kind not in self.gives:
                 raise CannotPair(f"{name} data has no {kind.strip('_')} views", "use a method that asks for global views, such as simclr")
 
-    def augment(self, batch: Batch, kind: str, generator: torch.Generator, cell: Sequence[int]) -> Batch:
-        """One random view of every item; `plain` is the item itself at the training size."""
+    def augment(self, batch: Batch, kind: str, generator: torch.Generator, cell: Sequence[int], want: Views = RECIPE) -> Batch:
+        """One random view of every item; `plain` is the item itself at the training size. want: the method's recipe."""
         raise NotImplementedError
 
-    def pretext(self, task: str, batch: Batch, generator: torch.Generator) -> list[Batch]:
+    def pretext(self, task: str, batch: Batch, generator: torch.Generator, cell: Sequence[int]) -> list[Batch]:
         """The views of a pretext task; the last one carries `answer`."""
         raise NotImplementedError
 

@@ -94,14 +94,14 @@ class GridTokenizer(Tokenizer):
         valid = pool_valid(batch.valid, len(x), sizes, self.patch, grid, x.device)
         return Tokens(x if self.project is None else self.project(x), valid, grid)
 
-    def target(self, batch: Batch, cell: Sequence[int]) -> Patches:
+    def target(self, batch: Batch, cell: Sequence[int], *, raw: bool = False) -> Patches:
         x = self.normalised(batch.x)
         seen = ~x.isnan()
         if batch.valid is not None:
             seen = seen & batch.valid.reshape(len(x), 1, *x.shape[2:])
         values, _ = patches(x.nan_to_num(), cell)
         known, _ = patches(seen.float(), cell)
-        if self.normalise_target and values.shape[-1] > 1:
+        if self.normalise_target and not raw and values.shape[-1] > 1:
             count = known.sum(-1, keepdim=True).clamp(min=1)
             mean = (values * known).sum(-1, keepdim=True) / count
             var = ((values - mean).square() * known).sum(-1, keepdim=True) / count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,6 +20,12 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.module(*args, **kwargs)
+
+    @torch.no_grad()
+    def each(self, views: Sequence[Any]) -> list[Any]:
+        """What the copy of an encoder makes of several views, one pass for each distinct shape."""
+        features: list[Any] = self.module.each(views)  # type: ignore[operator]
+        return features
 
     @torch.no_grad()
     def follow(self, student: nn.Module, momentum: float) -> None:

@@ -16,6 +16,8 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+# needs of a method that no backbone has to meet: a label for every item, or for as many as there are
+LABELS = frozenset({"labels", "some labels"})
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class Batch:
     ids: int64 [B], rows 0..n-1 of the training split; equal ids are views of one item.
     valid: bool [B, *S], False where the position does not exist (padding); None = all exist.
     frame: [B, r, 2], start and extent of this view inside the item (item = 0..1, negative extent = flipped); None = the item.
-    answer: what a pretext task asks for: int64 [B]; None outside pretext tasks.
-    label: int64 [B] or float [B]; only for methods whose needs name "labels".
+    answer: what a pretext task asks for: int64 [B], or dense float [B, K, *S]; None outside pretext tasks.
+    label: int64 [B] (-1 = none) or float [B] (NaN = none); only for methods whose needs name "labels" or "some labels".
     group: int64 [B]; rows that belong together (patient, session); None = unknown.
     stream: which part of a pair this is.
     """
@@ -95,7 +97,11 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class Views:
-    """How many views of each kind a method asks for; they arrive in the order of these fields."""
+    """How many views of each kind a method asks for; they arrive in the order of these fields.
+
+    task: a pretext task of the modality, whose views come last. lowest: smallest share of the item that a global view keeps,
+    in 0..1, 0 = the modality's own. strength: of everything but cropping and mirroring in global and local views, 1 = the modality's own.
+    """
 
     global_: int = 0
     local: int = 0
@@ -103,6 +109,8 @@ class Views:
     plain: int = 0
     crop: int = 0
     task: str = ""
+    lowest: float = 0.0
+    strength: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -117,14 +125,16 @@ class Context:
 class Info:
     """What a method may know of the data without naming it.
 
-    items: number of training items. classes: number of label classes, 0 = none or a number is predicted.
-    answers: pretext task -> number of answers. regression: the label is a number.
+    items: number of training items. classes: number of label classes, 0 = none or a number is predicted. parts: views of the task
+    that cuts an item into parts and shuffles them.
+    answers: pretext task -> number of answers (of a dense answer: its channels). regression: the label is a number.
     """
 
     items: int
     classes: int = 0
     answers: Mapping[str, int] = field(default_factory=dict)
     regression: bool = False
+    parts: int = 0
 
 
 @dataclass(frozen=True)

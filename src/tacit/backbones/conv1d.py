@@ -47,7 +47,7 @@ class Conv1d(Backbone):
 
     source = "the encoder of Yue et al. 2022, arXiv:2106.10466"
     wants, ranks = "dense", frozenset({1})
-    can = frozenset({"mask", "causal", "layers", "resize", "ragged", "tokens"})
+    can = frozenset({"mask", "causal", "layers", "resize", "ragged", "tokens", "chunk"})
     presets = {"tiny": {"hidden": 16, "dim": 32, "depth": 3}, "small": {}, "base": {"hidden": 128, "dim": 512}}
 
     def __init__(
@@ -75,8 +75,8 @@ class Conv1d(Backbone):
         x = self.inward(tokens.x).transpose(1, 2)
         keep = None if full else tokens.valid[:, None].to(x.dtype)
         outs = []
-        for block in self.blocks:
-            x = block(x, keep, causal)
+        for i, block in enumerate(self.blocks):
+            x = self.after(i, block(x, keep, causal), 1)
             outs.append(x)
         last = [o.transpose(1, 2) for o in outs[-layers:]] if layers else []
         return self.dropout(x.transpose(1, 2)), tuple(last)

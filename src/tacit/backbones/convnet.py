@@ -44,6 +44,6 @@ class ConvNet(Backbone):
         self, tokens: Tokens, position: Tensor, full: bool, *, causal: bool = False, layers: int = 0
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         x, padding = as_map(tokens, full)
-        for layer, bn in zip(self.layers, self.norms, strict=True):
-            x = padding(F.relu(bn(layer(x))))
+        for i, (layer, bn) in enumerate(zip(self.layers, self.norms, strict=True)):
+            x = padding(self.after(i, F.relu(bn(layer(x))), 1))
         return as_tokens(x), ()

@@ -34,6 +34,6 @@ class MLP(Backbone):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         x = tokens.x if full else tokens.x * tokens.valid[..., None].to(tokens.x.dtype)
         h = x.flatten(1)
-        for layer, bn in zip(self.layers, self.norms, strict=True):
-            h = F.relu(bn(layer(h)))
+        for i, (layer, bn) in enumerate(zip(self.layers, self.norms, strict=True)):
+            h = self.after(i, F.relu(bn(layer(h))))
         return self.out(h)[:, None] + self.own(x), ()

@@ -84,6 +84,6 @@ class ResNet(Backbone):
         x = padding(F.relu(self.stem_norm(self.stem(x))))
         if self.large:
             x = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[self.layout.rank - 1](x, 3, 2, 1)
-        for block in self.blocks:
-            x = block(x, padding)
+        for i, block in enumerate(self.blocks):
+            x = padding(self.after(i, block(x, padding), 1))
         return as_tokens(x), ()

@@ -16,7 +16,7 @@ class Transformer(Backbone):
 
     source = "Dosovitskiy et al. 2020, arXiv:2010.11929; positions are sine-cosine, as in MAE"
     wants = "patch"
-    can = frozenset({"mask", "drop", "causal", "layers", "resize", "tokens", "unordered", "ragged"})
+    can = frozenset({"mask", "drop", "causal", "layers", "resize", "tokens", "unordered", "ragged", "chunk"})
     presets = {"tiny": {"dim": 64, "depth": 2, "heads": 2}, "small": {}, "base": {"dim": 384, "depth": 12, "heads": 6}}
 
     def __init__(self, width: int, layout: Layout, grid: tuple[int, ...], *, dim: Count = 192, depth: Count = 6, heads: Count = 3) -> None:
@@ -35,7 +35,7 @@ class Transformer(Backbone):
         x = self.inward(tokens.x)
         x = x + self.place(position, tokens.grid).to(x.dtype)
         outs = []
-        for block in self.blocks:
-            x = block(x, None if full else tokens.valid, causal)
+        for i, block in enumerate(self.blocks):
+            x = self.after(i, block(x, None if full else tokens.valid, causal))
             outs.append(x)
         return self.norm(x), tuple(outs[-layers:]) if layers else ()

@@ -6,7 +6,7 @@ from torch import nn
 
 from tacit.encoder import Encoder
 from tacit.errors import Asked
-from tacit.losses import cross_entropy, mse
+from tacit.losses import cross_entropy, masked_mse
 from tacit.method import Method
 from tacit.types import Batch, Context, Fraction, Info, Step, Views
 
@@ -17,6 +17,7 @@ class Supervised(Method):
     smoothing: label smoothing, in 0..1; not used when the label is a number.
     """
 
+    family = "labels"
     source = "the baseline; label smoothing from Szegedy et al. 2016, arXiv:1512.00567"
     views, needs = Views(global_=1), frozenset({"labels"})
 
@@ -33,5 +34,7 @@ class Supervised(Method):
         f = self.encoder(x)
         out = self.head(f.pooled)
         if self.regression:
-            return Step(mse(out[:, 0], x.label), f.pooled.detach())
-        return Step(cross_entropy(out, x.label, self.smoothing), f.pooled.detach(), chance=math.log(max(2, self.classes)))
+            known = ~x.label.isnan()
+            return Step(masked_mse(out[:, 0], x.label.nan_to_num(), known), f.pooled.detach())
+        loss = cross_entropy(out, x.label, self.smoothing)
+        return Step(loss, f.pooled.detach(), chance=math.log(max(2, self.classes)))

@@ -17,18 +17,19 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from tacit.augment import apply_axes, gaussian, interpolation, jitter_colour, rotate, uniform
+from tacit.augment import apply_axes, gaussian, interpolation, jitter_colour, luma_chroma, rotate, uniform
 from tacit.encoder import Tokenizer
-from tacit.grid import Grid
-from tacit.modality import BadItem, Raw
+from tacit.grid import PARTS, Grid, Size, no_larger, permutations
+from tacit.modality import RECIPE, BadItem, Raw
 from tacit.patches import GridTokenizer
-from tacit.types import Batch, Fraction, NonNegative, Share, Spec
+from tacit.types import Batch, Fraction, NonNegative, Share, Spec, Views
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 MOST_PIXELS = 89_478_485  # Pillow's own threshold of suspicion: 256 MiB as RGB
 BOMB = f"larger than {MOST_PIXELS // 10**6} megapixels, a possible decompression bomb"
 INFINITE = "some pixels are not finite numbers"
 SAMPLE = 512
+CHROMA = 0.25  # of I and Q that counts as full colour; few pixels have more
 MIRRORED = 1.15  # from this strangeness on, mirroring would teach the model to confuse different things
 TURN = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation -> Pillow's Transpose
 DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
@@ -45,11 +46,11 @@ class Image(Grid):
     images lie measurably outside the data (digits, letters, shoes that all point left). colour: strength of brightness,
     contrast and, on colour images, saturation and hue. grey: probability of dropping all colour. blur: probability of a blur
     of up to a twentieth of the side. turn: largest rotation in degrees. patch: side of a token for transformers, 0 = from the size.
+    local: side of a local view in pixels, 0 = half.
     tiles: overlapping parts a side whose mean and deviation the embedding holds beside the whole image, 0 = the whole image alone.
     """
 
     unit, item_bytes, axes, reads_files = "images", 1, 4, True
-    tasks = {"transform": 4}
 
     def __init__(
         self,
@@ -63,9 +64,15 @@ class Image(Grid):
         turn: NonNegative = 0.0,
         patch: int = 0,
         tiles: Tiles = 2,
+        local: Size = 0,
     ) -> None:
         super().__init__(spec)
-        self.tiles = tiles
+        self.tiles, self.local = tiles, no_larger(local, self.sizes)
+        self.tasks = {"turn": 4, "permute": len(permutations(PARTS**2)), "relation": PARTS**2 - 1}
+        if spec.channels == 3:
+            self.tasks["colour"] = 2
+        else:
+            self.missing = {"colour": "these images are grey, so there is no colour to predict"}
         self.lowest, self.colour, self.grey, self.blur, self.turn = crop, colour, grey, blur, turn
         strange = float(spec.extra.get("mirror", 1.0))
         self.flip = strange < MIRRORED if flip == "auto" else str(flip).lower() in ("true", "1", "yes")
@@ -90,33 +97,41 @@ class Image(Grid):
     def load(self, x: Tensor) -> Tensor:
         return x.float() / 255
 
-    def augment(self, batch: Batch, kind: str, generator: torch.Generator, cell: Sequence[int]) -> Batch:
+    def augment(self, batch: Batch, kind: str, generator: torch.Generator, cell: Sequence[int], want: Views = RECIPE) -> Batch:
         if kind == "plain":
             return self.whole(batch)
         b = len(batch.x)
-        share = {"global_": (self.lowest, 1.0), "local": (self.lowest / 4, self.lowest), "weak": (self.weakest, 1.0)}[kind]
-        size = self.sizes if kind != "local" else tuple(max(1, round(s / 2 / c)) * c for s, c in zip(self.sizes, cell, strict=True))
-        start, extent = self.place(b, share, generator, self.stretch if kind != "weak" else 1.0)
+        size = self.sizes if kind != "local" else self.local_sizes(cell)
+        start, extent = self.place(b, self.shares(kind, want), generator, self.stretch if kind != "weak" else 1.0)
         if self.flip:
             mirrored = uniform(generator, (b,)) < 0.5
             start = torch.stack([start[:, 0], torch.where(mirrored, start[:, 1] + extent[:, 1], start[:, 1])], 1)
             extent = torch.stack([extent[:, 0], torch.where(mirrored, -extent[:, 1], extent[:, 1])], 1)
         blurs = None
         if self.blur and kind != "weak":
-            sigma = uniform(generator, (b,), 0.0, min(size) / 20) * (uniform(generator, (b,)) < self.blur)
+            sigma = uniform(generator, (b,), 0.0, min(size) / 20) * (uniform(generator, (b,)) < self.blur * want.strength)
             blurs = [gaussian(sigma, s) for s in size]
         view = self.resample(batch, start, extent, size, blurs)
         x = view.x
         if self.turn and kind != "weak":
-            x = rotate(x, uniform(generator, (b,), -self.turn, self.turn) * (torch.pi / 180))
+            x = rotate(x, uniform(generator, (b,), -self.turn, self.turn) * (want.strength * torch.pi / 180))
         if self.colour and kind != "weak":
-            v = self.colour
-            grey = self.grey if x.shape[1] == 3 else 0.0
+            v = min(1.0, self.colour * want.strength)
+            grey = min(1.0, self.grey * want.strength) if x.shape[1] == 3 else 0.0
             x = jitter_colour(x, generator, brightness=v, contrast=v, saturation=v, hue=v / 4, grey=grey, share=0.8)
         return replace(view, x=x)
 
-    def pretext(self, task: str, batch: Batch, generator: torch.Generator) -> list[Batch]:
-        """transform: turn a square view by 0, 90, 180 or 270 degrees; the answer is the number of quarter turns."""
+    def pretext(self, task: str, batch: Batch, generator: torch.Generator, cell: Sequence[int]) -> list[Batch]:
+        """turn: a square view turned by 0, 90, 180 or 270 degrees; the answer is the number of quarter turns.
+
+        colour: a view without colour; the answer is its chroma (I and Q of YIQ) in -1..1, [B, 2, H, W].
+        """
+        if task == "colour":
+            view = self.resample(batch, *self.place(len(batch.x), (self.weakest, 1.0), generator, self.stretch), self.sizes)
+            y, chroma = luma_chroma(view.x)
+            return [replace(view, x=y.expand_as(view.x), frame=None, answer=(chroma / CHROMA).clamp(-1, 1))]
+        if task != "turn":
+            return super().pretext(task, batch, generator, cell)
         b, side = len(batch.x), min(self.sizes)
         start, extent = self.place(b, (self.weakest, 1.0), generator)
         view = self.resample(batch, start, extent, (side, side))

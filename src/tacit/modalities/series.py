@@ -8,14 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from tacit.augment import uniform
 from tacit.encoder import Tokenizer
-from tacit.grid import Grid
-from tacit.modality import BadItem, Raw
+from tacit.grid import PARTS, Grid, Size, no_larger, permutations
+from tacit.modality import RECIPE, BadItem, Raw
 from tacit.patches import GridTokenizer
-from tacit.types import Batch, NonNegative, Share, Spec
+from tacit.types import Batch, NonNegative, Share, Spec, Views
 
 
 def _steps(spec: Spec, items: int) -> int:
@@ -27,12 +26,12 @@ class Series(Grid):
     """Measurements over time: one or several channels, equal or unequal lengths, gaps allowed.
 
     crop: smallest share of the length that a global view keeps. scale: spread of the random factor on each channel.
-    noise: added Gaussian noise, in standard deviations of the channel. patch: samples of a token for transformers, 0 = from the length.
+    noise: added Gaussian noise, in standard deviations of the channel. local: length of a
+    local view in samples, 0 = half. patch: samples of a token for transformers, 0 = from the length.
     """
 
     unit, axes = "series", 3
-    tasks = {"transform": 6}
-    segments = 3
+    tasks = {"permute": len(permutations(PARTS)), "relation": PARTS - 1, "reverse": 2}
     # TS2Vec averages the weights of all steps, so nothing is gained by steps that become small
     preset = {
         "method": "ts2vec",
@@ -43,11 +42,13 @@ class Series(Grid):
         "optim": {"warmup": 0.0, "floor": 1.0, "beta2": 0.999, "clip": 0.0},
     }
 
-    def __init__(self, spec: Spec, *, crop: Share = 0.5, scale: NonNegative = 0.2, noise: NonNegative = 0.1, patch: int = 0) -> None:
+    def __init__(
+        self, spec: Spec, *, crop: Share = 0.5, scale: NonNegative = 0.2, noise: NonNegative = 0.1, patch: int = 0, local: Size = 0
+    ) -> None:
         super().__init__(spec)
         self.sizes = (int(spec.extra.get("length", spec.sizes[0])),)
         self.shortened = bool(spec.extra.get("shortened", False))
-        self.lowest, self.scale, self.noise = crop, scale, noise
+        self.lowest, self.scale, self.noise, self.local = crop, scale, noise, no_larger(local, self.sizes)
         self.patch = patch or min(64, 1 << max(0, (self.sizes[0] // 24).bit_length() - 1))
         self.unit_std = torch.tensor(spec.std, dtype=torch.float32)[None, :, None]
         self.ignores = f"which part was recorded (down to {crop:.0%} of the length), speed, amplitude and slight noise"
@@ -56,18 +57,17 @@ class Series(Grid):
     def prefer(cls, spec: Spec, device: str) -> tuple[str, str]:
         return "conv1d", "dilated convolutions see long series at full resolution"
 
-    def augment(self, batch: Batch, kind: str, generator: torch.Generator, cell: Sequence[int]) -> Batch:
+    def augment(self, batch: Batch, kind: str, generator: torch.Generator, cell: Sequence[int], want: Views = RECIPE) -> Batch:
         if kind == "plain":
             return self.whole(batch)
         b, c = batch.x.shape[:2]
-        share = {"global_": (self.lowest, 1.0), "local": (self.lowest / 4, self.lowest), "weak": (self.weakest, 1.0)}[kind]
-        size = self.sizes if kind != "local" else (max(1, round(self.sizes[0] / 2 / cell[0])) * cell[0],)
-        view = self.resample(batch, *self.place(b, share, generator), size)
+        size = self.sizes if kind != "local" else self.local_sizes(cell)
+        view = self.resample(batch, *self.place(b, self.shares(kind, want), generator), size)
         x = view.x
         if kind != "weak":
             unit = self.unit_std.to(x.device)
-            factor = torch.exp(torch.randn(b, c, 1, generator=generator, device=generator.device) * self.scale)
-            x = x * factor + torch.randn(x.shape, generator=generator, device=generator.device) * (self.noise * unit)
+            factor = torch.exp(torch.randn(b, c, 1, generator=generator, device=generator.device) * (self.scale * want.strength))
+            x = x * factor + torch.randn(x.shape, generator=generator, device=generator.device) * (self.noise * want.strength * unit)
         return replace(view, x=x)
 
     def whole(self, batch: Batch) -> Batch:
@@ -77,19 +77,13 @@ class Series(Grid):
         """
         return self.scaled(batch) if self.shortened else batch
 
-    def pretext(self, task: str, batch: Batch, generator: torch.Generator) -> list[Batch]:
-        """transform: three segments in one of six orders; the answer is the order."""
-        from itertools import permutations
-
-        b = len(batch.x)
-        view = self.resample(batch, *self.place(b, (self.weakest, 1.0), generator), self.sizes)
-        orders = list(permutations(range(self.segments)))
-        answer = (uniform(generator, (b,)) * len(orders)).long().clamp(max=len(orders) - 1)
-        length = self.sizes[0] // self.segments
-        parts = [view.x[..., i * length : (i + 1) * length] for i in range(self.segments)]
-        rest = view.x[..., self.segments * length :]
-        shuffled: Tensor = torch.stack([torch.cat([*(parts[i] for i in order), rest], -1) for order in orders])
-        return [replace(view, x=shuffled[answer, torch.arange(b, device=answer.device)], frame=None, answer=answer)]
+    def pretext(self, task: str, batch: Batch, generator: torch.Generator, cell: Sequence[int]) -> list[Batch]:
+        """reverse: forward or backward in time; the answer is 1 for backward."""
+        if task != "reverse":
+            return super().pretext(task, batch, generator, cell)
+        view = self.resample(batch, *self.place(len(batch.x), (self.weakest, 1.0), generator), self.sizes)
+        back = uniform(generator, (len(batch.x),)) < 0.5
+        return [replace(view, x=torch.where(back[:, None, None], view.x.flip(-1), view.x), frame=None, answer=back.long())]
 
     def tokenizer(self, dense: bool) -> Tokenizer:
         return GridTokenizer(self.spec.mean, self.spec.std, (1 if dense else self.patch,), flag=True)

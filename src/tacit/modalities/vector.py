@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from tacit.augment import uniform
 from tacit.encoder import Tokenizer
-from tacit.modality import BadItem, Modality, Raw
+from tacit.modality import RECIPE, BadItem, Modality, Raw
 from tacit.patches import Patches
-from tacit.types import Batch, Fraction, Layout, Spec, Tokens
+from tacit.types import Batch, Fraction, Layout, Spec, Tokens, Views
 
 
 class VectorTokenizer(Tokenizer):
@@ -33,7 +33,7 @@ class VectorTokenizer(Tokenizer):
         tokens = torch.stack([x.nan_to_num(), (~x.isnan()).to(x.dtype)], -1)
         return Tokens(tokens, torch.ones_like(x, dtype=torch.bool), (x.shape[1],))
 
-    def target(self, batch: Batch, cell: Sequence[int]) -> Patches:
+    def target(self, batch: Batch, cell: Sequence[int], *, raw: bool = False) -> Patches:
         x = (batch.x - self.mean) / self.std
         return Patches(x.nan_to_num()[..., None], ~x.isnan()[..., None])
 
@@ -90,10 +90,10 @@ class Vector(Modality):
     def prefer(cls, spec: Spec, device: str) -> tuple[str, str]:
         return "mlp", "plain vectors have no neighbourhood that another network could use"
 
-    def augment(self, batch: Batch, kind: str, generator: torch.Generator, cell: Sequence[int]) -> Batch:
+    def augment(self, batch: Batch, kind: str, generator: torch.Generator, cell: Sequence[int], want: Views = RECIPE) -> Batch:
         if kind == "plain":
             return batch
-        share = {"global_": self.swap, "local": 0.6, "weak": 0.1}[kind]
+        share = {"global_": min(1.0, self.swap * want.strength), "local": min(1.0, 0.6 * want.strength), "weak": 0.1}[kind]
         b, f = batch.x.shape
         row = (uniform(generator, (b, f)) * b).long().clamp(max=b - 1)
         swapped: Tensor = uniform(generator, (b, f)) < share

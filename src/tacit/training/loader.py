@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -12,7 +13,7 @@ from tacit.data.dataset import Dataset
 from tacit.errors import Asked
 from tacit.modality import Modality
 from tacit.runtime import rng
-from tacit.types import Batch
+from tacit.types import LABELS, Batch
 
 
 class Loader:
@@ -48,15 +49,52 @@ class Loader:
 
 
 def rows_of(data: Dataset, needs: frozenset[str]) -> np.ndarray:
-    """int64 rows to train on: the training part, without its unlabelled items where the method needs labels. Raises Asked without any."""
+    """int64 rows to train on: the training part, without its unlabelled items where the method needs a label for each.
+
+    Raises Asked where a method learns from labels and there are none.
+    """
     rows = data.train
-    if "labels" not in needs or data.labels is None:
+    if not needs & LABELS:
         return rows
-    labels = data.labels[rows]
-    rows = rows[labels >= 0 if data.classes else np.isfinite(labels)]
-    if not len(rows):
+    labels = None if data.labels is None else data.labels[rows]
+    known = np.zeros(len(rows), bool) if labels is None else labels >= 0 if data.classes else np.isfinite(labels)
+    if not known.any():
         raise Asked("no training item has a label, and this method learns from labels", "name the column with --target")
-    return rows
+    return rows[known] if "labels" in needs else rows
+
+
+def mates_of(groups: np.ndarray) -> Mates:
+    """For int64 groups (-1 = none) of n items: how to draw another item of the same group. Raises Asked where no group has two."""
+    n = len(groups)
+    alone = groups < 0
+    label = np.where(alone, groups.max(initial=0) + 1 + np.arange(n), groups)
+    order_ = np.argsort(label, kind="stable")
+    _, first, count = np.unique(label[order_], return_index=True, return_counts=True)
+    if count.max(initial=0) < 2:
+        raise Asked("every group has a single training item, so no item has a mate", "leave train.positives=group out")
+    start, size, place = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    start[order_], size[order_] = np.repeat(first, count), np.repeat(count, count)
+    place[order_] = np.arange(n) - np.repeat(first, count)
+    # the first item of a group stands for all of it
+    return Mates(order_, start, size, place, order_[start])
+
+
+@dataclass(frozen=True)
+class Mates:
+    """order: items sorted by group; start, size, place: of an item's group in it, and the item's place there; stands: its first item."""
+
+    order: np.ndarray
+    start: np.ndarray
+    size: np.ndarray
+    place: np.ndarray
+    stands: np.ndarray
+
+    def draw(self, index: np.ndarray, generator: torch.Generator) -> np.ndarray:
+        """Another item of the same group for each of these, the item itself where it has none."""
+        u = torch.rand(len(index), generator=generator, device=generator.device).cpu().numpy()
+        size = self.size[index]
+        step = np.where(size > 1, 1 + np.minimum((u * (size - 1)).astype(np.int64), size - 2), 0)
+        return self.order[self.start[index] + (self.place[index] + step) % size]
 
 
 def order(seed: int, items: int, batch: int, step: int) -> np.ndarray:

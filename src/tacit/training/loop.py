@@ -15,14 +15,15 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from tacit import optim
+from tacit import optim, registry
 from tacit.config import RunConfig
-from tacit.errors import Diverged
+from tacit.deep import Deep
+from tacit.errors import Asked, CannotPair, Diverged
 from tacit.method import Method
 from tacit.modality import Modality
 from tacit.runtime import choose_device, rng, seed_globally
 from tacit.schedules import warmup_cosine
-from tacit.training.loader import Loader, order
+from tacit.training.loader import Loader, Mates, mates_of, order
 from tacit.types import Batch, Context, Step, Views
 
 
@@ -60,17 +61,33 @@ class Loop:
     loader: Loader
     modality: Modality
     config: RunConfig
+    mates: Mates | None = None
     step: int = 0
 
     @classmethod
     def build(cls, fabric: Fabric, method: Method, loader: Loader, modality: Modality, config: RunConfig) -> Loop:
-        """Set up optimizer, memory layout and Fabric around a method."""
+        """Set up optimizer, memory layout and Fabric around a method. Raises Asked for options that the method has no use for."""
+        encoder, train = method.encoder, config.train
+        if min(method.views.global_, 2) < 2 and (train.positives == "group" or train.deep != "none"):
+            name = "train.positives=group" if train.positives == "group" else f"train.deep={train.deep}"
+            raise Asked(f"{name} is for methods that compare views of an item, which {config.method['name']} does not", "try simclr")
+        if train.positives == "group" and loader.groups is None:
+            raise Asked("train.positives=group needs to know which items belong together", "name the column with --group")
+        if train.chunk and "chunk" not in encoder.can:
+            able = [n for n in registry.names("backbones") if "chunk" in registry.find("backbones", n).can]
+            raise CannotPair(
+                f"train.chunk={train.chunk}: backbone {config.backbone['name']} normalises over the batch and cannot work in chunks",
+                f"backbones that can: {', '.join(able)}",
+            )
+        encoder.chunk = train.chunk
+        encoder.backbone.between = None if train.deep == "none" else Deep(train.deep, train.deep_layer, train.deep_rate)
+        mates = mates_of(loader.groups.numpy()) if train.positives == "group" and loader.groups is not None else None
         if modality.layout.rank == 2 and modality.layout.ordered:
             method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         trainee = Trainee(method).to(fabric.device)
         optimizer = optim.adamw(trainee, config.optim.lr, config.optim.weight_decay, (0.9, config.optim.beta2))
         wrapped, optimizer = fabric.setup(trainee, optimizer)
-        return cls(fabric, wrapped, method, optimizer, loader, modality, config)
+        return cls(fabric, wrapped, method, optimizer, loader, modality, config, mates)
 
     @property
     def total(self) -> int:
@@ -81,18 +98,22 @@ class Loop:
         seed, t, c = self.config.train.seed, self.step, self.config
         rank, world, device = self.fabric.global_rank, self.fabric.world_size, self.fabric.device
         seed_globally(seed, t, rank)
-        rows = order(seed, len(self.loader.rows), c.train.batch, t)[rank::world]
+        rows = order(seed, len(self.loader.rows), c.train.batch, t)
+        rows = rows[: len(rows) // world * world][rank::world]  # all processes have as many, or they could not compare items
         ctx = Context(rng(seed, f"method/{rank}", t, device), t / self.total)
         if self.method.surveys and t % max(1, self.total // self.method.surveys) == 0:
-            self._survey(t)
+            self.survey(t)
         with torch.no_grad():
-            batch = self.loader.batch(rows)
-            views = self.modality.views(batch, self.method.views, rng(seed, f"augment/{rank}", t, device), self.method.encoder.cell)
+            views = self._views(rows, t)
         rate = c.optim.lr * warmup_cosine((t + 1) / self.total, c.optim.warmup, c.optim.floor)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         box = _Box(views, ctx)
         loss = self.trainee(box)
+        deep = self.method.encoder.backbone.between
+        if isinstance(deep, Deep) and deep.layers <= deep.layer:
+            said = f"backbone {c.backbone['name']} has {deep.layers} layer(s), counted from 0"
+            raise Asked(f"train.deep_layer={deep.layer}: {said}", "give a smaller number")
         self.fabric.backward(loss)
         if c.optim.clip:
             self.fabric.clip_gradients(self.trainee, self.optimizer, max_norm=c.optim.clip, error_if_nonfinite=False)
@@ -105,8 +126,21 @@ class Loop:
             self.check(box.step)
         return box.step
 
+    def _views(self, rows: np.ndarray, t: int) -> list[Batch]:
+        """What the method looks at in this step; with mates, every second global view shows another item of the group."""
+        seed, want, rank, device = self.config.train.seed, self.method.views, self.fabric.global_rank, self.fabric.device
+        generator, cell, batch = rng(seed, f"augment/{rank}", t, device), self.method.encoder.cell, self.loader.batch(rows)
+        if self.mates is None:
+            return self.modality.views(batch, want, generator, cell)
+        stands = torch.from_numpy(self.mates.stands[rows]).to(device)  # equal ids are views of the same thing, here of a group
+        other = self.loader.batch(self.mates.draw(rows, rng(seed, f"mates/{rank}", t)))
+        views = self.modality.views(replace(batch, ids=stands), want, generator, cell)
+        second = replace(want, global_=want.global_ // 2, local=0, weak=0, plain=0, crop=0, task="")
+        views[1 : want.global_ : 2] = self.modality.views(replace(other, ids=stands), second, generator, cell)
+        return views
+
     @torch.no_grad()
-    def _survey(self, t: int) -> None:
+    def survey(self, t: int) -> None:
         """Show the method the embeddings of all training items, in the order of their ids."""
         device, size = self.fabric.device, 256
         self.method.eval()
@@ -137,13 +171,18 @@ def deterministic() -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def calibrate(loop: Loop, seconds: float, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds a step, measured on throw-away steps; parameters, optimizer and counters are as before afterwards."""
+def calibrate(loop: Loop, seconds: float, clock: Callable[[], float] = time.perf_counter) -> tuple[float, float]:
+    """Seconds a step, and of all surveys together, measured on throw-away ones; all state is as before afterwards."""
     saved = {k: v.detach().clone() for k, v in loop.trainee.state_dict().items()}
     was, config, surveys = loop.step, loop.config, loop.method.surveys
     # the length is not known yet: a long run, so that progress and learning rate are those of its beginning
     loop.config, loop.method.surveys = replace(config, train=replace(config.train, steps=10**6)), 0
     times: list[float] = []
+    pause = 0.0
+    if surveys:
+        begin = clock()
+        loop.survey(0)
+        pause = surveys * (clock() - begin)
     end = clock() + seconds
     # all processes of a distributed run take the same number of steps, or they would wait for each other for ever
     while loop.fabric.broadcast(len(times) < 4 or (clock() < end and len(times) < 200)):
@@ -156,7 +195,7 @@ def calibrate(loop: Loop, seconds: float, clock: Callable[[], float] = time.perf
     settled = sorted(times[2:])
     # the mean of the inner half: the median would ignore the slow steps that a long run meets too
     inner = settled[len(settled) // 4 : max(len(settled) // 4 + 1, 3 * len(settled) // 4 + 1)]
-    return sum(inner) / len(inner)
+    return sum(inner) / len(inner), pause
 
 
 def make_fabric(config: RunConfig, devices: int = 1, nodes: int = 1) -> Fabric:

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from tacit import registry
-from tacit.assemble import needs_of
+from tacit.assemble import make_modality, needs_before
 from tacit.config import OptimConfig, RunConfig, TrainConfig
 from tacit.data.dataset import Dataset
 from tacit.errors import Asked, BadData
 from tacit.runtime import choose_device, choose_precision
-from tacit.types import Chosen, Spec
+from tacit.types import LABELS, Chosen, Spec
 
 DEFAULT_BUDGET = 300.0
 
@@ -66,19 +66,23 @@ def make_plan(
         raise Asked(f"--size {size}: there are tiny, small and base")
     backbone, given = _with_depth(backbone, given)
     modality = registry.find("modalities", data.modality)
+    chunked = given.get("train", {}).get("chunk", 0)
     where = choose_device(device)
     how = choose_precision(where.value, precision)
     chosen += [where, how]
     wanted = choose("method", method, modality.preset["method"], f"the preset for {data.modality} data")
     preset = modality.settings(wanted)
     cls = registry.find("methods", wanted)
+    preset = {**preset, **({} if wanted == modality.preset["method"] else cls.preset)}
     preferred, why = modality.prefer(data.spec, where.value.split(":")[0])
-    needs = needs_of(cls) | (frozenset({"ragged"}) if data.spec.ragged else frozenset())
-    if backbone is None and not needs - {"labels"} <= registry.find("backbones", preferred).can:
-        fits = [n for n in registry.names("backbones") if needs - {"labels"} <= registry.find("backbones", n).can]
+    ordered = make_modality(data.spec, given.get("modality", {})).layout.ordered
+    needs = needs_before({"name": wanted, **given.get("method", {})}, ordered) | (frozenset({"chunk"}) if chunked else frozenset())
+    needs = (needs - LABELS) | (frozenset({"ragged"}) if data.spec.ragged else frozenset())
+    if backbone is None and not needs <= registry.find("backbones", preferred).can:
+        fits = [n for n in registry.names("backbones") if needs <= registry.find("backbones", n).can]
         if fits:
             preferred = "transformer" if "transformer" in fits else fits[0]
-            why = f"{wanted} needs {', '.join(sorted(needs - {'labels'}))}"
+            why = f"{wanted} needs {', '.join(sorted(needs))}"
     if "size" in data.spec.extra:
         pixels = " x ".join(map(str, data.spec.extra["size"]))
         chosen.append(Chosen("image size", pixels, "stored size, at most what suits this device (--image-size overrides it)"))

@@ -16,7 +16,7 @@ import numpy as np
 
 import tacit
 from tacit import registry
-from tacit.assemble import make_method, make_modality, needs_of, parameters
+from tacit.assemble import info_of, make_method, make_modality, needs_before, needs_of, parameters
 from tacit.config import RunConfig
 from tacit.data.dataset import Dataset
 from tacit.data.inspect import inspect
@@ -32,7 +32,7 @@ from tacit.training.loop import Loop, calibrate, deterministic, make_fabric
 from tacit.training.plan import DEFAULT_BUDGET, make_plan, preset_steps, seconds
 from tacit.training.run import Run, fresh_path, write_array, write_json, write_text
 from tacit.training.session import Progress, Session
-from tacit.types import Chosen, Info
+from tacit.types import LABELS, Chosen
 
 Say = Callable[[str], None]
 
@@ -89,10 +89,10 @@ def pretrain(
         chosen: list[Chosen] = []
         origin.same_request(config, Run(path).info().get("asked", {}), request, given)
     else:
-        many = len(rows_of(data, registry.find("methods", asked_for).needs))
+        many = len(rows_of(data, needs_before({**given.get("method", {}), "name": asked_for})))
         config, chosen = make_plan(data, many, steps=steps, epochs=epochs, overrides=given, **asked)
-    rows = rows_of(data, registry.find("methods", str(config.method["name"])).needs)
-    digest = origin.training_digest(data, "labels" in registry.find("methods", str(config.method["name"])).needs)
+    rows = rows_of(data, needs_before(config.method))
+    digest = origin.training_digest(data, bool(needs_before(config.method) & LABELS))
     if resumed and (config.data.get("fingerprint"), config.data.get("training")) != (data.fingerprint, digest):
         raise Asked(f"the data, its split or its form changed since {path} was started", "resume with the same data and options")
     config = replace(config, data={**config.data, "training": digest})
@@ -118,7 +118,7 @@ def pretrain(
             newest = checkpoint.latest(run.path / "checkpoints") if resumed else None
             init = run.info().get("init") if resumed else init
             inherited = origin.start_from(method, init) if init and newest is None else None
-            labels = "labels" in method.needs
+            labels = bool(method.needs & LABELS)
             loop = Loop.build(fabric, method, Loader(data, rows, modality, fabric.device, labels), modality, config)
             lead = fabric.global_rank == 0
             if not fixed:
@@ -140,8 +140,8 @@ def pretrain(
 def _fill(loop: Loop, budget: float, begin: float, most: int | None, say: Say) -> Chosen:
     """Set the number of steps so that the run ends within the budget, measured on throw-away steps. most: steps that still help."""
     say(f"measuring how many steps fit into {budget:.0f} s")
-    took = calibrate(loop, min(10.0, 0.05 * budget))
-    count = max(10, int(0.96 * (budget - (time.perf_counter() - begin)) / took))
+    took, pause = calibrate(loop, min(10.0, 0.05 * budget))
+    count = max(10, int((0.96 * (budget - (time.perf_counter() - begin)) - pause) / took))
     reason = f"{1 / took:.1f} steps/s measured here fill the budget of {budget:.0f} s"
     if most is not None and count > most:
         count, reason = most, "more passes over the data rarely help (a --budget overrides this)"
@@ -161,7 +161,7 @@ def _lay_out(
     write_json(run.path / "data.json", {**data.describe(), "duplicates": copies["within"], "leaks": copies["across"]})
     if inherited.seen is not None:  # without the file nothing claims that leaks were checked
         write_array(run.path / "seen.npy", np.unique(np.concatenate([hashes, inherited.seen])))
-    own = "labels" in loop.method.needs
+    own = bool(loop.method.needs & LABELS)
     run.note(
         id=run.path.name,
         tacit=tacit.__version__,
@@ -210,9 +210,9 @@ def _carry_on(
 def _method(data: Dataset, config: RunConfig) -> tuple[Modality, Method]:
     """Raises CannotPair and Asked for what does not fit together."""
     modality = make_modality(data.spec, config.modality)
-    needs = registry.find("methods", str(config.method["name"])).needs
-    classes, numbers = (len(data.classes), data.task == "regression") if "labels" in needs else (0, False)
-    info = Info(len(rows_of(data, needs)), classes, dict(modality.tasks), numbers)
+    needs = needs_before(config.method)
+    classes, numbers = (len(data.classes), data.task == "regression") if needs & LABELS else (0, False)
+    info = info_of(modality, len(rows_of(data, needs)), classes, numbers)
     return modality, make_method(modality, config.method, config.backbone, info, config.train.seed)
 
 
@@ -222,7 +222,7 @@ def _with_steps(config: RunConfig, steps: int) -> RunConfig:
 
 def _finish(run: Run, loop: Loop, data: Dataset, health: Health | None, lead: bool) -> Model:
     config = loop.config
-    needs = sorted(needs_of(loop.method) - {"labels"})
+    needs = sorted(needs_of(loop.method) - LABELS)
     about = {
         "backbone": dict(config.backbone),
         "modality": dict(config.modality),

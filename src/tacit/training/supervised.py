@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from tacit.assemble import make_method, make_modality
+from tacit.assemble import info_of, make_method, make_modality
 from tacit.config import OptimConfig, RunConfig, TrainConfig
 from tacit.data.dataset import Dataset
 from tacit.embedding.model import Model
@@ -17,7 +17,6 @@ from tacit.method import Method
 from tacit.runtime import choose_device, choose_precision
 from tacit.training.loader import Loader
 from tacit.training.loop import Loop, deterministic, make_fabric
-from tacit.types import Info
 
 PASSES, LEAST, MOST = 30, 150, 6000
 
@@ -63,7 +62,7 @@ class FromScratch:
             train=TrainConfig(steps=steps, batch=batch, seed=seed),
         )
         modality = make_modality(self.data.spec, config.modality)
-        info = Info(len(rows), len(self.data.classes), {}, self.regression)
+        info = info_of(modality, len(rows), len(self.data.classes), self.regression)
         method = make_method(modality, config.method, config.backbone, info, seed)
         fabric = make_fabric(config)
         loop = Loop.build(fabric, method, Loader(data, rows, modality, fabric.device, labels=True), modality, config)

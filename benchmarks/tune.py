@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tacit.assemble import make_method, make_modality
+from tacit.assemble import info_of, make_method, make_modality
 from tacit.config import parse_overrides
 from tacit.data import dataset
 from tacit.embedding.model import Model
@@ -26,14 +26,13 @@ from tacit.evaluation.readers import standardise
 from tacit.training.loader import Loader
 from tacit.training.loop import Loop, make_fabric
 from tacit.training.plan import make_plan
-from tacit.types import Info
 
 
 def learn(data: dataset.Dataset, rows: np.ndarray, seconds: float, method: str | None, words: list[str]) -> tuple[Model, int]:
     """A model after this much processor time, and its number of steps."""
     config, _ = make_plan(data, len(rows), steps=10**6, method=method, overrides=parse_overrides(words))
     modality = make_modality(data.spec, config.modality)
-    built = make_method(modality, config.method, config.backbone, Info(len(rows), 0, dict(modality.tasks)), 0)
+    built = make_method(modality, config.method, config.backbone, info_of(modality, len(rows)), 0)
     fabric = make_fabric(config)
     loop = Loop.build(fabric, built, Loader(data, rows, modality, fabric.device), modality, config)
     saved = {k: v.clone() for k, v in loop.trainee.state_dict().items()}
@@ -73,7 +72,7 @@ if __name__ == "__main__":
     parser.add_argument("--image-size", type=int, default=32)
     parser.add_argument("--draws", type=int, default=5, help="label draws")
     parser.add_argument("--tiles", default="", help="read the same trained model with each of these numbers of tiles a side")
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     torch.set_num_threads(1)
     chosen = next((w.split("=")[1] for w in asked.words if w.startswith("method=")), None)
     opened = dataset.open(asked.data, limit=asked.image_size)

@@ -100,5 +100,5 @@ def test_turned_photographs() -> None:
     place = Path(os.environ.get("TACIT_DATA") or Path(__file__).parents[2] / "shared" / "data") / "cifar10_subset"
     if not place.is_dir():
         pytest.skip("the photographs are not here")
-    found = scores(opened(place, size=32), 300, labels=50, method="transformation", size="tiny", batch_size=128)
+    found = scores(opened(place, size=32), 300, labels=50, method="rotation", size="tiny", batch_size=128)
     assert found["learned"] > found["untrained"] + 2, found

@@ -22,7 +22,7 @@ def test_every_file_is_listed() -> None:
     for kind in registry.KINDS:
         folder = PACKAGE / registry.FOLDERS.get(kind, kind)
         assert registry.names(kind) == sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
-    assert {"simclr", "mae", "byol", "vicreg", "ts2vec", "transformation", "supervised"} <= set(registry.names("methods"))
+    assert {"simclr", "mae", "byol", "vicreg", "ts2vec", "rotation", "supervised"} <= set(registry.names("methods"))
 
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
@@ -57,7 +57,7 @@ def test_unknown_names_are_met_with_the_nearest() -> None:
     assert "'image'" in error.value.hint
     with pytest.raises(Asked) as error:
         registry.find("methods", "zzzzzz")
-    assert "known: byol" in error.value.hint
+    assert "known: arrow" in error.value.hint
     with pytest.raises(Asked, match="kind of plug-in"):
         registry.names("method")
 

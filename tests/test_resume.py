@@ -137,7 +137,10 @@ class Interrupt:
         monkeypatch.setattr(Run, "metric", metric)
 
 
-@pytest.mark.parametrize(("method", "kind"), [*((m, "image") for m in registry.names("methods")), ("ts2vec", "ragged"), ("mae", "ragged")])
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [*((m, "series" if m == "arrow" else "image") for m in registry.names("methods")), ("ts2vec", "ragged"), ("mae", "ragged")],
+)
 def test_every_method_resumes_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, kind: str) -> None:
     alone = run(tmp_path / "alone", kind, method=method)
     press = Interrupt(monkeypatch, 7)

@@ -16,6 +16,7 @@ class BYOL(Method):
     (0.99 instead of the paper's 0.996, which is for a hundred times more steps).
     """
 
+    family = "distillation"
     source = "Grill et al. 2020, arXiv:2006.07733"
     views = Views(global_=2)
 

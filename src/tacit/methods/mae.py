@@ -13,6 +13,7 @@ class MAE(Method):
     ratio: share of cells hidden. depth, width: of the predictor (the paper's 8 x 512 is for a ViT-Large).
     """
 
+    family = "generative"
     source = "He et al. 2021, arXiv:2111.06377"
     views, needs = Views(weak=1), frozenset({"drop"})
 

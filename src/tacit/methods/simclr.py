@@ -18,6 +18,7 @@ class SimCLR(Method):
     temperature: softmax temperature, > 0 (the paper tunes it to 0.1 to 0.5; 0.2 serves small batches).
     """
 
+    family = "contrastive"
     source = "Chen et al. 2020, arXiv:2002.05709; ours uses AdamW instead of LARS"
     views = Views(global_=2)
 

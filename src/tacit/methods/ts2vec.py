@@ -22,6 +22,7 @@ class TS2Vec(Method):
     longest: scales of more cells leave the contrast between moments out, because its memory grows with their square.
     """
 
+    family = "contrastive"
     source = "Yue et al. 2022, arXiv:2106.10466"
     views, needs = Views(crop=2), frozenset({"resize", "mask"})
     seen: Tensor

@@ -13,6 +13,7 @@ class VICReg(Method):
     hidden, out: widths of the three-layer projector. invariance, variance, covariance: weights of the three terms.
     """
 
+    family = "decorrelation"
     source = "Bardes et al. 2021, arXiv:2105.04906; the projector is 1024 wide instead of 8192"
     views = Views(global_=2)
 

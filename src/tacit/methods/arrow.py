@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+from tacit.encoder import Encoder
+from tacit.losses import cross_entropy
+from tacit.method import Method
+from tacit.types import Batch, Context, Info, Step, Views
+
+
+class Arrow(Method):
+    """Tell whether an item runs forward or backward in time."""
+
+    family = "transformation"
+    source = "Misra et al. 2016, arXiv:1603.08561; Wei et al. 2018 (arrow of time)"
+    views = Views(task="reverse")
+
+    def __init__(self, encoder: Encoder, info: Info) -> None:
+        super().__init__(encoder, info)
+        self.head = nn.Linear(encoder.dim, info.answers["reverse"])
+
+    def forward(self, views: list[Batch], ctx: Context) -> Step:
+        (x,) = views
+        assert x.answer is not None
+        f = self.encoder(x)
+        logits = self.head(f.pooled)
+        right = (logits.detach().argmax(1) == x.answer).float().mean()
+        return Step(cross_entropy(logits, x.answer), f.pooled.detach(), {"accuracy": right}, chance=math.log(2))

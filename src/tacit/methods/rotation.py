@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+from tacit.encoder import Encoder
+from tacit.losses import cross_entropy
+from tacit.method import Method
+from tacit.types import Batch, Context, Info, Step, Views
+
+
+class Rotation(Method):
+    """Recognise by how many quarter turns an item was rotated.
+
+    It learns what is upright, so it needs things that have an up and a down.
+    """
+
+    family = "transformation"
+    source = "Gidaris et al. 2018, arXiv:1803.07728; one turn an item and step instead of all four"
+    views = Views(task="turn")
+
+    def __init__(self, encoder: Encoder, info: Info) -> None:
+        super().__init__(encoder, info)
+        self.head = nn.Linear(encoder.dim, info.answers["turn"])
+
+    def forward(self, views: list[Batch], ctx: Context) -> Step:
+        (x,) = views
+        assert x.answer is not None
+        f = self.encoder(x)
+        logits = self.head(f.pooled)
+        right = (logits.detach().argmax(1) == x.answer).float().mean()
+        return Step(cross_entropy(logits, x.answer), f.pooled.detach(), {"accuracy": right}, chance=math.log(self.head.out_features))

@@ -120,7 +120,9 @@ def measure(quick: bool) -> dict[str, Any]:
             for contiguous in (False, True) if case[1] == "image" and case[0] != "transformer" else (False,):
                 plain = share(case, "32-true", max(3, repeats // 3), contiguous)
                 against = "without channels_last" if contiguous else "in the same memory layout"
-                out["precision"].append({"backbone": case[0], "data": case[1], "against": against, "speed_up": plain["step_s"] / row["step_s"]})
+                out["precision"].append(
+                    {"backbone": case[0], "data": case[1], "against": against, "speed_up": plain["step_s"] / row["step_s"]}
+                )
     out["augmentation"] = [augmentation(32, 256, repeats), augmentation(224, 32, max(2, repeats // 3))]
     if not quick:
         row = share(("resnet", "image", (3, 224, 224), 16, "simclr"), best, 3)

@@ -44,7 +44,9 @@ FLOORS: dict[str, float] = {
     "assemble": 3.5,
     **dict.fromkeys(("data", "training", "embedding"), 4),
     "evaluation": 5,
-    "report": 6,
+    **dict.fromkeys(("report", "tournament"), 6),
+    **dict.fromkeys(("halving", "matrix"), 6.2),
+    "augmentation": 6.4,
     **dict.fromkeys(("api", "cli", "terminal", "doctor", "demo", "sklearn", "__main__"), 7),
 }
 PLUGINS = {"tacit." + registry.FOLDERS.get(kind, kind).replace("/", ".") for kind in registry.KINDS}

@@ -23,12 +23,14 @@ _PUBLIC = {
     "embed": "tacit.api",
     "evaluate": "tacit.api",
     "inspect": "tacit.api",
+    "compare": "tacit.api",
+    "tune_augmentation": "tacit.api",
     "load": "tacit.embedding.model",
 }
-__all__ = ["__version__", "embed", "evaluate", "inspect", "load", "open", "pretrain"]
+__all__ = ["__version__", "compare", "embed", "evaluate", "inspect", "load", "open", "pretrain", "tune_augmentation"]
 
 if TYPE_CHECKING:
-    from tacit.api import embed, evaluate, inspect, pretrain
+    from tacit.api import compare, embed, evaluate, inspect, pretrain, tune_augmentation
     from tacit.data.dataset import open
     from tacit.embedding.model import load
 

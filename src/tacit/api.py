@@ -15,6 +15,7 @@ import numpy as np
 
 from tacit import registry
 from tacit.assemble import make_encoder
+from tacit.augmentation import tune
 from tacit.config import OptimConfig, RunConfig
 from tacit.data import dataset
 from tacit.data import inspect as inspection
@@ -25,10 +26,12 @@ from tacit.errors import Asked, BadData, MissingExtra, TacitError
 from tacit.evaluation.evaluate import Classifier, Evaluation, Representation
 from tacit.evaluation.evaluate import evaluate as judge
 from tacit.evaluation.readers import standardise
+from tacit.halving import Comparison
+from tacit.halving import compare as tournament
 from tacit.runtime import choose_device, choose_precision, commit, seed_globally
 from tacit.training.pretrain import Pretrained, Progress
 from tacit.training.pretrain import pretrain as train
-from tacit.training.run import Run, write_json
+from tacit.training.run import Run, fresh_path, write_json
 from tacit.types import Chosen, Embeddings, Spec
 
 BESIDE = 0.1  # share that suits a classic of ten thousand columns, by 5 folds of the training splits of 32 UCR sets
@@ -147,7 +150,7 @@ def evaluate(
     x, xt = data.x[rows], other.x[held]
     n, nt = (None if d.lengths is None else d.lengths[r] for d, r in ((data, rows), (other, held)))
     ours = Representation("ssl", "ssl", net.vectors(x, n), net.vectors(xt, nt))
-    fresh = _untrained(net, seed)
+    fresh = untrained(net, seed)
     representations = [ours, Representation("untrained", "untrained", fresh.vectors(x, n), fresh.vectors(xt, nt))]
     ragged = data.spec.ragged or other.spec.ragged or x.shape[1:] != xt.shape[1:]
     more, classifiers, missing = _classics(replace(data.spec, ragged=ragged), *_as_long(x, xt), say)
@@ -190,6 +193,22 @@ def evaluate(
         write_json(written, {"created": created, "commit": commit(), **result.to_json(), "read": read})
         _keep_for_report(path, net, other, held, ours.test)
     return Evaluated(result, written)
+
+
+def compare(data: Data, methods: Sequence[str] | None = None, *, out: str | Path | None = None, **options: Any) -> Comparison:
+    """Which pretext task suits the data? See `tacit.halving.compare` for the options."""
+    found = opened(data)
+    return tournament(found, methods, **_known(options), out=Path(out) if out else fresh_path(Path("runs"), "compare", found.path))
+
+
+def tune_augmentation(data: Data, *, out: str | Path | None = None, **options: Any) -> Comparison:
+    """How strong should augmentation be? See `tacit.augmentation.tune` for the options."""
+    found = opened(data)
+    return tune(found, **_known(options), out=Path(out) if out else fresh_path(Path("runs"), "augmentation", found.path))
+
+
+def _known(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {**options, "options": {k: v for k, v in (options.get("options") or {}).items() if v is not None}}
 
 
 def report(run: str | Path) -> Path:
@@ -236,7 +255,7 @@ def _config(net: Model) -> RunConfig:
     return RunConfig(data={}, **parts, optim=optim, device=device, precision=choose_precision(device).value)
 
 
-def _untrained(net: Model, seed: int) -> Model:
+def untrained(net: Model, seed: int = 0) -> Model:
     """The same architecture with fresh weights."""
     seed_globally(seed + 1, 0)
     encoder = make_encoder(net.modality, net.config["backbone"], frozenset(net.config["needs"]))

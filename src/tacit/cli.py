@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +14,7 @@ import typer
 
 from tacit import __version__
 from tacit.errors import Asked, Stopped, TacitError, nearest
-from tacit.terminal import Teller, out, scores, table
+from tacit.terminal import Teller, out, ranking, scores, table
 
 app = typer.Typer(
     name="tacit",
@@ -34,6 +36,10 @@ Group = Annotated[str | None, typer.Option(help="Column with the group (patient,
 Split = Annotated[str | None, typer.Option(help="Column that says train or test.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not keep the decoded items on disk.")]
 MaxBad = Annotated[float | None, typer.Option(help="Share of unreadable files that is tolerated, 0 to 1; default 0.1.", min=0.0, max=1.0)]
+Backbone = Annotated[str | None, typer.Option(help="Network; see `tacit list backbones`.")]
+Size = Annotated[str | None, typer.Option(help="tiny, small or base.")]
+BatchSize = Annotated[int | None, typer.Option(help="Items a step.")]
+ImageSize = Annotated[int | None, typer.Option(help="Training size of images in pixels, of series in samples.")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[part.name=value]...", help="Hyperparameters, such as method.temperature=0.2.")
 ]
@@ -79,13 +85,13 @@ def pretrain(
     overrides: Overrides = None,
     modality: ModalityOpt = None,
     method: Annotated[str | None, typer.Option(help="Pretext task; see `tacit list methods`, or path/to/file.py:Class.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Network; see `tacit list backbones`.")] = None,
-    size: Annotated[str | None, typer.Option(help="tiny, small or base.")] = None,
+    backbone: Backbone = None,
+    size: Size = None,
     budget: Annotated[str | None, typer.Option(help="Time, such as 10min; default 5min at most.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps instead of a budget.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the data instead of a budget.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Items a step.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Training size of images in pixels, of series in samples.")] = None,
+    batch_size: BatchSize = None,
+    image_size: ImageSize = None,
     init: Annotated[str | None, typer.Option(help="Run whose encoder is the start.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random; default 0.")] = None,
     out_: Annotated[Path | None, typer.Option("--out", help="Run folder; default runs/<date>_<method>_<data>.")] = None,
@@ -258,6 +264,112 @@ def _level(word: str) -> int | str:
     return int(word)
 
 
+@app.command(epilog="Example: tacit compare photos/ --methods simclr,mae,byol --budget 30min")
+def compare(
+    data: DataArg,
+    methods: Annotated[str | None, typer.Option(help="Names, with commas; hyperparameters as simclr@method.temperature=0.5.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All methods that can run on this data and read no labels.")] = False,
+    budget: Annotated[str, typer.Option(help="Time for all candidates together.")] = "30min",
+    out_: Annotated[Path | None, typer.Option("--out", help="Folder; default runs/<date>_compare_<data>.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the comparison in --out.")] = False,
+    backbone: Backbone = None,
+    size: Size = None,
+    batch_size: BatchSize = None,
+    image_size: ImageSize = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    modality: ModalityOpt = None,
+    target: Target = None,
+    group: Group = None,
+    split: Split = None,
+    no_cache: NoCache = False,
+    max_bad: MaxBad = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Which pretext task suits my data? Labels, where there are any, are read to choose."""
+    from tacit import api
+    from tacit.halving import short, summary
+
+    teller = Teller(quiet)
+    reading = {"modality": modality, "target": target, "group": group, "split": split, "cache": not no_cache, "max_bad": max_bad}
+    opened = _open(data, teller, **reading, size=image_size)
+    with _resumable(out_):
+        found = api.compare(
+            opened, methods.split(",") if methods else None, every=all_, budget=budget, out=out_, resume=resume, seed=seed,
+            options={"backbone": backbone, "size": size, "batch_size": batch_size}, say=teller.say, show=teller.show,
+        )  # fmt: skip
+    _told(found, teller, json_, short(found), summary(found))
+
+
+@app.command("tune-augmentation", epilog="Example: tacit tune-augmentation photos/ --method simclr --budget 30min")
+def tune_augmentation(
+    data: DataArg,
+    method: Annotated[str | None, typer.Option(help="Method that trains; default simclr.")] = None,
+    budget: Annotated[str, typer.Option(help="Time for all trials together.")] = "30min",
+    out_: Annotated[Path | None, typer.Option("--out", help="Folder; default runs/<date>_augmentation_<data>.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in --out.")] = False,
+    backbone: Backbone = None,
+    size: Size = None,
+    batch_size: BatchSize = None,
+    image_size: ImageSize = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    modality: ModalityOpt = None,
+    target: Target = None,
+    group: Group = None,
+    split: Split = None,
+    no_cache: NoCache = False,
+    max_bad: MaxBad = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """How strong should augmentation be, and which invariances would erase what my labels say?"""
+    from tacit import api
+    from tacit.augmentation import chosen, invariances
+    from tacit.halving import short, summary
+
+    teller = Teller(quiet)
+    reading = {"modality": modality, "target": target, "group": group, "split": split, "cache": not no_cache, "max_bad": max_bad}
+    opened = _open(data, teller, **reading, size=image_size)
+    with _resumable(out_):
+        found = api.tune_augmentation(
+            opened, method=method, budget=budget, out=out_, resume=resume, seed=seed,
+            options={"backbone": backbone, "size": size, "batch_size": batch_size}, say=teller.say, show=teller.show,
+        )  # fmt: skip
+    rows, words = invariances(found, opened), chosen(found)
+    lines = [
+        f"without {r['strength']} ({r['from']} -> {r['to']}): {r['difference']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}], "
+        + (f"so this invariance {r['means']}" if r["means"] != "no clear effect" else r["means"])
+        for r in rows
+    ]
+    said = " ".join(f"modality.{k}={str(v).lower()}" for k, v in words.items())
+    lines.append(f"use: tacit pretrain {shlex.quote(data)} {said}" if said else "the preset's augmentation is the best that was tried")
+    plain = short(found) | {"invariances": rows, "use": words}
+    _told(found, teller, json_, plain, [*summary(found), *lines])
+
+
+@contextlib.contextmanager
+def _resumable(out_: Path | None) -> Iterator[None]:
+    """An interrupt ends with the command that goes on."""
+    try:
+        yield
+    except Stopped as stop:
+        words = [w for w in sys.argv[1:] if w != "--resume"] + ([] if out_ else ["--out", str(stop.run)])
+        print(f"{stop.message}\n  {shlex.join(['tacit', *words, '--resume'])}", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def _told(found: Any, teller: Teller, json_: bool, plain: dict[str, Any], lines: list[str]) -> None:
+    if json_:
+        out(plain)
+        return
+    ranking(plain["ranking"], found.criterion)
+    print("\n".join(lines))
+    run = plain["choice"]["run"]
+    teller.say(f"written to {found.out / 'compare.json'}" + (f"\nnext: tacit evaluate {shlex.quote(run)} DATA" if run else ""))
+    if run:
+        print(run)
+
+
 @app.command(epilog="Example: tacit report runs/photos")
 def report(run: RunArg, json_: Json = False, quiet: Quiet = False) -> None:
     """Show me: one HTML file with everything about a run."""
@@ -275,6 +387,7 @@ def report(run: RunArg, json_: Json = False, quiet: Quiet = False) -> None:
 def list_(
     kind: Annotated[str | None, typer.Argument(help="methods, backbones, modalities, probes, classics or sources.")] = None,
     name: Annotated[str | None, typer.Argument(help="One of them: its hyperparameters.")] = None,
+    matrix_: Annotated[bool, typer.Option("--matrix", help="Which method runs, learns and leads on which kind of data.")] = False,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -283,6 +396,11 @@ def list_(
 
     if kind is not None and kind not in registry.KINDS:
         raise Asked(f"there is no kind {kind!r}", nearest(kind, registry.KINDS))
+    if matrix_:
+        if kind != "methods" or name is not None:
+            raise Asked("--matrix is for all methods", "tacit list methods --matrix")
+        _matrix(json_)
+        return
     if name is not None and kind is not None:
         _describe(kind, name, json_)
         return
@@ -293,6 +411,18 @@ def list_(
     for k in dict.fromkeys(e.kind for e in found):
         rows = [[e.name, e.summary + (f" (experimental: {e.experimental})" if e.experimental else "")] for e in found if e.kind == k]
         table(f"{k}: {registry.KINDS[k]}", ["name", "what it does"], rows)
+
+
+def _matrix(json_: bool) -> None:
+    from tacit.matrix import mark, matrix
+
+    rows = matrix()
+    if json_:
+        out(rows)
+        return
+    kinds = [k for k in rows[0] if k not in ("method", "family")]
+    table("", ["method", "family", *kinds], [[r["method"], r["family"], *(mark(r[k]) for k in kinds)] for r in rows])
+    print("runs: can be built and trained. learns: beats the untrained encoder with an interval. leads: the best of its family.")
 
 
 def _describe(kind: str, name: str, json_: bool) -> None:

@@ -15,14 +15,15 @@ class Method(nn.Module):
     """Base of all methods. Subclasses take `(encoder, info, *, hyperparameters)` and implement `forward`.
 
     views: what they want to see. needs: capabilities of the backbone, plus "labels" (items without one are left out) or "some
-    labels" (they stay). family: what the method is compared with. source: the paper. preset: batch, lr, weight_decay and optim where
-    they differ from the modality's.
+    labels" (they stay). family: what the method is compared with. when: to use it. source: the paper. preset: batch, lr,
+    weight_decay and optim where they differ from the modality's.
     surveys: passes over all training items in a run; each is handed to `survey`. Both views and needs may be set on the instance.
     """
 
     views: Views = Views(global_=2)
     needs: frozenset[str] = frozenset()
     family: ClassVar[str] = ""
+    when: ClassVar[str] = ""
     preset: ClassVar[Mapping[str, Any]] = {}
     source: ClassVar[str] = ""
     experimental: ClassVar[str] = ""

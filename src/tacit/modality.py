@@ -38,6 +38,8 @@ class Modality:
     # what the planner starts from: method, batch, lr, weight_decay; passes over the data when no budget is given, or
     # steps, a number or a function of (spec, items); optim: further settings of the optimizer; it serves its own method
     preset: ClassVar[Mapping[str, Any]] = {"method": "simclr", "batch": 256, "lr": 2e-3, "weight_decay": 0.05, "passes": 200}
+    # hyperparameters that say how strong augmentation is, with values to try, the weakest first (off, where it can be)
+    strengths: ClassVar[Mapping[str, Sequence[Any]]] = {}
     ignores: str = ""
     tasks: Mapping[str, int] = {}
     missing: Mapping[str, str] = {}
@@ -63,6 +65,11 @@ class Modality:
     @classmethod
     def decode(cls, raw: Raw, spec: Spec) -> np.ndarray:
         """One item, [C, *S] (S shorter than spec.sizes only if spec.ragged), uint8 or float32. Raises BadItem."""
+        raise NotImplementedError
+
+    @classmethod
+    def example(cls) -> Spec:
+        """A spec of typical data, for building without any."""
         raise NotImplementedError
 
     @classmethod

@@ -92,6 +92,36 @@ def scores(result: dict[str, Any], teller: Teller) -> None:
         teller.say(f"note: {note}")
 
 
+def ranking(rows: list[dict[str, Any]], criterion: str) -> None:
+    """Candidates of a comparison, best first, and below it what each measure without labels says."""
+    scored = any(r["score"] is not None for r in rows)
+    scale = 100 if "accuracy" in criterion else 1
+    lines = []
+    for r in rows:
+        score = f"{scale * r['score']:.3g}\n{scale * r['low']:.3g} to {scale * r['high']:.3g}" if r["score"] is not None else "n/a"
+        knn = "n/a" if r["knn"] is None else f"{100 * r['knn']:.1f}"
+        free = "n/a" if r["label_free_rank"] is None else f"{r['label_free_rank']:.1f}"
+        lines.append([r["candidate"], f"{r['train_seconds']:g} s\n{r['steps']} steps", *([score, knn] if scored else []), free])
+        if r["failed"]:
+            lines[-1][-1] = "failed"
+    heads = ["candidate", "trained", *(["score [95 %]", "kNN"] if scored else []), "label-free rank"]
+    print(f"best first, by the {criterion}")
+    table("", heads, lines)
+    names = {
+        "rankme": "RankMe",
+        "lidar": "LiDAR",
+        "alpha": "alpha",
+        "alignment": "align",
+        "uniformity": "uniform",
+        "learnability": "clusters",
+    }
+    names |= {"dimension": "dim"}
+    told = [r for r in rows if r["panel"]]
+    cells = [[r["candidate"], *("n/a" if (v := r["panel"][k]) is None else f"{v:.3g}" for k in names)] for r in told]
+    print("without labels (alpha is best near 1; align, uniform and dim are better low)")
+    table("", ["candidate", *names.values()], cells)
+
+
 def _cell(row: dict[str, Any] | None) -> str:
     if row is None or row["value"] is None:
         return "n/a"

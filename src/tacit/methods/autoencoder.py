@@ -13,6 +13,7 @@ class Autoencoder(Method):
     """
 
     family = "generative"
+    when = "a plain non-linear compression is wanted as a baseline"
     source = "Hinton & Salakhutdinov 2006; the code is the embedding itself, decoded from positions"
     views = Views(weak=1)
 

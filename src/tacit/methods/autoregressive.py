@@ -13,6 +13,7 @@ class Autoregressive(Method):
     """
 
     family = "generative"
+    when = "items are sequences, and the next step is what will be asked for"
     source = "Radford et al. 2018 (GPT); Chen et al. 2020 (iGPT), with continuous cells instead of a palette"
     views, needs = Views(weak=1), frozenset({"causal", "tokens"})
 

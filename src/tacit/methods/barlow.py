@@ -14,6 +14,7 @@ class Barlow(Method):
     """
 
     family = "decorrelation"
+    when = "a decorrelated embedding is wanted and batches are small"
     source = "Zbontar et al. 2021, arXiv:2103.03230; the projector is 1024 wide instead of 8192"
     views = Views(global_=2)
 

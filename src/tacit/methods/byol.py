@@ -17,6 +17,7 @@ class BYOL(Method):
     """
 
     family = "distillation"
+    when = "negatives hurt, because many items are alike; it needs longer training than contrastive methods"
     source = "Grill et al. 2020, arXiv:2006.07733"
     views = Views(global_=2)
 

@@ -19,6 +19,7 @@ class Colorization(Method):
     """
 
     family = "transformation"
+    when = "colour follows from what a thing is"
     source = "Zhang et al. 2016, arXiv:1603.08511; 25 bins of YIQ chroma instead of 313 of Lab, and no rebalancing"
     views, needs = Views(task="colour"), frozenset({"tokens"})
 

@@ -24,6 +24,7 @@ class Combine(Method):
     """
 
     family = "combination"
+    when = "two ideas complement each other, or a few labels should steer the embedding"
     source = "Doersch & Zisserman 2017, arXiv:1708.07860 (multi-task self-supervision)"
 
     def __init__(self, encoder: Encoder, info: Info, *, parts: str = DEFAULT, weights: str = "") -> None:

@@ -24,6 +24,7 @@ class DeepCluster(Method):
     """
 
     family = "clustering"
+    when = "the data has clusters and fits into memory, as all of it is embedded every so often"
     source = "Caron et al. 2018, arXiv:1807.05520, version 2 of arXiv:2006.09882, appendix D; one clustering instead of three"
     views = Views(global_=2, local=2)
     labels: Tensor

@@ -19,6 +19,7 @@ class Denoising(Method):
     """
 
     family = "generative"
+    when = "measurements are noisy or have holes, and a compression should not care"
     source = "Vincent et al. 2008 (denoising autoencoders); the holes are filled with the batch's mean"
     views = Views(weak=1)
 

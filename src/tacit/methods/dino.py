@@ -24,11 +24,12 @@ class DINO(Method):
     The teacher's classes are centred, so that none takes all, and sharpened, so that they do not all become equal.
 
     prototypes: soft classes (65,536 in the paper; a few thousand items cannot fill so many). hidden, out: widths of the head.
-    local: small views an item. temperature: of the student, > 0. teacher_temperature: at the end; it rises from warm_temperature
-    over the first third. momentum: the teacher's decay at the start; it rises to 1. centring: memory of the centre.
+    local: small views an item. temperature: of the student, > 0. teacher_temperature: the teacher's, at the end.
+    warm_temperature: the teacher's at the start, from which it moves there over the first third. momentum: the teacher's decay at the start; it rises to 1. centring: memory of the centre.
     """
 
     family = "distillation"
+    when = "local views carry the class, and there is time for long training"
     source = "Caron et al. 2021, arXiv:2104.14294; 0.99 and 1,024 prototypes instead of 0.996 and 65,536, for small data"
     views = Views(global_=2, local=4)
     center: Tensor

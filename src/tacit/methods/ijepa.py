@@ -25,6 +25,7 @@ class IJEPA(Method):
     """
 
     family = "distillation"
+    when = "the network is a transformer, items are large, and augmentations would erase what matters"
     source = "Assran et al. 2023, arXiv:2301.08243; a block has the shape of the item instead of a random aspect ratio"
     views, needs = Views(weak=1), frozenset({"drop", "tokens"})
 

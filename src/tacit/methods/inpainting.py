@@ -22,6 +22,7 @@ class Inpainting(Method):
     """
 
     family = "generative"
+    when = "local structure matters and the network is convolutional"
     source = "Pathak et al. 2016, arXiv:1604.07379; both networks learn in one loss, through a reversed gradient"
     views, needs = Views(weak=1), frozenset({"mask", "tokens"})
 

@@ -18,6 +18,7 @@ class Jigsaw(Method):
     """
 
     family = "transformation"
+    when = "the arrangement of parts tells the classes apart"
     source = "Noroozi & Favaro 2016, arXiv:1603.09246"
     views = Views(task="permute")
 

@@ -23,6 +23,7 @@ class LeJEPA(Method):
     """
 
     family = "decorrelation"
+    when = "no schedule, teacher or temperature is to be tuned"
     source = "Balestriero & LeCun 2025, arXiv:2511.08544"
     views = Views(global_=2, local=2)
 

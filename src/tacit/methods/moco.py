@@ -20,13 +20,14 @@ from tacit.types import Batch, Context, Count, Info, Positive, Share, Step, View
 class MoCo(Method):
     """Find an item's other view, as a slow teacher sees it, among those of all other items.
 
-    Use it when batches must be small: the teacher's keys are steady, and a queue of past ones adds negatives at no cost.
+    The teacher's keys are steady, so a queue of past ones adds negatives at no cost.
 
     hidden, out: widths of projector and predictor. temperature: softmax temperature, > 0. momentum: the teacher's decay at the
     start; it rises to 1 (0.99 as in the paper). queue: keys of past steps that are compared with too, 0 = none (version 3).
     """
 
     family = "contrastive"
+    when = "batches must be small, or the queue's negatives are cheap beside the network"
     source = "Chen et al. 2021, arXiv:2104.02057 (version 3); the queue is that of He et al. 2019, arXiv:1911.05722"
     views = Views(global_=2)
 

@@ -24,6 +24,7 @@ class NNCLR(Method):
     """
 
     family = "contrastive"
+    when = "augmentations are too weak to make an item look like its neighbours"
     source = "Dwibedi et al. 2021, arXiv:2104.14548"
     views = Views(global_=2)
 

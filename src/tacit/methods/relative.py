@@ -18,6 +18,7 @@ class Relative(Method):
     """
 
     family = "transformation"
+    when = "parts are large and have a fixed arrangement"
     source = "Doersch et al. 2015, arXiv:1505.05192"
     views = Views(task="relation")
 

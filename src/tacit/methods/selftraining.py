@@ -25,6 +25,7 @@ class SelfTraining(Method):
     """
 
     family = "clustering"
+    when = "a few labels are there and much is not labelled, or clusters are already nearly right"
     source = "Yarowsky 1995; Lee 2013 (pseudo-label); with augmented views as in Xie et al. 2019, arXiv:1911.04252"
     views = Views(global_=2)
     labels: Tensor

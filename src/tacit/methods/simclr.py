@@ -19,6 +19,7 @@ class SimCLR(Method):
     """
 
     family = "contrastive"
+    when = "the first thing to try where augmentations say what does not matter; batches of 128 and more"
     source = "Chen et al. 2020, arXiv:2002.05709; ours uses AdamW instead of LARS"
     views = Views(global_=2)
 

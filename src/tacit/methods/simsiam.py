@@ -17,6 +17,7 @@ class SimSiam(Method):
     """
 
     family = "distillation"
+    when = "a baseline without negatives and without a teacher is wanted; it needs long training"
     source = "Chen & He 2020, arXiv:2011.10566; the projector is 512 wide instead of 2048"
     views = Views(global_=2)
 

@@ -16,6 +16,7 @@ class Sparse(Method):
     """
 
     family = "generative"
+    when = "parts are to be read off, one atom each, or items are tiny"
     source = "Olshausen & Field 1996; codes come from the encoder as in Gregor & LeCun 2010, instead of an inner optimisation"
     views, needs = Views(weak=1), frozenset({"tokens"})
 

@@ -20,6 +20,7 @@ class SupCon(Method):
     """
 
     family = "labels"
+    when = "many items carry a label and the embedding should follow the classes"
     source = "Khosla et al. 2020, arXiv:2004.11362, equation 2 (L_out)"
     views, needs = Views(global_=2), frozenset({"some labels"})
 

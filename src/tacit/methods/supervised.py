@@ -18,6 +18,7 @@ class Supervised(Method):
     """
 
     family = "labels"
+    when = "labels are many; otherwise as the comparison that tells whether self-supervision was worth it"
     source = "the baseline; label smoothing from Szegedy et al. 2016, arXiv:1512.00567"
     views, needs = Views(global_=1), frozenset({"labels"})
 

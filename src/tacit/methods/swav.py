@@ -30,6 +30,7 @@ class SwAV(Method):
     """
 
     family = "clustering"
+    when = "the data has clusters, and small crops show what an item is"
     source = "Caron et al. 2020, arXiv:2006.09882; 256 prototypes instead of 3,000, for small data"
     views = Views(global_=2, local=4)
 

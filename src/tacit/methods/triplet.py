@@ -17,6 +17,7 @@ class Triplet(Method):
     """
 
     family = "contrastive"
+    when = "a simple margin is wanted, or classes are few and clear; weaker than a full softmax otherwise"
     source = "Schroff et al. 2015, arXiv:1503.03832; positives are views instead of photos of one person"
     views = Views(global_=2)
 

@@ -18,6 +18,7 @@ class VAE(Method):
     """
 
     family = "generative"
+    when = "a smooth space is wanted from which items can be drawn"
     source = "Kingma & Welling 2013, arXiv:1312.6114; beta: Higgins et al. 2017"
     views = Views(weak=1)
 

@@ -14,6 +14,7 @@ class VICReg(Method):
     """
 
     family = "decorrelation"
+    when = "a decorrelated embedding is wanted, or the two views are of different kinds"
     source = "Bardes et al. 2021, arXiv:2105.04906; the projector is 1024 wide instead of 8192"
     views = Views(global_=2)
 

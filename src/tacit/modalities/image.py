@@ -51,6 +51,14 @@ class Image(Grid):
     """
 
     unit, item_bytes, axes, reads_files = "images", 1, 4, True
+    strengths = {
+        "crop": (0.7, 0.3, 0.1),
+        "flip": (False, True),
+        "colour": (0.0, 0.4, 0.8),
+        "grey": (0.0, 0.2),
+        "blur": (0.0, 0.2, 0.5),
+        "turn": (0.0, 15.0),
+    }
 
     def __init__(
         self,
@@ -222,6 +230,12 @@ class Image(Grid):
                 raise BadItem(f"{image.width} x {image.height} pixels do not fit into memory") from None
             except Exception as error:  # Pillow's plug-ins raise OSError, ValueError, SyntaxError, struct.error, zlib.error, ...
                 raise BadItem(_reason(error)) from None
+
+    @classmethod
+    def example(cls) -> Spec:
+        """Small photos."""
+        extra = {"size": [32, 32], "fit": "crop", "scale": [0, 255], "grey": False}
+        return Spec("image", 3, (32, 32), (0.5,) * 3, (0.25,) * 3, extra=extra)
 
     @classmethod
     def finish(cls, spec: Spec, x: np.ndarray) -> Spec:

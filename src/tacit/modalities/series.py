@@ -31,6 +31,7 @@ class Series(Grid):
     """
 
     unit, axes = "series", 3
+    strengths = {"crop": (0.8, 0.5, 0.25), "scale": (0.0, 0.2, 0.5), "noise": (0.0, 0.1, 0.3)}
     tasks = {"permute": len(permutations(PARTS)), "relation": PARTS - 1, "reverse": 2}
     # TS2Vec averages the weights of all steps, so nothing is gained by steps that become small
     preset = {
@@ -125,6 +126,11 @@ class Series(Grid):
         if np.isnan(x).all():
             raise BadItem("every value is missing")
         return x
+
+    @classmethod
+    def example(cls) -> Spec:
+        """One channel of 128 samples."""
+        return Spec("series", 1, (128,))
 
     @classmethod
     def finish(cls, spec: Spec, x: np.ndarray) -> Spec:

@@ -48,6 +48,7 @@ class Vector(Modality):
     """
 
     unit, axes = "rows", 2
+    strengths = {"swap": (0.1, 0.3, 0.6)}
     ignores = "which values a part of the columns took (they are swapped with other items')"
     preset = {"method": "vicreg", "batch": 256, "lr": 1e-3, "weight_decay": 0.01, "passes": 200}
 
@@ -75,6 +76,11 @@ class Vector(Modality):
         if np.isnan(x).all():
             raise BadItem("every value is missing")
         return x
+
+    @classmethod
+    def example(cls) -> Spec:
+        """Eight columns."""
+        return Spec("vector", 8, (), (0.0,) * 8, (1.0,) * 8)
 
     @classmethod
     def finish(cls, spec: Spec, x: np.ndarray) -> Spec:

@@ -1,0 +1,211 @@
+"""The learning table of part 2: every method for the same minute on the same data, beside the untrained encoder.
+
+    python benchmarks/part2.py [--quick] [--only images,more,seeds,series,speed,reach] [--methods NAMES] [--data PATH] [--write]
+
+Finished cells (one JSON file each in benchmarks/results/part2) are skipped. --quick: the way of everything on built-in data in about a
+minute; its numbers are printed and thrown away. --write: renew docs/methods.md, docs/methods/ and src/tacit/measured.json from the cells.
+PATH: the folder of data sets, $TACIT_DATA or shared/data beside the repository. Wall seconds, all threads of the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import pages  # noqa: E402
+import prepare  # noqa: E402
+from part1 import Cells, tacit  # noqa: E402
+from tacit import registry  # noqa: E402
+
+REFERENCE, SECOND = "cifar10_subset", "sign_digits"
+UCR = ("SyntheticControl", "PowerCons", "ItalyPowerDemand", "UMD")
+IMAGE_SECONDS, SERIES_SECONDS = 60, 15
+RUNS = [n for n in registry.names("methods") if n != "combine"]
+
+
+def learn(folder: str, method: str, seconds: float, seed: int, work: Path, words: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Pretrain one method, and read its embedding and the untrained encoder's with the same labels."""
+    from tacit import api
+    from tacit.evaluation.evaluate import Representation, evaluate
+
+    run = work / f"{Path(folder.split(':')[-1]).stem}_{method}_{seed}"
+    tacit("pretrain", folder, "--method", method, "--budget", f"{seconds:g}s", "--seed", str(seed), "--out", str(run), "--quiet", *words)
+    info = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    net = api.load(run)
+    data = net.prepare(folder)
+    rows, held = data.train, data.test
+    x = [(data.x[r], None if data.lengths is None else data.lengths[r]) for r in (rows, held)]
+    each = [Representation(n, n, *(model.vectors(*part) for part in x)) for n, model in (("ssl", net), ("untrained", api.untrained(net)))]
+    assert data.labels is not None
+    found = evaluate(each, data.labels[rows], data.labels[held], classes=data.classes, levels=(10, "all"), labels_seen=False)
+    scores = {
+        f"{r['representation']} {r['probe']} {r['labels_per_class']}": [r["value"], r["low"], r["high"]]
+        for r in found.results
+        if r["metric"] == "accuracy"
+    }
+    v = found.verdict
+    return {
+        "data": Path(folder).name, "method": method, "seed": seed, "budget": seconds, "steps": info["steps"], "health": info["health"],
+        "backbone": info["plan"], "n_test": len(held), "scores": scores, "difference": [v["difference"], v["low"], v["high"]],
+    }  # fmt: skip
+
+
+def row(cells: Cells, folder: str, methods: list[str], seconds: float, seed: int, work: Path) -> None:
+    """A cell of the table for each method."""
+    for method in methods:
+        name = f"{Path(folder).name.split(':')[-1]}_{method}_{seed}"
+        try:
+            cells.measure(name, lambda m=method: learn(folder, m, seconds, seed, work))
+        except SystemExit as error:
+            print(f"{name}: {error}", file=sys.stderr)
+
+
+def best(cells: Cells, data: str, count: int) -> list[str]:
+    """The methods with the highest linear probe at 10 labels a class, those that read labels left out."""
+    found = {m: c for m in RUNS if (c := cells.get(f"{data}_{m}_0")) and registry.find("methods", m).family != "labels"}
+    return sorted(found, key=lambda m: -value(found[m]))[:count]
+
+
+def value(cell: dict[str, Any], probe: str = "linear 10", whose: str = "ssl") -> float:
+    """A score of a cell, NaN where it is missing."""
+    found = cell["scores"].get(f"{whose} {probe}")
+    return math.nan if found is None or found[0] is None else float(found[0])
+
+
+def learned(difference: list[float | None]) -> bool:
+    """Whether a method beats the untrained encoder with an interval."""
+    return difference[1] is not None and difference[1] > 0
+
+
+def together(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Several data sets as one row: means of the scores; the intervals of the differences are independent."""
+    values = np.array([p["difference"] for p in parts], dtype=float)
+    middle, half = values[:, 0].mean(), np.sqrt((((values[:, 2] - values[:, 1]) / 2) ** 2).sum()) / len(parts)
+    names = sorted(set.intersection(*(set(p["scores"]) for p in parts)))
+    known = [n for n in names if all(p["scores"][n][0] is not None for p in parts)]
+    scores = {n: [float(np.mean([p["scores"][n][i] for p in parts])) for i in range(3)] for n in known}
+    n_test = sum(p["n_test"] for p in parts)
+    return {
+        **parts[0],
+        "data": f"{len(parts)} UCR sets",
+        "scores": scores,
+        "difference": [middle, middle - half, middle + half],
+        "n_test": n_test,
+    }
+
+
+def rows_of(cells: Cells) -> dict[str, dict[str, dict[str, Any]]]:
+    """method -> modality -> its measured row on the reference data."""
+    out: dict[str, dict[str, dict[str, Any]]] = {}
+    for method in RUNS:
+        if cell := cells.get(f"{REFERENCE}_{method}_0"):
+            out.setdefault(method, {})["image"] = cell
+        parts = [c for s in UCR if (c := cells.get(f"{s}_{method}_0"))]
+        if len(parts) == len(UCR):
+            out.setdefault(method, {})["series"] = together(parts)
+    return out
+
+
+def write(cells: Cells) -> None:
+    """docs/methods.md, docs/methods/*.md and src/tacit/measured.json."""
+    rows = rows_of(cells)
+    measured: dict[str, dict[str, Any]] = {}
+    families = {m: registry.find("methods", m).family for m in rows}
+    for method, each in rows.items():
+        for kind, cell in each.items():
+            mates = [m for m in rows if families[m] == families[method] and kind in rows[m]]
+            top = max(mates, key=lambda m: value(rows[m][kind]))
+            learns = learned(cell["difference"])
+            measured.setdefault(method, {})[kind] = {
+                "data": cell["data"], "seconds": cell["budget"], "linear10": value(cell), "knn": value(cell, "knn all"),
+                "untrained": value(cell, "linear 10", "untrained"), "difference": cell["difference"], "steps": cell["steps"],
+                "learns": learns, "leads": learns and top == method, "commit": cell["commit"],
+            }  # fmt: skip
+    target = HERE.parent / "src" / "tacit" / "measured.json"
+    target.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    pages.write(further(cells))
+
+
+def further(cells: Cells) -> str:
+    """The second data set and the seeds of the best, as tables."""
+    lines = []
+    if second := {m: c for m in RUNS if (c := cells.get(f"{SECOND}_{m}_0"))}:
+        lines += [f"### image: {SECOND}, {IMAGE_SECONDS} s", "", "The best eight of the table above, and those that failed there.", ""]
+        lines += ["| method | linear at 10 | untrained | difference | kNN |", "| --- | --- | --- | --- | --- |"]
+        for m, c in sorted(second.items(), key=lambda item: -value(item[1])):
+            d, low, high = (100 * v for v in c["difference"])
+            old = 100 * value(c, whose="untrained")
+            lines.append(
+                f"| {m} | {100 * value(c):.1f} | {old:.1f} | {d:+.1f} [{low:+.1f}, {high:+.1f}] | {100 * value(c, 'knn all'):.1f} |"
+            )
+    several = {m: [c for s in (0, 1, 2) if (c := cells.get(f"{REFERENCE}_{m}_{s}"))] for m in RUNS}
+    if several := {m: found for m, found in several.items() if len(found) == 3}:
+        lines += ["", f"### Three seeds on {REFERENCE}", "", "| method | linear at 10 | kNN |", "| --- | --- | --- |"]
+        for m, found in sorted(several.items(), key=lambda item: -sum(map(value, item[1]))):
+            linear, near = ([100 * value(c, p) for c in found] for p in ("linear 10", "knn all"))
+            lines.append(
+                f"| {m} | {np.mean(linear):.1f} ({min(linear):.1f} to {max(linear):.1f}) | {np.mean(near):.1f} ({min(near):.1f} to {max(near):.1f}) |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Measure what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", default="images,more,seeds,series")
+    parser.add_argument("--methods", default=",".join(RUNS))
+    parser.add_argument("--data", type=Path, default=prepare.default_data())
+    parser.add_argument("--write", action="store_true")
+    asked = parser.parse_args()
+    only, methods = asked.only.split(","), asked.methods.split(",")
+    with tempfile.TemporaryDirectory(prefix="tacit-part2-") as scratch:
+        work = Path(scratch)
+        if asked.quick:
+            cells = Cells(work / "cells")
+            row(cells, "builtin:digits", ["simclr", "mae", "rotation"], 5, 0, work)
+            found = {m: cells.get(f"digits_{m}_0") for m in ("simclr", "mae", "rotation")}
+            for method, cell in found.items():
+                if cell is None:
+                    return 1
+                d, low, high = (100 * v for v in cell["difference"])
+                print(
+                    f"{method}: {100 * value(cell):.1f} at 10 labels a class, {d:+.1f} [{low:+.1f}, {high:+.1f}] against the untrained encoder"
+                )
+            return 0
+        cells = Cells(HERE / "results" / "part2")
+        names = [n for n in (REFERENCE, SECOND, "ucr") if (asked.data / n).is_dir()]
+        subprocess.run(
+            [sys.executable, str(HERE / "prepare.py"), "--data", str(asked.data), "--out", str(work / "data"), *names], check=True
+        )
+        here = {n: str(work / "data" / n) for n in names}
+        if "images" in only and REFERENCE in here:
+            row(cells, here[REFERENCE], methods, IMAGE_SECONDS, 0, work)
+        failed = [m for m in RUNS if (c := cells.get(f"{REFERENCE}_{m}_0")) and not learned(c["difference"])]
+        if "more" in only and SECOND in here:
+            chosen = [*best(cells, REFERENCE, 8), *failed]
+            row(cells, here[SECOND], [m for m in dict.fromkeys(chosen) if m in methods], IMAGE_SECONDS, 0, work)
+        if "seeds" in only and REFERENCE in here:
+            for seed in (1, 2):
+                row(cells, here[REFERENCE], [m for m in best(cells, REFERENCE, 5) if m in methods], IMAGE_SECONDS, seed, work)
+        if "series" in only and "ucr" in here:
+            for name in UCR:
+                row(cells, str(Path(here["ucr"]) / name), methods, SERIES_SECONDS, 0, work)
+        if asked.write:
+            write(cells)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,302 @@
+"""Which pretext task suits my data? Successive halving over methods, measured on training folds; the test items are not touched."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tacit import registry
+from tacit.assemble import needs_before
+from tacit.data.dataset import Dataset
+from tacit.errors import Asked, Stopped, TacitError
+from tacit.evaluation.panel import agreement, rank
+from tacit.statistics import Resampler, interval
+from tacit.tournament import Candidate, Judge, Measured, Say, check, train
+from tacit.training.plan import seconds as parse
+from tacit.training.run import Run, write_json
+from tacit.types import LABELS
+
+LEAST = 3.0  # seconds of training below which a round says nothing
+
+
+@dataclass
+class Comparison:
+    """What a comparison found: `rounds` of measured candidates, and what follows from the last."""
+
+    out: Path
+    request: dict[str, Any]
+    criterion: str
+    rounds: list[dict[str, Measured]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    spent: float = 0.0
+    overhead: float = 2.0  # seconds that planning and measuring a candidate took last
+    status: str = "running"
+
+    def finish(self) -> None:
+        """All rounds are played."""
+        self.status = "done"
+        self.save()
+
+    def save(self) -> None:
+        """Write compare.json, whole or not at all."""
+        write_json(self.out / "compare.json", self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        plain = {k: getattr(self, k) for k in ("request", "criterion", "seconds", "left_out", "spent", "overhead", "status")}
+        plain["rounds"] = [{name: m.to_json() for name, m in each.items()} for each in self.rounds]
+        return plain | ({"ranking": self.table(), "choice": self.choice()} if self.status == "done" else {})
+
+    @classmethod
+    def read(cls, out: Path) -> Comparison:
+        """A comparison that was begun. Raises TacitError when its file is damaged."""
+        try:
+            raw = json.loads((out / "compare.json").read_text(encoding="utf-8"))
+            rounds = [{name: Measured.from_json(m) for name, m in each.items()} for each in raw["rounds"]]
+            kept = {k: raw[k] for k in ("request", "criterion", "seconds", "left_out", "spent", "overhead", "status")}
+            return cls(out, rounds=rounds, **kept)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TacitError(f"{out / 'compare.json'} cannot be read: {error}", "start a new comparison in another --out") from error
+
+    def order(self, which: int) -> list[str]:
+        """Names of one round, best first; what failed comes last."""
+        found = self.rounds[which]
+        whole = {n: m for n, m in found.items() if not m.failed}
+        free = rank({n: m.panel for n, m in whole.items() if m.panel is not None}).mean
+        labelled = all(m.right is not None for m in whole.values())
+        key = (lambda n: (-whole[n].score, free[n])) if labelled else (lambda n: (free[n], 0.0))
+        return [*sorted(whole, key=key), *(n for n in found if n not in whole)]
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row a candidate, best first: those that reached a later round come before those that did not."""
+        rows, seen = [], set[str]()
+        for which in reversed(range(len(self.rounds))):
+            found = self.rounds[which]
+            free = rank({n: m.panel for n, m in found.items() if m.panel is not None and not m.failed})
+            for name in self.order(which):
+                if name in seen:
+                    continue
+                seen.add(name)
+                m = found[name]
+                low, high = (None, None) if m.right is None else _interval(m.right)
+                rows.append(
+                    {
+                        "candidate": name, "round": which + 1, "train_seconds": self.seconds[which], "steps": m.steps, "run": m.run,
+                        "score": None if m.right is None else m.score, "low": low, "high": high, "knn": m.knn,
+                        "label_free_rank": free.mean.get(name), "panel": m.to_json()["panel"], "health": m.health, "failed": m.failed,
+                    }
+                )  # fmt: skip
+        return rows
+
+    def choice(self) -> dict[str, Any]:
+        """The best candidate, its run, why, and how well the measures without labels agreed."""
+        last = self.rounds[-1]
+        best, *others = self.order(len(self.rounds) - 1)
+        if last[best].failed:
+            return {"name": None, "run": None, "reason": "no candidate could be trained", "agreement": None, "disagree": False}
+        free = [rank({n: m.panel for n, m in each.items() if m.panel is not None and not m.failed}) for each in self.rounds]
+        first = self.rounds[0]
+        both = [n for n in free[0].mean if first[n].right is not None]
+        rho = agreement([-free[0].mean[n] for n in both], [first[n].score for n in both])
+        reason = f"best of {len(first)} by the {self.criterion}"
+        rival = next((n for n in others if not last[n].failed), None)
+        if rival is not None and last[best].right is not None:
+            ahead, low, high = paired(last[best], last[rival])
+            known = "percentage points" if self.request["classes"] else "of R2"
+            scale = 100 if self.request["classes"] else 1
+            said = f"{scale * ahead:+.2g} [{scale * low:+.2g}, {scale * high:+.2g}] {known} ahead of {rival}"
+            reason += f": {said}" if low > 0 else f"; {rival} cannot be told apart from it with these labels ({said})"
+        elif rival is not None:
+            reason += "; the measures disagree, so take this with care" if free[-1].disagree else f", before {rival}"
+        return {
+            "name": best, "run": last[best].run, "reason": reason, "agreement": None if math.isnan(rho) else rho,
+            "agreement_candidates": len(both), "disagree": bool(free[0].disagree),
+        }  # fmt: skip
+
+
+def paired(one: Measured, other: Measured) -> tuple[float, float, float]:
+    """How far one candidate is ahead of another on the same items, with its 95 % interval."""
+    assert one.right is not None and other.right is not None
+    return one.score - other.score, *_interval(one.right - other.right)
+
+
+def _interval(right: np.ndarray) -> tuple[float, float]:
+    resampler = Resampler(right.shape[1])
+    return interval(resampler.over_runs(resampler.means(right)))
+
+
+def compare(
+    data: Dataset,
+    methods: Sequence[str] | None = None,
+    *,
+    every: bool = False,
+    budget: str | float = "30min",
+    out: Path,
+    resume: bool = False,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    say: Say | None = None,
+    show: Callable[[Any], None] | None = None,
+) -> Comparison:
+    """Train candidates for the same time, keep the better half, train those anew for longer, until two are left.
+
+    methods: names, with hyperparameters as simclr@method.temperature=0.5. every: all that can run on this data and read no labels.
+    budget: time for all of it. out: folder for compare.json and the runs. resume: go on with the comparison in `out`.
+    options: of `pretrain`, for all candidates. Raises Asked for what cannot be meant, Stopped on an interrupt (everything is saved).
+    """
+    told = Told(options or {}, say or (lambda words: None), show)
+    total, judge = parse(budget), Judge(data, seed)
+    found = begun(data, out, resume)
+    if found is None:
+        names, left_out = _candidates(data, methods, every, told)
+        found = begin(data, judge, names, total, out, seed, told, left_out)
+    if found.status != "done":
+        with locked(out):
+            _rounds(found, data, judge, total, told)
+            found.finish()
+    return found
+
+
+def begun(data: Dataset, out: Path, resume: bool) -> Comparison | None:
+    """The comparison that `out` holds, if one is to be gone on with. Raises Asked where `out` holds something else."""
+    if resume and (out / "compare.json").is_file():
+        found = Comparison.read(out)
+        if found.request["fingerprint"] != data.fingerprint:
+            raise Asked(f"the data changed since the comparison in {out} was started", "resume with the same data and options")
+        return found
+    if out.exists() and any(p.name != "lock" for p in out.iterdir()):
+        raise Asked(f"{out} is not empty", "add --resume to go on with it, or choose another --out")
+    return None
+
+
+def begin(
+    data: Dataset, judge: Judge, names: list[str], total: float, out: Path, seed: int, told: Told, left_out: dict[str, str]
+) -> Comparison:
+    """A new comparison, written to `out`."""
+    request = {
+        "candidates": names, "budget": total, "seed": seed, "fingerprint": data.fingerprint, "data": data.path,
+        "classes": judge.classes, "options": dict(told.options),
+    }  # fmt: skip
+    found = Comparison(out, request, judge.criterion, left_out=left_out)
+    out.mkdir(parents=True, exist_ok=True)
+    found.save()
+    told.say(f"{len(names)} candidates; what decides: {found.criterion}")
+    return found
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keeps a second process from training in the same folders. Raises Asked where one does."""
+    lock = Run.start(out / "lock", resume=True)
+    try:
+        yield
+    finally:
+        lock.close()
+
+
+def _rounds(found: Comparison, data: Dataset, judge: Judge, total: float, told: Told) -> None:
+    sizes = [len(found.request["candidates"])]
+    while sizes[-1] > 2:
+        sizes.append(math.ceil(sizes[-1] / 2))
+    names = list(found.request["candidates"])
+    for which, size in enumerate(sizes):
+        names = found.order(which - 1)[:size] if which else names
+        share = (total - found.spent) / (len(sizes) - which)
+        if which == len(found.rounds) and which and share / size - found.overhead < found.seconds[-1]:
+            told.say("no time is left for a round that is longer than the last one")
+            return
+        play(found, which, names, share, data, judge, told)
+
+
+@dataclass(frozen=True)
+class Told:
+    """options: of `pretrain`, for all candidates. say: words for a person. show: progress."""
+
+    options: Mapping[str, Any]
+    say: Say
+    show: Callable[[Any], None] | None = None
+
+
+def play(found: Comparison, which: int, names: Sequence[str], share: float, data: Dataset, judge: Judge, told: Told) -> None:
+    """One round: train and measure each of these candidates for the same time, or those that are left of an interrupted round.
+
+    share: seconds for all of the round. Raises Stopped on an interrupt, with everything saved.
+    """
+    if which == len(found.rounds):
+        found.rounds.append({})
+        found.seconds.append(round(max(LEAST, share / len(names) - found.overhead), 1))
+    told.say(f"round {which + 1}: {len(names)} candidates for {found.seconds[which]:g} s each")
+    for name in names:
+        if name in found.rounds[which]:
+            continue
+        begin = time.perf_counter()
+        place = found.out / f"round{which + 1}" / Candidate.read(name).folder
+        try:
+            done = train(
+                Candidate.read(name), data, judge, place, found.seconds[which],
+                seed=found.request["seed"], options=told.options, say=told.say, show=told.show,
+            )  # fmt: skip
+        except Stopped as stop:
+            found.spent += time.perf_counter() - begin
+            found.save()
+            raise Stopped(f"interrupted in round {which + 1} at {name}; everything is saved", found.out) from stop
+        took = time.perf_counter() - begin
+        found.overhead = max(0.5, took - found.seconds[which])
+        found.spent += took
+        found.rounds[which][name] = done
+        found.save()
+        score = done.failed or (f"{done.score:.3f}" if done.right is not None else "measured")
+        told.say(f"  {name}: {score} after {done.steps} steps ({took:.0f} s)")
+
+
+def _candidates(data: Dataset, methods: Sequence[str] | None, every: bool, told: Told) -> tuple[list[str], dict[str, str]]:
+    """Names of what can run, and why the others cannot. What was named must be able to."""
+    left_out: dict[str, str] = {}
+    if bool(methods) == every:
+        raise Asked("say which methods to compare", "--methods simclr,mae,byol, or --all")
+    if methods:
+        read = [Candidate.read(text) for text in methods]
+        if len({c.name for c in read}) < len(read):
+            raise Asked(f"--methods names one candidate twice: {', '.join(methods)}")
+        if len(read) < 2:
+            raise Asked("a comparison needs at least two candidates", "--methods simclr,mae,byol, or --all")
+        for c in read:
+            if reason := check(c, data, **told.options):
+                raise Asked(f"{c.name} cannot run on this data: {reason}", "leave it out of --methods, or use --all")
+        return [c.name for c in read], left_out
+    names = []
+    for name in registry.names("methods"):
+        reason = "reads labels" if needs_before({"name": name}) & LABELS else check(Candidate(name, name), data, **told.options)
+        if reason:
+            left_out[name] = reason
+        else:
+            names.append(name)
+    told.say("left out: " + "; ".join(f"{name} ({reason})" for name, reason in left_out.items()))
+    return names, left_out
+
+
+def summary(found: Comparison) -> list[str]:
+    """What a comparison found, as sentences."""
+    choice = found.choice()
+    lines = [f"choice: {choice['name']}, {choice['reason']}" if choice["name"] else choice["reason"]]
+    if choice["agreement"] is not None:
+        n = choice["agreement_candidates"]
+        lines.append(f"the ranking without labels agrees with the one with labels by {choice['agreement']:+.2f} (Spearman, {n} candidates)")
+    if choice["disagree"]:
+        lines.append("the measures without labels disagree among each other: do not trust their mean rank")
+    return lines
+
+
+def short(found: Comparison) -> dict[str, Any]:
+    """Plain JSON without what fills screens: which items each probe got right."""
+    plain = found.to_json()
+    return plain | {"rounds": [{n: {**m, "right": None} for n, m in each.items()} for each in plain["rounds"]]}

@@ -1,0 +1,53 @@
+"""Which method runs, learns and leads on which kind of data: built here, and measured by benchmarks/part2.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tacit import registry
+from tacit.assemble import info_of, make_method, make_modality
+from tacit.errors import CannotPair
+from tacit.modality import Modality
+
+MEASURED = Path(__file__).parent / "measured.json"
+
+
+def measured() -> dict[str, dict[str, dict[str, Any]]]:
+    """method -> modality -> what the learning table says; empty where nothing was measured."""
+    return json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.is_file() else {}
+
+
+def matrix() -> list[dict[str, Any]]:
+    """One row a method: {"method", "family", modality: {"runs": backbone or None, "learns", "leads": bool or None (not measured)}}."""
+    known, rows = measured(), []
+    kinds = {name: make_modality(registry.find("modalities", name).example(), {}) for name in registry.names("modalities")}
+    for name in registry.names("methods"):
+        row: dict[str, Any] = {"method": name, "family": registry.find("methods", name).family}
+        for kind, modality in kinds.items():
+            found = known.get(name, {}).get(kind, {})
+            row[kind] = {"runs": runs(name, modality), "learns": found.get("learns"), "leads": found.get("leads")}
+        rows.append(row)
+    return sorted(rows, key=lambda r: (r["family"], r["method"]))
+
+
+def runs(method: str, modality: Modality) -> str | None:
+    """A backbone with which a method runs on this data, the one it prefers if that can; None = no backbone can."""
+    preferred = modality.prefer(modality.spec, "cpu")[0]
+    for backbone in dict.fromkeys([preferred, "transformer", *registry.names("backbones")]):
+        try:
+            make_method(modality, {"name": method}, {"name": backbone, "size": "tiny"}, info_of(modality, 64, 2), 0)
+        except CannotPair:
+            continue
+        return backbone
+    return None
+
+
+def mark(cell: dict[str, Any]) -> str:
+    """runs, learns or leads, as one word; what was measured and failed is said so."""
+    if cell["runs"] is None:
+        return "-"
+    if cell["leads"]:
+        return "leads"
+    return {True: "learns", False: "runs, does not learn", None: "runs"}[cell["learns"]]

@@ -47,7 +47,7 @@ FLOORS: dict[str, float] = {
     **dict.fromkeys(("report", "tournament"), 6),
     **dict.fromkeys(("halving", "matrix"), 6.2),
     "augmentation": 6.4,
-    **dict.fromkeys(("api", "cli", "terminal", "doctor", "demo", "sklearn", "__main__"), 7),
+    **dict.fromkeys(("api", "cli", "options", "choosing", "terminal", "doctor", "demo", "sklearn", "__main__"), 7),
 }
 PLUGINS = {"tacit." + registry.FOLDERS.get(kind, kind).replace("/", ".") for kind in registry.KINDS}
 LONGEST = 450

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from tacit import __version__
+from tacit import __version__, choosing
 from tacit.errors import Asked, Stopped, TacitError, nearest
-from tacit.terminal import Teller, out, ranking, scores, table
+from tacit.options import (
+    Backbone,
+    BatchSize,
+    DataArg,
+    Group,
+    ImageSize,
+    Json,
+    MaxBad,
+    ModalityOpt,
+    NoCache,
+    Overrides,
+    Quiet,
+    RunArg,
+    Size,
+    Split,
+    Target,
+    open_data,
+)
+from tacit.terminal import Teller, out, scores, table
 
 app = typer.Typer(
     name="tacit",
@@ -25,30 +41,6 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-DataArg = Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder, or builtin:digits.", show_default=False)]
-RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No words on stderr, only errors.")]
-ModalityOpt = Annotated[str | None, typer.Option(help="image, series or vector; detected if left out.")]
-Target = Annotated[str | None, typer.Option(help="Column with the label.")]
-Group = Annotated[str | None, typer.Option(help="Column with the group (patient, session); groups are split as a whole.")]
-Split = Annotated[str | None, typer.Option(help="Column that says train or test.")]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not keep the decoded items on disk.")]
-MaxBad = Annotated[float | None, typer.Option(help="Share of unreadable files that is tolerated, 0 to 1; default 0.1.", min=0.0, max=1.0)]
-Backbone = Annotated[str | None, typer.Option(help="Network; see `tacit list backbones`.")]
-Size = Annotated[str | None, typer.Option(help="tiny, small or base.")]
-BatchSize = Annotated[int | None, typer.Option(help="Items a step.")]
-ImageSize = Annotated[int | None, typer.Option(help="Training size of images in pixels, of series in samples.")]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[part.name=value]...", help="Hyperparameters, such as method.temperature=0.2.")
-]
-
-
-def _open(data: str, teller: Teller, **options: Any) -> Any:
-    from tacit import api
-
-    return api.opened(data, say=teller.say, **{k: v for k, v in options.items() if v is not None})
 
 
 @app.command(epilog="Example: tacit inspect photos/")
@@ -69,7 +61,7 @@ def inspect(
     from tacit.training.run import write_json
 
     teller = Teller(quiet)
-    found = _open(data, teller, modality=modality, target=target, group=group, split=split, cache=not no_cache, max_bad=max_bad)
+    found = open_data(data, teller, modality=modality, target=target, group=group, split=split, cache=not no_cache, max_bad=max_bad)
     result = inspection.inspect(found)
     if out_ is not None:
         write_json(out_, result)
@@ -120,7 +112,7 @@ def pretrain(
     given = parse_overrides(overrides or [])
     if budget is not None:
         seconds(budget)
-    opened = _open(
+    opened = open_data(
         data,
         teller,
         modality=modality,
@@ -205,7 +197,7 @@ def embed(
     teller = Teller(quiet)
     model = api.load(run, choose_device().value)
     asked = api.remembered(run, data, {"target": target, "max_bad": max_bad}, teller.say)
-    found = _open(data, teller, modality=model.spec.modality, cache=not no_cache, spec=model.spec, **asked)
+    found = open_data(data, teller, modality=model.spec.modality, cache=not no_cache, spec=model.spec, **asked)
     z = api.embed(model, found, out_)
     teller.say(f"{len(z.ids)} vectors of {z.vectors.shape[1]} numbers")
     if json_:
@@ -262,112 +254,6 @@ def _level(word: str) -> int | str:
     if not word.isdigit() or int(word) < 1:
         raise Asked(f"--labels: {word!r} is neither a positive number nor all", "write it like 1,5,10,50,all")
     return int(word)
-
-
-@app.command(epilog="Example: tacit compare photos/ --methods simclr,mae,byol --budget 30min")
-def compare(
-    data: DataArg,
-    methods: Annotated[str | None, typer.Option(help="Names, with commas; hyperparameters as simclr@method.temperature=0.5.")] = None,
-    all_: Annotated[bool, typer.Option("--all", help="All methods that can run on this data and read no labels.")] = False,
-    budget: Annotated[str, typer.Option(help="Time for all candidates together.")] = "30min",
-    out_: Annotated[Path | None, typer.Option("--out", help="Folder; default runs/<date>_compare_<data>.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the comparison in --out.")] = False,
-    backbone: Backbone = None,
-    size: Size = None,
-    batch_size: BatchSize = None,
-    image_size: ImageSize = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    modality: ModalityOpt = None,
-    target: Target = None,
-    group: Group = None,
-    split: Split = None,
-    no_cache: NoCache = False,
-    max_bad: MaxBad = None,
-    json_: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Which pretext task suits my data? Labels, where there are any, are read to choose."""
-    from tacit import api
-    from tacit.halving import short, summary
-
-    teller = Teller(quiet)
-    reading = {"modality": modality, "target": target, "group": group, "split": split, "cache": not no_cache, "max_bad": max_bad}
-    opened = _open(data, teller, **reading, size=image_size)
-    with _resumable(out_):
-        found = api.compare(
-            opened, methods.split(",") if methods else None, every=all_, budget=budget, out=out_, resume=resume, seed=seed,
-            options={"backbone": backbone, "size": size, "batch_size": batch_size}, say=teller.say, show=teller.show,
-        )  # fmt: skip
-    _told(found, teller, json_, short(found), summary(found))
-
-
-@app.command("tune-augmentation", epilog="Example: tacit tune-augmentation photos/ --method simclr --budget 30min")
-def tune_augmentation(
-    data: DataArg,
-    method: Annotated[str | None, typer.Option(help="Method that trains; default simclr.")] = None,
-    budget: Annotated[str, typer.Option(help="Time for all trials together.")] = "30min",
-    out_: Annotated[Path | None, typer.Option("--out", help="Folder; default runs/<date>_augmentation_<data>.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in --out.")] = False,
-    backbone: Backbone = None,
-    size: Size = None,
-    batch_size: BatchSize = None,
-    image_size: ImageSize = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    modality: ModalityOpt = None,
-    target: Target = None,
-    group: Group = None,
-    split: Split = None,
-    no_cache: NoCache = False,
-    max_bad: MaxBad = None,
-    json_: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """How strong should augmentation be, and which invariances would erase what my labels say?"""
-    from tacit import api
-    from tacit.augmentation import chosen, invariances
-    from tacit.halving import short, summary
-
-    teller = Teller(quiet)
-    reading = {"modality": modality, "target": target, "group": group, "split": split, "cache": not no_cache, "max_bad": max_bad}
-    opened = _open(data, teller, **reading, size=image_size)
-    with _resumable(out_):
-        found = api.tune_augmentation(
-            opened, method=method, budget=budget, out=out_, resume=resume, seed=seed,
-            options={"backbone": backbone, "size": size, "batch_size": batch_size}, say=teller.say, show=teller.show,
-        )  # fmt: skip
-    rows, words = invariances(found, opened), chosen(found)
-    lines = [
-        f"without {r['strength']} ({r['from']} -> {r['to']}): {r['difference']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}], "
-        + (f"so this invariance {r['means']}" if r["means"] != "no clear effect" else r["means"])
-        for r in rows
-    ]
-    said = " ".join(f"modality.{k}={str(v).lower()}" for k, v in words.items())
-    lines.append(f"use: tacit pretrain {shlex.quote(data)} {said}" if said else "the preset's augmentation is the best that was tried")
-    plain = short(found) | {"invariances": rows, "use": words}
-    _told(found, teller, json_, plain, [*summary(found), *lines])
-
-
-@contextlib.contextmanager
-def _resumable(out_: Path | None) -> Iterator[None]:
-    """An interrupt ends with the command that goes on."""
-    try:
-        yield
-    except Stopped as stop:
-        words = [w for w in sys.argv[1:] if w != "--resume"] + ([] if out_ else ["--out", str(stop.run)])
-        print(f"{stop.message}\n  {shlex.join(['tacit', *words, '--resume'])}", file=sys.stderr)
-        raise typer.Exit(130) from None
-
-
-def _told(found: Any, teller: Teller, json_: bool, plain: dict[str, Any], lines: list[str]) -> None:
-    if json_:
-        out(plain)
-        return
-    ranking(plain["ranking"], found.criterion)
-    print("\n".join(lines))
-    run = plain["choice"]["run"]
-    teller.say(f"written to {found.out / 'compare.json'}" + (f"\nnext: tacit evaluate {shlex.quote(run)} DATA" if run else ""))
-    if run:
-        print(run)
 
 
 @app.command(epilog="Example: tacit report runs/photos")
@@ -474,6 +360,10 @@ def demo(
         return
     scores(result, teller)
     print(result["report"])
+
+
+app.command(epilog="Example: tacit compare photos/ --methods simclr,mae,byol --budget 30min")(choosing.compare)
+app.command("tune-augmentation", epilog="Example: tacit tune-augmentation photos/ --budget 30min")(choosing.tune_augmentation)
 
 
 def _version(value: bool) -> None:

@@ -24,8 +24,9 @@ class DINO(Method):
     The teacher's classes are centred, so that none takes all, and sharpened, so that they do not all become equal.
 
     prototypes: soft classes (65,536 in the paper; a few thousand items cannot fill so many). hidden, out: widths of the head.
-    local: small views an item. temperature: of the student, > 0. teacher_temperature: the teacher's, at the end.
-    warm_temperature: the teacher's at the start, from which it moves there over the first third. momentum: the teacher's decay at the start; it rises to 1. centring: memory of the centre.
+    local: small views an item. temperature: of the student, > 0. teacher_temperature: the teacher's, at the end. warm_temperature: the
+    teacher's at the start, from which it moves there over the first third. momentum: the teacher's decay at the start; it rises to 1.
+    centring: memory of the centre.
     """
 
     family = "distillation"

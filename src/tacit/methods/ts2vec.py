@@ -23,7 +23,7 @@ class TS2Vec(Method):
     """
 
     family = "contrastive"
-    when = "a feature for every moment is wanted, as in long or unequal series"
+    when = "a feature for every moment is wanted, as in long recordings of unequal length"
     source = "Yue et al. 2022, arXiv:2106.10466"
     views, needs = Views(crop=2), frozenset({"resize", "mask"})
     seen: Tensor

@@ -1,0 +1,35 @@
+"""Arguments and options that several verbs of the command line share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tacit.terminal import Teller
+
+DataArg = Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder, or builtin:digits.", show_default=False)]
+RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No words on stderr, only errors.")]
+ModalityOpt = Annotated[str | None, typer.Option(help="image, series or vector; detected if left out.")]
+Target = Annotated[str | None, typer.Option(help="Column with the label.")]
+Group = Annotated[str | None, typer.Option(help="Column with the group (patient, session); groups are split as a whole.")]
+Split = Annotated[str | None, typer.Option(help="Column that says train or test.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not keep the decoded items on disk.")]
+MaxBad = Annotated[float | None, typer.Option(help="Share of unreadable files that is tolerated, 0 to 1; default 0.1.", min=0.0, max=1.0)]
+Backbone = Annotated[str | None, typer.Option(help="Network; see `tacit list backbones`.")]
+Size = Annotated[str | None, typer.Option(help="tiny, small or base.")]
+BatchSize = Annotated[int | None, typer.Option(help="Items a step.")]
+ImageSize = Annotated[int | None, typer.Option(help="Training size of images in pixels, of series in samples.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[part.name=value]...", help="Hyperparameters, such as method.temperature=0.2.")
+]
+
+
+def open_data(data: str, teller: Teller, **options: Any) -> Any:
+    """The data of a verb, opened; options that are None were not given."""
+    from tacit import api
+
+    return api.opened(data, say=teller.say, **{k: v for k, v in options.items() if v is not None})

@@ -149,22 +149,21 @@ def overview(rows: dict[str, Any], extra: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def contents(extra: str = "") -> dict[Path, str]:
+EXTRA = HERE / "results" / "part2" / "extra.md"  # further tables for the overview
+
+
+def contents() -> dict[Path, str]:
     """Every generated file and its text."""
     rows = measured()
+    extra = EXTRA.read_text(encoding="utf-8").strip() if EXTRA.is_file() else ""
     out = {DOCS / "methods" / f"{name}.md": page(name, rows.get(name, {})) for name in registry.names("methods")}
     return {DOCS / "methods.md": overview(rows, extra), **out}
 
 
-def write(extra: str | None = None) -> None:
-    """Renew all of them. extra: further tables for the overview, None = those that are stored."""
-    place = HERE / "results" / "part2" / "extra.md"
-    if extra is None:
-        extra = place.read_text(encoding="utf-8") if place.is_file() else ""
-    else:
-        place.write_text(extra, encoding="utf-8")
+def write() -> None:
+    """Renew all of them."""
     (DOCS / "methods").mkdir(exist_ok=True)
-    for path, text in contents(extra.strip()).items():
+    for path, text in contents().items():
         path.write_text(text, encoding="utf-8")
     for path in (DOCS / "methods").glob("*.md"):
         if path.stem not in registry.names("methods"):

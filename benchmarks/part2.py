@@ -134,7 +134,8 @@ def write(cells: Cells) -> None:
             }  # fmt: skip
     target = HERE.parent / "src" / "tacit" / "measured.json"
     target.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-    pages.write(further(cells))
+    pages.EXTRA.write_text(further(cells) + "\n", encoding="utf-8")
+    pages.write()
 
 
 def further(cells: Cells) -> str:

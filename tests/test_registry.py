@@ -116,3 +116,20 @@ def test_listing_imports_nothing() -> None:
     top = {a.name for n in tree.body if isinstance(n, ast.Import) for a in n.names}
     top |= {n.module for n in tree.body if isinstance(n, ast.ImportFrom)}
     assert not top & {"torch", "numpy", "pydantic"}
+
+
+def test_pages_of_methods_are_those_that_the_generator_writes() -> None:
+    """docs/methods.md and docs/methods/ come from docstrings and the learning table: `python benchmarks/pages.py` renews them."""
+    import sys
+
+    place = Path(__file__).parent.parent / "benchmarks"
+    sys.path.insert(0, str(place))
+    try:
+        import pages
+    finally:
+        sys.path.remove(str(place))
+    for path, text in pages.contents().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path} is out of date: python benchmarks/pages.py"
+    assert {p.stem for p in (place.parent / "docs" / "methods").glob("*.md")} == set(registry.names("methods"))
+    for name in registry.names("methods"):
+        assert registry.find("methods", name).when and registry.find("methods", name).family in pages.FAMILIES

@@ -19,6 +19,8 @@ test-slow: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/part1.py
+	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/part2.py
 
 # bytecode is compiled once: importing torch without it takes twice as long
 $(VENV)/.ready: pyproject.toml constraints.txt

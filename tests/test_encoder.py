@@ -291,13 +291,27 @@ def test_teacher_follows_and_gets_no_gradient() -> None:
         for p in student.parameters():
             p += 1
     student(torch.randn(5, 3))
-    teacher.follow(student, 0.9)
+    teacher.follow(student, 0.9, warm=False)
     for old, now, new in zip(start, teacher.module.parameters(), student.parameters(), strict=True):
         assert torch.allclose(now, 0.9 * old + 0.1 * new, atol=1e-6) and not now.requires_grad
     assert all(torch.equal(a, b) for a, b in zip(teacher.module.buffers(), student.buffers(), strict=True))
     assert not teacher(torch.randn(5, 3, requires_grad=True)).requires_grad
     teacher.follow(student, 0.0)
+    assert int(teacher.steps) == 2
     assert all(torch.equal(a, b) for a, b in zip(teacher.module.parameters(), student.parameters(), strict=True))
     before = [p.clone() for p in student.parameters()]
     teacher.follow(student, 0.5)
     assert all(torch.equal(a, b) for a, b in zip(before, student.parameters(), strict=True))
+
+
+def test_a_young_teacher_is_not_its_untrained_beginning() -> None:
+    """Whatever the momentum, it remembers a tenth of its life at most: step n keeps n / (n + 10) of it."""
+    student, weight = nn.Linear(1, 1, bias=False), 0.0
+    nn.init.zeros_(student.weight)
+    teacher = Teacher(student)
+    nn.init.ones_(student.weight)
+    for n in range(1, 201):
+        teacher.follow(student, 0.9)
+        keep = min(0.9, n / (10 + n))
+        weight = keep * weight + (1 - keep)
+        assert float(teacher.module.weight.detach()) == pytest.approx(weight, abs=1e-5)  # type: ignore[union-attr,arg-type]

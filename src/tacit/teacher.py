@@ -13,8 +13,11 @@ from torch import Tensor, nn
 class Teacher(nn.Module):
     """A copy of a module that gets no gradient and moves towards it by `follow`."""
 
+    steps: Tensor
+
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.module = copy.deepcopy(module).requires_grad_(False)
 
     @torch.no_grad()
@@ -28,8 +31,14 @@ class Teacher(nn.Module):
         return features
 
     @torch.no_grad()
-    def follow(self, student: nn.Module, momentum: float) -> None:
-        """teacher = momentum * teacher + (1 - momentum) * student; buffers such as batch-norm statistics are copied."""
+    def follow(self, student: nn.Module, momentum: float, warm: bool = True) -> None:
+        """teacher = momentum * teacher + (1 - momentum) * student; buffers such as batch-norm statistics are copied.
+
+        warm: remember at most about a tenth of the steps so far, so that a short run's teacher is not its untrained beginning.
+        """
+        self.steps += 1
+        if warm:
+            momentum = min(momentum, int(self.steps) / (10 + int(self.steps)))
         mine: list[Tensor] = list(self.module.parameters())
         theirs = [p.detach() for p in student.parameters()]
         torch._foreach_lerp_(mine, theirs, 1 - momentum)

@@ -12,6 +12,8 @@ from tacit.types import Batch, Context, Count, Info, Share, Step, Views
 class BYOL(Method):
     """Predict a slow teacher's view of an item from the student's other view; no negatives.
 
+    The student is kept, as in the paper.
+
     hidden, out: widths of projector and predictor. momentum: the teacher's decay at the start; it rises to 1
     (0.99 instead of the paper's 0.996, which is for a hundred times more steps).
     """
@@ -39,6 +41,3 @@ class BYOL(Method):
         momentum = cosine(self.momentum, 1.0, ctx.progress)
         self.teacher.follow(self.encoder, momentum)
         self.teacher_projector.follow(self.projector, momentum)
-
-    def deploy(self) -> Encoder:
-        return self.teacher.module  # type: ignore[return-value]

@@ -26,13 +26,11 @@ class TS2Vec(Method):
     when = "a feature for every moment is wanted, as in long recordings of unequal length"
     source = "Yue et al. 2022, arXiv:2106.10466"
     views, needs = Views(crop=2), frozenset({"resize", "mask"})
-    seen: Tensor
 
     def __init__(self, encoder: Encoder, info: Info, *, alpha: Fraction = 0.5, hidden: Share = 0.5, longest: Count = 1000) -> None:
         super().__init__(encoder, info)
         self.alpha, self.hidden, self.longest = alpha, hidden, longest
         self.average = Teacher(encoder)
-        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
     def forward(self, views: list[Batch], ctx: Context) -> Step:
         f, g = (self.encoder(v, mask=self._mask(v, ctx)) for v in views)
@@ -62,8 +60,7 @@ class TS2Vec(Method):
         return (drawn < self.hidden) & cells.valid
 
     def after_step(self, ctx: Context) -> None:
-        self.seen += 1
-        self.average.follow(self.encoder, 1 - 1 / int(self.seen))
+        self.average.follow(self.encoder, 1 - 1 / (1 + int(self.average.steps)), warm=False)
 
     def deploy(self) -> Encoder:
         return self.average.module  # type: ignore[return-value]

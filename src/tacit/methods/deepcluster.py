@@ -26,7 +26,7 @@ class DeepCluster(Method):
     family = "clustering"
     when = "the data has clusters and fits into memory, as all of it is embedded every so often"
     source = "Caron et al. 2018, arXiv:1807.05520, version 2 of arXiv:2006.09882, appendix D; one clustering instead of three"
-    views = Views(global_=2, local=2)
+    views = Views(global_=2)
     labels: Tensor
     centres: Tensor
 
@@ -38,7 +38,7 @@ class DeepCluster(Method):
         clusters: Annotated[int, Field(ge=2)] = 256,
         hidden: Count = 512,
         out: Count = 128,
-        local: Annotated[int, Field(ge=0)] = 2,
+        local: Annotated[int, Field(ge=0)] = 0,
         temperature: Positive = 0.1,
         rounds: Count = 20,
     ) -> None:

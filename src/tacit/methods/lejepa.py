@@ -25,14 +25,14 @@ class LeJEPA(Method):
     family = "decorrelation"
     when = "no schedule, teacher or temperature is to be tuned"
     source = "Balestriero & LeCun 2025, arXiv:2511.08544"
-    views = Views(global_=2, local=2)
+    views = Views(global_=2)
 
     def __init__(
         self,
         encoder: Encoder,
         info: Info,
         *,
-        local: Annotated[int, Field(ge=0)] = 2,
+        local: Annotated[int, Field(ge=0)] = 0,
         hidden: Count = 512,
         out: Count = 64,
         gaussian: Share = 0.05,

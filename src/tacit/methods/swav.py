@@ -32,7 +32,7 @@ class SwAV(Method):
     family = "clustering"
     when = "the data has clusters, and small crops show what an item is"
     source = "Caron et al. 2020, arXiv:2006.09882; 256 prototypes instead of 3,000, for small data"
-    views = Views(global_=2, local=4)
+    views = Views(global_=2)
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class SwAV(Method):
         prototypes: Count = 256,
         hidden: Count = 512,
         out: Count = 128,
-        local: Annotated[int, Field(ge=0)] = 4,
+        local: Annotated[int, Field(ge=0)] = 0,
         temperature: Positive = 0.1,
         smoothness: Positive = 0.05,
         queue: Annotated[int, Field(ge=0)] = 0,

@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -292,11 +292,30 @@ def list_(
         return
     found = [e for k in ([kind] if kind else registry.KINDS) for e in registry.entries(k)]
     if json_:
-        out([{"kind": e.kind, "name": e.name, "summary": e.summary, "source": e.source, "experimental": e.experimental} for e in found])
+        out(
+            [
+                {
+                    "kind": e.kind,
+                    "name": e.name,
+                    "summary": e.summary,
+                    "source": e.source,
+                    "family": e.family,
+                    "experimental": e.experimental,
+                }
+                for e in found
+            ]
+        )
         return
     for k in dict.fromkeys(e.kind for e in found):
-        rows = [[e.name, e.summary + (f" (experimental: {e.experimental})" if e.experimental else "")] for e in found if e.kind == k]
+        rows = [[e.name, e.summary + _marks(e)] for e in sorted(found, key=lambda e: (e.family, e.name)) if e.kind == k]
         table(f"{k}: {registry.KINDS[k]}", ["name", "what it does"], rows)
+
+
+def _marks(entry: Any) -> str:
+    """What a person should know of a plug-in beside what it does."""
+    marks = [entry.family] if entry.family not in ("", "labels") else ["reads labels"] if entry.family else []
+    marks += [f"experimental: {entry.experimental}"] if entry.experimental else []
+    return f" ({'; '.join(marks)})" if marks else ""
 
 
 def _matrix(json_: bool) -> None:

@@ -43,13 +43,15 @@ class Backbone(nn.Module):
 
     wants: "patch" (tokens of a patch) or "dense" (patch size 1, raw channels). can: capabilities, from
     mask, drop, causal, layers, resize, tokens, unordered, ragged, chunk. ranks: ranks of grids that it takes.
-    presets: size name -> hyperparameters. between: what changes the activations after a layer, in training (Deep Augmentation).
+    presets: size name -> hyperparameters; on_cpu: the size that a CPU trains fast enough.
+    between: what changes the activations after a layer, in training (Deep Augmentation).
     """
 
     wants: ClassVar[str] = "dense"
     can: ClassVar[frozenset[str]] = frozenset()
     ranks: ClassVar[frozenset[int]] = frozenset({1, 2, 3})
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    on_cpu: ClassVar[str] = "small"
     pool: str = "mean"
     stride: int = 1
     dim: int

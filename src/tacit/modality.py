@@ -88,6 +88,11 @@ class Modality:
         return None
 
     @classmethod
+    def suggest(cls, spec: Spec, items: int, seconds: float | None) -> tuple[str, str]:
+        """The method that suits so many such items in so much time (None = unknown), and the measured reason."""
+        return str(cls.preset["method"]), "the preset, as nothing was measured on such data"
+
+    @classmethod
     def settings(cls, method: str) -> Mapping[str, Any]:
         """The preset if this is its method; any other method starts from what suits most."""
         return cls.preset if method == cls.preset["method"] else Modality.preset

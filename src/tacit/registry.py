@@ -43,6 +43,7 @@ class Entry:
     source: str
     path: str
     experimental: str = ""
+    family: str = ""
 
 
 def names(kind: str) -> list[str]:
@@ -132,13 +133,13 @@ def _parse(kind: str, name: str, path: Path) -> Entry:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     public = [n for n in tree.body if isinstance(n, (ast.ClassDef, ast.FunctionDef)) and not n.name.startswith("_")]
     said = (ast.get_docstring(public[-1]) if public else None) or ast.get_docstring(tree) or ""
-    strings = {"source": "", "experimental": ""}
+    strings = {"source": "", "experimental": "", "family": ""}
     for node in ast.walk(tree):
         if isinstance(node, (ast.Assign, ast.AnnAssign)):
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             if isinstance(target, ast.Name) and target.id in strings and isinstance(node.value, ast.Constant):
                 strings[target.id] = str(node.value.value)
-    return Entry(kind, name, said.split("\n")[0], strings["source"], str(path), strings["experimental"])
+    return Entry(kind, name, said.split("\n")[0], strings["source"], str(path), strings["experimental"], strings["family"])
 
 
 def _public(module: ModuleType) -> Any:

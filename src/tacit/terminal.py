@@ -62,7 +62,7 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
     t = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for i, name in enumerate(columns):
-        t.add_column(name, overflow="fold", no_wrap=i == 0)
+        t.add_column(name, overflow="fold", no_wrap=i == 0 and all(len(row[0]) <= 24 for row in rows))
     for row in rows:
         t.add_row(*row)
     # a file gets as much room as it needs; a terminal gets its own width

@@ -17,6 +17,7 @@ class Transformer(Backbone):
     source = "Dosovitskiy et al. 2020, arXiv:2010.11929; positions are sine-cosine, as in MAE"
     wants = "patch"
     can = frozenset({"mask", "drop", "causal", "layers", "resize", "tokens", "unordered", "ragged", "chunk"})
+    on_cpu = "tiny"
     presets = {"tiny": {"dim": 64, "depth": 2, "heads": 2}, "small": {}, "base": {"dim": 384, "depth": 12, "heads": 6}}
 
     def __init__(self, width: int, layout: Layout, grid: tuple[int, ...], *, dim: Count = 192, depth: Count = 6, heads: Count = 3) -> None:

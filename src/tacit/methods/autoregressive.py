@@ -15,6 +15,7 @@ class Autoregressive(Method):
     family = "generative"
     when = "items are sequences, and the next step is what will be asked for"
     source = "Radford et al. 2018 (GPT); Chen et al. 2020 (iGPT), with continuous cells instead of a palette"
+    preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it
     views, needs = Views(weak=1), frozenset({"causal", "tokens"})
 
     def __init__(self, encoder: Encoder, info: Info) -> None:

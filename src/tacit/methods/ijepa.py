@@ -27,6 +27,7 @@ class IJEPA(Method):
     family = "distillation"
     when = "the network is a transformer, items are large, and augmentations would erase what matters"
     source = "Assran et al. 2023, arXiv:2301.08243; a block has the shape of the item instead of a random aspect ratio"
+    preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it
     views, needs = Views(weak=1), frozenset({"drop", "tokens"})
 
     def __init__(

@@ -16,6 +16,7 @@ class MAE(Method):
     family = "generative"
     when = "the network is a transformer, items are large and training is long; fine-tuning shows its strength more than a linear probe"
     source = "He et al. 2021, arXiv:2111.06377"
+    preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it
     views, needs = Views(weak=1), frozenset({"drop"})
 
     def __init__(self, encoder: Encoder, info: Info, *, ratio: Share = 0.75, depth: Count = 2, width: Count = 128) -> None:

@@ -97,6 +97,10 @@ class Image(Grid):
         )
 
     @classmethod
+    def suggest(cls, spec: Spec, items: int, seconds: float | None) -> tuple[str, str]:
+        return "simclr", "the best of all methods, or tied with it, on photos at 1 minute (docs/methods.md)"
+
+    @classmethod
     def prefer(cls, spec: Spec, device: str) -> tuple[str, str]:
         if device == "cpu":
             return "convnet", "on a CPU a small strided network sees thirty times more images in the same time than a ResNet-18"

@@ -55,6 +55,10 @@ class Series(Grid):
         self.ignores = f"which part was recorded (down to {crop:.0%} of the length), speed, amplitude and slight noise"
 
     @classmethod
+    def suggest(cls, spec: Spec, items: int, seconds: float | None) -> tuple[str, str]:
+        return "ts2vec", "level with the best classic on 34 UCR sets (docs/benchmarks.md)"
+
+    @classmethod
     def prefer(cls, spec: Spec, device: str) -> tuple[str, str]:
         return "conv1d", "dilated convolutions see long series at full resolution"
 

@@ -17,7 +17,7 @@ from tacit.types import LABELS
 
 def learn(data: Dataset, *, steps: int | None = None, **asked: Any) -> Model:
     """A model of the training rows of `data` after this many steps, None = as many as suit such data. asked: as for `make_plan`."""
-    wanted = asked.get("method") or registry.find("modalities", data.modality).preset["method"]
+    wanted = asked.get("method") or registry.find("modalities", data.modality).suggest(data.spec, len(data.train), None)[0]
     rows = rows_of(data, needs_before({**(asked.get("overrides") or {}).get("method", {}), "name": wanted}))
     config, _ = make_plan(data, len(rows), steps=steps, **asked)
     if steps is None:

@@ -41,6 +41,7 @@ def make_plan(
     method: str | None = None,
     backbone: str | None = None,
     size: str | None = None,
+    budget: float | None = None,
     steps: int | None = None,
     epochs: float | None = None,
     batch_size: int | None = None,
@@ -51,7 +52,7 @@ def make_plan(
 ) -> tuple[RunConfig, list[Chosen]]:
     """Resolve everything but the number of steps under a budget, which the loop calibrates (config.train.steps is 1 then).
 
-    rows: training items. Raises Asked for what cannot be meant, BadData when there is too little to learn from.
+    rows: training items. budget: seconds, None = the default or steps. Raises Asked for what cannot be meant, BadData when there is too little to learn from.
     """
     given = {part: dict(values) for part, values in (overrides or {}).items()}
     chosen: list[Chosen] = []
@@ -70,7 +71,7 @@ def make_plan(
     where = choose_device(device)
     how = choose_precision(where.value, precision)
     chosen += [where, how]
-    wanted = choose("method", method, modality.preset["method"], f"the preset for {data.modality} data")
+    wanted = choose("method", method, *modality.suggest(data.spec, rows, budget))
     preset = modality.settings(wanted)
     cls = registry.find("methods", wanted)
     preset = {**preset, **({} if wanted == modality.preset["method"] else cls.preset)}
@@ -87,7 +88,9 @@ def make_plan(
         pixels = " x ".join(map(str, data.spec.extra["size"]))
         chosen.append(Chosen("image size", pixels, "stored size, at most what suits this device (--image-size overrides it)"))
     body = choose("backbone", backbone, preferred, why)
-    scale = choose("size", size, "small", "the default; tiny and base are the other sizes")
+    usual = registry.find("backbones", body).on_cpu if where.value == "cpu" else "small"
+    slow = f"a CPU shows a larger {body} too few items"
+    scale = choose("size", size, usual, slow if usual != "small" else "the default; tiny and base are the other sizes")
     for part, found in (("method", cls), ("backbone", registry.find("backbones", body)), ("modality", modality)):
         registry.check_knobs(found, given.get(part, {}), part)
     train = registry.check_knobs(TrainConfig, given.get("train", {}), "train")
@@ -99,9 +102,9 @@ def make_plan(
         **preset.get("optim", {}),
         **registry.check_knobs(OptimConfig, given.get("optim", {}), "optim"),
     }
-    usual = f"the preset for {wanted} on {data.modality} data"
+    settings = f"the preset for {wanted} on {data.modality} data"
     for name, value in optim.items():
-        chosen.append(Chosen(f"optim.{name}", value, "asked for" if name in given.get("optim", {}) else usual))
+        chosen.append(Chosen(f"optim.{name}", value, "asked for" if name in given.get("optim", {}) else settings))
     if steps is not None and epochs is not None:
         raise Asked("--steps and --epochs exclude each other", "give one of them, or --budget")
     if epochs is not None:

@@ -83,14 +83,15 @@ def pretrain(
         raise Asked("--resume needs --out", "name the run folder to go on with")
     request = {**asked, "budget": limit, "steps": steps, "epochs": epochs, "init": init}
     resumed = resume and path is not None and (path / "config.toml").is_file()
-    asked_for = str(asked.get("method") or registry.find("modalities", data.modality).preset["method"])
+    time_ = None if steps is not None or epochs is not None else limit or DEFAULT_BUDGET
+    asked_for = str(asked.get("method") or registry.find("modalities", data.modality).suggest(data.spec, len(data.train), time_)[0])
     if resumed and path is not None:
         config = RunConfig.read(path / "config.toml", named=[asked.get("method"), asked.get("backbone")])
         chosen: list[Chosen] = []
         origin.same_request(config, Run(path).info().get("asked", {}), request, given)
     else:
         many = len(rows_of(data, needs_before({**given.get("method", {}), "name": asked_for})))
-        config, chosen = make_plan(data, many, steps=steps, epochs=epochs, overrides=given, **asked)
+        config, chosen = make_plan(data, many, budget=time_, steps=steps, epochs=epochs, overrides=given, **asked)
     rows = rows_of(data, needs_before(config.method))
     digest = origin.training_digest(data, bool(needs_before(config.method) & LABELS))
     if resumed and (config.data.get("fingerprint"), config.data.get("training")) != (data.fingerprint, digest):

@@ -181,13 +181,13 @@ def slow_dino(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float:
     student, warm, end = m.temperatures
     sharp, centre = warm + (end - warm) * min(1.0, 3 * ctx.progress), rows(m.center)
     said = [rows(m.head(h)) for h in pooled(m, views)]
-    goals = [rows(m.teacher_head.module(f.pooled)) for f in m.teacher.module.each(views[:2])]
-    terms = []
-    for i, k in itertools.product(range(2), range(len(views))):
-        for q, p in zip(goals[i], said[k], strict=True):
-            goal = softmax([(v - c) / sharp for v, c in zip(q, centre, strict=True)])
-            terms += [soft_entropy([v / student for v in p], goal)] if i != k else []
-    return mean(terms)
+    seen = [m.teacher_head.module(f.pooled) for f in m.teacher.module.each(views[:2])]
+    if m.balance == "centre":
+        goals = [[softmax([(v - c) / sharp for v, c in zip(q, centre, strict=True)]) for q in rows(s)] for s in seen]
+    else:
+        goals = [rows(slow_sinkhorn(s, sharp, 3)) for s in seen]
+    pairs = [(goals[i], said[k]) for i, k in itertools.product(range(2), range(len(views))) if i != k]
+    return mean(soft_entropy([v / student for v in p], q) for goal, view in pairs for q, p in zip(goal, view, strict=True))
 
 
 def slow_data2vec(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float:
@@ -377,6 +377,6 @@ def slow_supervised(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> 
 
 
 def slow_combine(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float:
-    """Two global views, two local ones and a turned one are shared out."""
-    parts = [(slow_simclr, views[:2], 1), (slow_deepcluster, views[:4], 0.5), (slow_task, views[4:], 2), (slow_supervised, views[:1], 0.25)]
+    """Two large views and a turned one are shared out."""
+    parts = [(slow_simclr, views[:2], 1), (slow_deepcluster, views[:2], 0.5), (slow_task, views[2:], 2), (slow_supervised, views[:1], 0.25)]
     return sum(w * slow(p, mod, seen, ctx) for p, (slow, seen, w) in zip(m.parts, parts, strict=True))

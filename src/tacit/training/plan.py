@@ -52,7 +52,8 @@ def make_plan(
 ) -> tuple[RunConfig, list[Chosen]]:
     """Resolve everything but the number of steps under a budget, which the loop calibrates (config.train.steps is 1 then).
 
-    rows: training items. budget: seconds, None = the default or steps. Raises Asked for what cannot be meant, BadData when there is too little to learn from.
+    rows: training items. budget: seconds, None = the default or steps. Raises Asked for what cannot be meant, BadData when there is
+    too little to learn from.
     """
     given = {part: dict(values) for part, values in (overrides or {}).items()}
     chosen: list[Chosen] = []

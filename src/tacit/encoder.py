@@ -89,6 +89,7 @@ class Encoder(nn.Module):
     """
 
     chunk: int = 0
+    memo: dict[tuple[int, ...], list[Features]] | None = None  # of this step's views, while several methods look at the same ones
 
     def __init__(self, tokenizer: Tokenizer, backbone: Backbone, layout: Layout, mask_token: bool = False, causal: bool = False) -> None:
         super().__init__()
@@ -135,6 +136,9 @@ class Encoder(nn.Module):
 
     def each(self, views: Sequence[Batch]) -> list[Features]:
         """Features of several views, one pass for each distinct shape, in the given order."""
+        key = tuple(map(id, views))
+        if self.memo is not None and key in self.memo:
+            return self.memo[key]
         groups: dict[tuple[Any, ...], list[int]] = {}
         for i, view in enumerate(views):
             groups.setdefault((view.stream, tuple(view.x.shape)), []).append(i)
@@ -142,7 +146,10 @@ class Encoder(nn.Module):
         for rows in groups.values():
             joined = self(join([views[i] for i in rows]))
             out.update(zip(rows, split(joined, [len(views[i].ids) for i in rows]), strict=True))
-        return [out[i] for i in range(len(views))]
+        features = [out[i] for i in range(len(views))]
+        if self.memo is not None:
+            self.memo[key] = features
+        return features
 
     def forward(
         self,

@@ -15,6 +15,7 @@ class Autoencoder(Method):
     family = "generative"
     when = "a plain non-linear compression is wanted as a baseline"
     source = "Hinton & Salakhutdinov 2006; the code is the embedding itself, decoded from positions"
+    preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it
     views = Views(weak=1)
 
     def __init__(self, encoder: Encoder, info: Info, *, depth: Count = 2, width: Count = 128) -> None:

@@ -48,7 +48,11 @@ class Combine(Method):
         return _together([registry.find("methods", name).wants({}) for name in _names(str(knobs.get("parts", DEFAULT)))])
 
     def forward(self, views: list[Batch], ctx: Context) -> Step:
-        steps = [part(self._slice(views, part.views), ctx) for part in self.each]
+        self.encoder.memo = {}
+        try:
+            steps = [part(self._slice(views, part.views), ctx) for part in self.each]
+        finally:
+            self.encoder.memo = None
         loss = torch.stack([w * s.loss for w, s in zip(self.weights, steps, strict=True)]).sum()
         log = {f"part{i}": s.loss.detach() for i, s in enumerate(steps)}
         known = [w * s.chance for w, s in zip(self.weights, steps, strict=True) if s.chance is not None]

@@ -24,6 +24,7 @@ class Inpainting(Method):
     family = "generative"
     when = "local structure matters and the network is convolutional"
     source = "Pathak et al. 2016, arXiv:1604.07379; both networks learn in one loss, through a reversed gradient"
+    preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it
     views, needs = Views(weak=1), frozenset({"mask", "tokens"})
 
     def __init__(self, encoder: Encoder, info: Info, *, ratio: Share = 0.4, block: Count = 2, adversarial: NonNegative = 0.0) -> None:

@@ -18,6 +18,7 @@ class Sparse(Method):
     family = "generative"
     when = "parts are to be read off, one atom each, or items are tiny"
     source = "Olshausen & Field 1996; codes come from the encoder as in Gregor & LeCun 2010, instead of an inner optimisation"
+    preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it
     views, needs = Views(weak=1), frozenset({"tokens"})
 
     def __init__(self, encoder: Encoder, info: Info, *, atoms: Count = 512, sparsity: NonNegative = 0.1) -> None:

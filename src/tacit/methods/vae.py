@@ -20,6 +20,7 @@ class VAE(Method):
     family = "generative"
     when = "a smooth space is wanted from which items can be drawn"
     source = "Kingma & Welling 2013, arXiv:1312.6114; beta: Higgins et al. 2017"
+    preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it
     views = Views(weak=1)
 
     def __init__(

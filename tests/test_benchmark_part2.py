@@ -1,0 +1,88 @@
+"""The learning table: how rows are put together, what counts as learning and leading, and the matrix made of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import call
+from tacit import matrix as matrices
+from tacit import registry
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def part2(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import part2
+
+    yield part2
+    for name in ("part2", "part1", "pages", "prepare"):
+        sys.modules.pop(name, None)
+
+
+def cell(linear: float | None, difference: tuple[float, float, float], n: int = 100) -> dict[str, Any]:
+    scores = {"ssl linear 10": [linear, linear, linear], "ssl knn all": [0.5, 0.4, 0.6], "untrained linear 10": [0.2, 0.1, 0.3]}
+    kept = {"commit": "abcdef0123", "budget": 60, "steps": 7, "data": "d", "n_test": n, "health": None}
+    return {**kept, "scores": scores, "difference": list(difference)}
+
+
+def test_what_counts_as_learning(part2: Any) -> None:
+    assert part2.learned([0.1, 0.01, 0.2]) and not part2.learned([0.1, -0.01, 0.2]) and not part2.learned([None, None, None])
+    assert (
+        part2.value(cell(0.7, (0, 0, 0))) == 0.7
+        and math.isnan(part2.value(cell(None, (0, 0, 0))))
+        and math.isnan(part2.value(cell(0.7, (0, 0, 0)), "svm"))
+    )
+
+
+def test_several_sets_become_one_row_with_a_narrower_interval(part2: Any) -> None:
+    whole = part2.together([cell(0.6, (0.1, 0.0, 0.2)), cell(0.8, (0.3, 0.2, 0.4)), cell(0.7, (0.2, 0.1, 0.3)), cell(0.7, (0.2, 0.1, 0.3))])
+    assert part2.value(whole) == pytest.approx(0.7) and whole["n_test"] == 400
+    middle, low, high = whole["difference"]
+    assert middle == pytest.approx(0.2) and high - middle == pytest.approx(0.1 / 2) and middle - low == pytest.approx(0.1 / 2)
+
+
+def test_writing_marks_the_best_of_each_family(part2: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = part2.Cells(tmp_path / "cells")
+    rows = {"simclr": cell(0.7, (0.2, 0.1, 0.3)), "moco": cell(0.6, (0.1, 0.05, 0.2)), "vae": cell(0.21, (0.01, -0.02, 0.03))}
+    for method, row in rows.items():
+        (tmp_path / "cells" / f"cifar10_subset_{method}_0.json").write_text(json.dumps(row))
+    for name in part2.UCR[:-1]:  # one of the four is missing: no row
+        (tmp_path / "cells" / f"{name}_simclr_0.json").write_text(json.dumps(rows["simclr"]))
+    assert part2.best(cells, "cifar10_subset", 2) == ["simclr", "moco"]
+    monkeypatch.setattr(part2, "HERE", tmp_path / "benchmarks")
+    (tmp_path / "src" / "tacit").mkdir(parents=True)
+    monkeypatch.setattr(part2.pages, "write", lambda: None)
+    monkeypatch.setattr(part2.pages, "EXTRA", tmp_path / "extra.md")
+    part2.write(cells)
+    found = json.loads((tmp_path / "src" / "tacit" / "measured.json").read_text())
+    marks = {m: (found[m]["image"]["learns"], found[m]["image"]["leads"]) for m in rows}
+    assert marks == {"simclr": (True, True), "moco": (True, False), "vae": (False, False)} and "series" not in found["simclr"]
+    monkeypatch.setattr(matrices, "MEASURED", tmp_path / "src" / "tacit" / "measured.json")
+    table = {r["method"]: r for r in matrices.matrix()}
+    assert [matrices.mark(table[m]["image"]) for m in rows] == ["leads", "learns", "runs, does not learn"]
+    assert matrices.mark(table["arrow"]["image"]) == "-" and matrices.mark(table["arrow"]["series"]) == "runs"
+    text = part2.pages.page("vae", found["vae"])
+    assert "+1.0 [-2.0, +3.0]" in text and "abcdef0" in text
+
+
+def test_the_matrix_on_the_command_line() -> None:
+    said = call("list", "methods", "--matrix", "--json")
+    rows = json.loads(said.out)
+    assert said.code == 0 and {r["method"] for r in rows} == set(registry.names("methods"))
+    by = {r["method"]: r for r in rows}
+    assert (
+        by["rotation"]["series"]["runs"] is None
+        and by["ts2vec"]["series"]["runs"] == "conv1d"
+        and by["mae"]["vector"]["runs"] == "transformer"
+    )
+    assert "simclr" in call("list", "methods", "--matrix").out
+    assert call("list", "backbones", "--matrix").code == 2

@@ -158,10 +158,12 @@ def slow_moco(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float:
 
 
 def slow_nnclr(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float:
-    z = [torch.nn.functional.normalize(m.projector(h), dim=1) for h in pooled(m, views)]
-    guesses, past, terms = [rows(m.predictor(v)) for v in z], rows(m.queue.rows[: int(m.queue.pushed)]), []
+    z = [m.projector(h) for h in pooled(m, views)]
+    count = int(m.queue.pushed)
+    guesses, past, terms = [rows(m.predictor(v)) for v in z], list(zip(rows(m.queue.rows[:count]), m.queue.ids.tolist(), strict=False)), []
     for i, b in itertools.product((0, 1), range(len(z[0]))):
-        near = max(past, key=lambda p: cosine(p, rows(z[i])[b])) if past else rows(z[i])[b]
+        others = [row for row, item in past if item != int(views[i].ids[b])]
+        near = max(others, key=lambda p: cosine(p, rows(z[i])[b])) if others else rows(z[i])[b]
         terms.append(-log_softmax_at({j: cosine(near, g) / m.temperature for j, g in enumerate(guesses[1 - i])}, b))
     return mean(terms)
 

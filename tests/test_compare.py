@@ -19,17 +19,18 @@ from tacit.evaluation.panel import Panel
 from tacit.halving import Comparison
 from tacit.tournament import Candidate, Judge, Measured
 
-TINY: dict[str, Any] = {"budget": 0.2, "options": {"size": "tiny", "batch_size": 8}}
+TINY: dict[str, Any] = {"budget": 1.0, "options": {"size": "tiny", "batch_size": 8}}
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounds of a few steps."""
-    monkeypatch.setattr(halving, "LEAST", 0.05)
+    monkeypatch.setattr(halving, "LEAST", 0.006)
+    monkeypatch.setattr(augmentation, "LEAST", 0.006)
 
 
-def measured(name: str, right: Any = None, rankme: float = 2.0, failed: str = "") -> Measured:
-    numbers = Panel(rankme, rankme, None, None, 0.0, None, -1.0, 0.5, 3.0, 50, 8)
+def measured(name: str, right: Any = None, quality: float = 2.0, failed: str = "") -> Measured:
+    numbers = Panel(2.0, 2.0, None, None, 0.0, None, -1.0, quality / 10, 3.0, 50, 8)
     return Measured(
         name, run=f"runs/{name}", right=None if right is None else np.array(right, float), panel=None if failed else numbers, failed=failed
     )
@@ -125,7 +126,7 @@ def test_the_best_few_label_score_wins_and_failures_come_last(tmp_path: Path) ->
 
 
 def test_without_labels_the_mean_rank_of_the_measures_decides(tmp_path: Path) -> None:
-    found = comparison(tmp_path, [measured("a", rankme=2), measured("b", rankme=9), measured("c", rankme=5)])
+    found = comparison(tmp_path, [measured("a", quality=2), measured("b", quality=9), measured("c", quality=5)])
     assert found.order(0) == ["b", "c", "a"]
     assert found.choice()["agreement"] is None
 
@@ -176,7 +177,11 @@ def test_halving_trains_the_better_half_again(tmp_path: Path) -> None:
     assert "left out" not in " ".join(said)
     with pytest.raises(Asked, match="is not empty"):
         api.compare(small("image"), ["simclr", "vicreg"], out=tmp_path / "cmp", **TINY)
-    with pytest.raises(Asked, match="data changed"):
+    with pytest.raises(Asked, match="seed changed"):
+        api.compare(small("image"), ["simclr", "vicreg", "rotation"], out=tmp_path / "cmp", resume=True, seed=1, **TINY)
+    with pytest.raises(Asked, match="is of simclr, vicreg, rotation"):
+        api.compare(small("image"), ["simclr", "byol"], out=tmp_path / "cmp", resume=True, **TINY)
+    with pytest.raises(Asked, match="the data, its labels or its split changed"):
         api.compare(small("image", 60), ["simclr", "vicreg"], out=tmp_path / "cmp", resume=True, **TINY)
 
 
@@ -242,12 +247,46 @@ def test_all_takes_what_can_run_and_reads_no_labels(tmp_path: Path, monkeypatch:
         (["simclr", "simcrl"], False, "no method 'simcrl'"),
         (["simclr", "mae@method.ratio=7"], False, "ratio"),
         (["simclr", "mae"], True, "say which methods"),
+        (["simclr", "supcon"], False, "reads labels"),
+        (["simclr", "vicreg@train.steps=5"], False, "same time"),
     ],
 )
 def test_what_cannot_be_compared(tmp_path: Path, methods: list[str] | None, every: bool, said: str) -> None:
     with pytest.raises(Asked, match=said):
         api.compare(small("image"), methods, every=every, out=tmp_path / "cmp", **TINY)
     assert not (tmp_path / "cmp").exists()
+
+
+def test_a_round_that_failed_whole_does_not_hide_the_one_before(tmp_path: Path) -> None:
+    half = np.tile([0.0, 1.0], (2, 20))
+    first = [measured("a", np.ones((2, 40))), measured("b", half), measured("c", half)]
+    found = comparison(tmp_path, first, [measured("a", failed="x"), measured("b", failed="y")])
+    assert found.choice()["name"] == "a" and found.choice()["run"] == "runs/a"
+    assert [(r["candidate"], r["round"], r["failed"]) for r in found.table()] == [("a", 1, ""), ("b", 1, ""), ("c", 1, "")]
+
+
+def test_a_budget_that_is_too_small_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(halving, "LEAST", 3.0)
+    with pytest.raises(Asked, match=r"leaves 0\.5 s for each of 2 candidates") as error:
+        api.compare(small("image"), ["simclr", "vicreg"], out=tmp_path / "cmp", **TINY)
+    assert "--budget 6s" in error.value.hint and not (tmp_path / "cmp").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Asked, match="is a file"):
+        api.compare(small("image"), ["simclr", "vicreg"], out=tmp_path / "file", budget=60)
+    with pytest.raises(Asked, match="--resume needs --out"):
+        api.compare(small("image"), ["simclr", "vicreg"], resume=True)
+
+
+def test_rankme_is_not_compared_between_methods(tmp_path: Path) -> None:
+    same = comparison(tmp_path, [measured("simclr"), measured("simclr@optim.lr=0.1")])
+    other = comparison(tmp_path, [measured("simclr"), measured("vicreg")])
+    assert "rankme" in same.ranking(0).ranks["simclr"] and "rankme" not in other.ranking(0).ranks["simclr"]
+
+
+def test_long_names_get_folders_of_their_own() -> None:
+    long = "simclr@" + "@".join(f"method.hidden={i}" for i in range(12))
+    assert Candidate.read(long).folder != Candidate.read(long + "0").folder and len(Candidate.read(long).folder) < 80
+    assert Candidate.read("simclr@optim.lr=1e+3").folder != Candidate.read("simclr@optim.lr=1e-3").folder
 
 
 def test_the_command_line(tmp_path: Path) -> None:

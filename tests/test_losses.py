@@ -22,6 +22,7 @@ from tacit.losses import (
     gaussianity,
     info_nce,
     instance_contrast,
+    likeness,
     masked_mse,
     mse,
     smooth_l1,
@@ -528,6 +529,7 @@ def cases() -> dict[str, tuple[Callable[..., Tensor], tuple[Tensor, ...], tuple[
         "variance": (variance, (a * 0.3,), ()),
         "covariance": (covariance, (a,), ()),
         "mse": (mse, (a, b), ()),
+        "likeness": (likeness, (a, b), ()),
         "cosine_distance": (cosine_distance, (a, b), ()),
         "cross_entropy": (cross_entropy, (a,), (torch.tensor([0, 1, 2, 3, 4, 0]),)),
         "masked_mse": (masked_mse, (a, b), (torch.ones(6, 5, dtype=torch.bool),)),
@@ -535,6 +537,12 @@ def cases() -> dict[str, tuple[Callable[..., Tensor], tuple[Tensor, ...], tuple[
         "time_contrast": (time_contrast, (c, d), (ok,)),
         **{name: (loss, floats, rest) for name, (loss, _, floats, rest) in loops().items() if name == loss.__name__},
     }
+
+
+def test_likeness_is_the_cosine() -> None:
+    a, b = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), torch.randn(2, 4, generator=torch.Generator().manual_seed(1))
+    slow = [[float(x @ y / x.norm() / y.norm()) for y in b] for x in a]
+    assert torch.allclose(likeness(a, b), torch.tensor(slow), atol=1e-6) and not likeness(torch.zeros(1, 4), b).any()
 
 
 def test_every_loss_is_tested() -> None:

@@ -156,6 +156,25 @@ def test_weights_weigh_loss_gradient_and_chance() -> None:
     assert combined("simclr,vicreg")[0](views[:2], Context(gen(), 0.0)).chance is None, "vicreg knows none"
 
 
+def test_parts_that_look_at_the_same_views_share_a_pass() -> None:
+    m, mod = combined("simclr,vicreg,moco,supervised")
+    views, passes = looked_at(m, mod, items("image")), []
+    m.encoder.register_forward_pre_hook(lambda module, given: passes.append(len(given[0].ids)))
+    alone = [float(part(seen, Context(gen(), 0.0)).loss.detach()) for part, seen in zip(m.each, [views] * 3 + [views[:1]], strict=True)]
+    assert passes == [12, 12, 12, 6]
+    for _ in range(2):  # nothing is left over for the next step
+        passes.clear()
+        step = m(views, Context(gen(), 0.0))
+        assert passes == [12, 6] and [float(step.log[f"part{i}"]) for i in range(4)] == pytest.approx(alone, rel=1e-5)
+        with torch.no_grad():
+            m.encoder.backbone.norm.weight += 0.5
+        alone = [float(part(seen, Context(gen(), 0.0)).loss.detach()) for part, seen in zip(m.each, [views] * 3 + [views[:1]], strict=True)]
+    m.each[3].forward = lambda views, ctx: 1 / 0  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        m(views, Context(gen(), 0.0))
+    assert m.encoder.memo is None
+
+
 def test_the_first_part_says_which_encoder_is_kept() -> None:
     for parts in ("data2vec,simclr", "simclr,data2vec"):
         loop = loop_of(small("image"), "combine", options={"parts": parts})
@@ -176,6 +195,18 @@ def test_surveys_reach_the_parts_that_want_them() -> None:
     loop.advance()
     assert (m.each[1].labels >= 0).all() and (m.each[2].labels >= 0).all()
     assert not combined("simclr,vicreg")[0].surveys
+
+
+@pytest.mark.parametrize(("steps", "rounds"), [(30, 20), (20, 20), (7, 20), (40, 3), (10, 1)])
+def test_as_many_surveys_as_asked_for(steps: int, rounds: int) -> None:
+    loop = loop_of(small("image"), "deepcluster", "convnet", options={"rounds": rounds}, steps=steps)
+    at: list[float] = []
+    loop.method.survey = lambda z, ctx: at.append(ctx.progress)  # type: ignore[assignment]
+    for _ in range(steps):
+        loop.advance()
+    assert len(at) == min(rounds, steps) and at[0] == 0.0
+    gaps = [b - a for a, b in zip(at, at[1:], strict=False)]
+    assert not gaps or max(gaps) - min(gaps) < 1.01 / steps, "evenly spread"
 
 
 def half_labelled() -> Dataset:
@@ -277,7 +308,7 @@ REFUSED: list[tuple[str, list[str], list[str]]] = [
     (DIGITS, [*COMBINE, "method.parts=simclr,mae", "--backbone", "convnet"], ["convnet cannot: drop", "transformer"]),
     (DIGITS, ["--method", "dino", "modality.local=64"], ["larger than the items (8 samples)", "at most 8"]),
     (DIGITS, ["--method", "cpc", "modality.patch=8", "--backbone", "transformer"], ["single cell", "modality.patch"]),
-    (DIGITS, ["--method", "data2vec", "modality.patch=8", "--backbone", "transformer"], ["single one", "modality.patch"]),
+    (DIGITS, ["--method", "data2vec", "modality.patch=8", "--backbone", "transformer"], ["single cell", "modality.patch"]),
     (BARE, ["--method", "supcon"], ["no training item has a label", "--target"]),
     (BARE, ["--method", "selftraining", "method.start=labels"], ["no training item has a label", "--target"]),
     (BARE, [*COMBINE, "method.parts=simclr,supervised"], ["no training item has a label", "--target"]),

@@ -197,12 +197,16 @@ def evaluate(
 
 def compare(data: Data, methods: Sequence[str] | None = None, *, out: str | Path | None = None, **options: Any) -> Comparison:
     """Which pretext task suits the data? See `tacit.halving.compare` for the options."""
+    if options.get("resume") and not out:
+        raise Asked("--resume needs --out", "name the folder of the comparison to go on with")
     found = opened(data)
     return tournament(found, methods, **_known(options), out=Path(out) if out else fresh_path(Path("runs"), "compare", found.path))
 
 
 def tune_augmentation(data: Data, *, out: str | Path | None = None, **options: Any) -> Comparison:
     """How strong should augmentation be? See `tacit.augmentation.tune` for the options."""
+    if options.get("resume") and not out:
+        raise Asked("--resume needs --out", "name the folder of the search to go on with")
     found = opened(data)
     return tune(found, **_known(options), out=Path(out) if out else fresh_path(Path("runs"), "augmentation", found.path))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from tacit import registry
 from tacit.assemble import make_modality
 from tacit.data.dataset import Dataset
 from tacit.errors import Asked
-from tacit.halving import Comparison, Told, begin, begun, locked, paired, play
-from tacit.tournament import Candidate, Judge, Say
+from tacit.halving import LEAST, Comparison, Told, asked_for, begin, begun, locked, paired, play
+from tacit.tournament import Candidate, Judge, Say, check
 from tacit.training.plan import seconds as parse
 
 
@@ -40,15 +41,28 @@ def tune(
         raise Asked(f"{method} looks at no augmented views, so there is nothing to tune", "give --method simclr")
     told = Told(options or {}, say or (lambda words: None), show)
     total, judge = parse(budget), Judge(data, seed)
-    found = begun(data, out, resume)
+    tried = changes(data)
+    if not tried:
+        raise Asked(f"{data.modality} data has no augmentation whose strength could be varied")
+    if reason := check(Candidate(method, method), data, **told.options):
+        raise Asked(f"{method} cannot be tuned here: {reason}", "give --method simclr")
+    asked = asked_for(f"augmentation of {method}", data, total, seed, told.options)
+    found = begun(out, resume, asked)
     if found is None:
-        names = [method, *(f"{method}@modality.{knob}={_text(value)}" for knob, value in changes(data))]
-        found = begin(data, judge, names, total, out, seed, told, {})
+        names = [method, *(f"{method}@modality.{knob}={_text(value)}" for knob, value in tried)]
+        if total * 2 / 3 / len(names) < LEAST:
+            least = math.ceil(len(names) * LEAST * 3 / 2)
+            raise Asked(f"the budget leaves less than {LEAST:g} s for each of {len(names)} trials", f"give --budget {least}s at least")
+        found = begin(judge, names, out, asked, told)
     if found.status != "done":
         with locked(out):
             names = found.request["candidates"]
             play(found, 0, names, total * 2 / 3, data, judge, told)
-            play(found, 1, finalists(found), total - found.spent, data, judge, told)
+            last = finalists(found)
+            if len(found.rounds) > 1 or (total - found.spent) / max(1, len(last)) - found.overhead >= found.seconds[0]:
+                play(found, 1, last, total - found.spent, data, judge, told)
+            else:
+                told.say("no time is left for a last round that is longer than the first")
             found.finish()
     return found
 
@@ -74,7 +88,7 @@ def finalists(found: Comparison) -> list[str]:
     base, order = names[0], found.order(0)
     better = [n for n in order[: order.index(base)] if not found.rounds[0][n].failed]
     if not better:
-        return [base, order[1]]
+        return [base, *(n for n in order[1:2] if not found.rounds[0][n].failed)]
     words: dict[str, str] = {}
     for name in better:  # best first
         knob, _, word = name.partition("@")[2].partition("=")

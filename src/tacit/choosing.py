@@ -107,7 +107,18 @@ def tune_augmentation(
         for r in rows
     ]
     said = " ".join(f"modality.{k}={str(v).lower()}" for k, v in words.items())
-    lines.append(f"use: tacit pretrain {shlex.quote(data)} {said}" if said else "the preset's augmentation is the best that was tried")
+    options = {
+        "method": found.request["candidates"][0],
+        "backbone": backbone,
+        "size": size,
+        "batch-size": batch_size,
+        "image-size": image_size,
+    }
+    options |= {"target": target, "group": group, "split": split, "modality": modality}
+    given = " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items() if v is not None)
+    lines.append(
+        f"use: tacit pretrain {shlex.quote(data)} {given} {said}" if said else "the preset's augmentation is the best that was tried"
+    )
     plain = short(found) | {"invariances": rows, "use": words}
     _told(found, teller, json_, plain, [*summary(found), *lines])
 
@@ -131,5 +142,6 @@ def _told(found: Any, teller: Teller, json_: bool, plain: dict[str, Any], lines:
     print("\n".join(lines))
     run = plain["choice"]["run"]
     teller.say(f"written to {found.out / 'compare.json'}" + (f"\nnext: tacit evaluate {shlex.quote(run)} DATA" if run else ""))
-    if run:
-        print(run)
+    if run is None:
+        raise typer.Exit(1)
+    print(run)

@@ -20,12 +20,13 @@ NAMED = {"method": "methods", "backbone": "backbones", "modality": "modalities"}
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """AdamW with warm-up and cosine.
+    """Optimizer and schedule: warm-up and cosine.
 
-    lr: peak learning rate. weight_decay: on matrices only. warmup: share of the steps. clip: largest gradient norm, 0 = off.
-    floor: share of lr that is left at the end, 1 = constant. beta2: memory of the squared gradient.
+    kind: "adamw", or "muon" for matrices beside it. lr: peak learning rate. weight_decay: on matrices only. warmup: share of the steps.
+    clip: largest gradient norm, 0 = off. floor: share of lr that is left at the end, 1 = constant. beta2: memory of the squared gradient.
     """
 
+    kind: Literal["adamw", "muon"] = "adamw"
     lr: Positive = 2e-3
     weight_decay: NonNegative = 0.05
     warmup: Fraction = 0.05

@@ -10,6 +10,8 @@ from torch import Tensor
 class Deep:
     """What a backbone's activations go through after one layer, in training only.
 
+    The second half of the rows is changed, behind a stop-gradient: the first half, the other views, teaches the layers below.
+
     kind: "dropout" sets each activation to zero at random; "pca" drops, for every item, directions of the batch's principal
     components at random. layer: 0 = after the first. rate: share that is dropped, in 0..1.
     source: Brüel-Gabrielsson et al. 2023, arXiv:2303.14537; ours draws the dropped components for each item, and scales up what stays.
@@ -24,6 +26,10 @@ class Deep:
         self.layers = max(self.layers, layer + 1)
         if layer != self.layer:
             return x
+        half = len(x) // 2
+        return torch.cat([x[:half], self._changed(x[half:].detach(), axis)])
+
+    def _changed(self, x: Tensor, axis: int) -> Tensor:
         return F.dropout(x, self.rate) if self.kind == "dropout" else _drop_components(x.movedim(axis, -1), self.rate).movedim(-1, axis)
 
 

@@ -89,7 +89,9 @@ class Encoder(nn.Module):
     """
 
     chunk: int = 0
-    memo: dict[tuple[int, ...], list[Features]] | None = None  # of this step's views, while several methods look at the same ones
+    memo: dict[tuple[int, ...], tuple[tuple[Batch, ...], list[Features]]] | None = (
+        None  # of this step's views, while several methods look at the same ones
+    )
 
     def __init__(self, tokenizer: Tokenizer, backbone: Backbone, layout: Layout, mask_token: bool = False, causal: bool = False) -> None:
         super().__init__()
@@ -138,7 +140,7 @@ class Encoder(nn.Module):
         """Features of several views, one pass for each distinct shape, in the given order."""
         key = tuple(map(id, views))
         if self.memo is not None and key in self.memo:
-            return self.memo[key]
+            return self.memo[key][1]
         groups: dict[tuple[Any, ...], list[int]] = {}
         for i, view in enumerate(views):
             groups.setdefault((view.stream, tuple(view.x.shape)), []).append(i)
@@ -148,7 +150,7 @@ class Encoder(nn.Module):
             out.update(zip(rows, split(joined, [len(views[i].ids) for i in rows]), strict=True))
         features = [out[i] for i in range(len(views))]
         if self.memo is not None:
-            self.memo[key] = features
+            self.memo[key] = (tuple(views), features)  # the views too: an id is a name only while its object lives
         return features
 
     def forward(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -17,9 +18,10 @@ from tacit import registry
 from tacit.assemble import needs_before
 from tacit.data.dataset import Dataset
 from tacit.errors import Asked, Stopped, TacitError
-from tacit.evaluation.panel import agreement, rank
+from tacit.evaluation.panel import Ranking, agreement, rank
 from tacit.statistics import Resampler, interval
 from tacit.tournament import Candidate, Judge, Measured, Say, check, train
+from tacit.training.origin import training_digest
 from tacit.training.plan import seconds as parse
 from tacit.training.run import Run, write_json
 from tacit.types import LABELS
@@ -67,11 +69,16 @@ class Comparison:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise TacitError(f"{out / 'compare.json'} cannot be read: {error}", "start a new comparison in another --out") from error
 
+    def ranking(self, which: int) -> Ranking:
+        """How the measures without labels order one round."""
+        whole = {n: m.panel for n, m in self.rounds[which].items() if m.panel is not None and not m.failed}
+        return rank(whole, one_method=len({Candidate.read(n).method for n in whole}) < 2)
+
     def order(self, which: int) -> list[str]:
         """Names of one round, best first; what failed comes last."""
         found = self.rounds[which]
         whole = {n: m for n, m in found.items() if not m.failed}
-        free = rank({n: m.panel for n, m in whole.items() if m.panel is not None}).mean
+        free = self.ranking(which).mean
         labelled = all(m.right is not None for m in whole.values())
         key = (lambda n: (-whole[n].score, free[n])) if labelled else (lambda n: (free[n], 0.0))
         return [*sorted(whole, key=key), *(n for n in found if n not in whole)]
@@ -81,10 +88,10 @@ class Comparison:
         rows, seen = [], set[str]()
         for which in reversed(range(len(self.rounds))):
             found = self.rounds[which]
-            free = rank({n: m.panel for n, m in found.items() if m.panel is not None and not m.failed})
+            free = self.ranking(which)
             for name in self.order(which):
-                if name in seen:
-                    continue
+                if name in seen or (found[name].failed and any(not e[name].failed for e in self.rounds[:which] if name in e)):
+                    continue  # shown from a later round, or failed in this one after a good one
                 seen.add(name)
                 m = found[name]
                 low, high = (None, None) if m.right is None else _interval(m.right)
@@ -95,15 +102,17 @@ class Comparison:
                         "label_free_rank": free.mean.get(name), "panel": m.to_json()["panel"], "health": m.health, "failed": m.failed,
                     }
                 )  # fmt: skip
-        return rows
+        return sorted(rows, key=lambda r: bool(r["failed"]))  # stable: what failed comes last, whichever round it reached
 
     def choice(self) -> dict[str, Any]:
         """The best candidate, its run, why, and how well the measures without labels agreed."""
-        last = self.rounds[-1]
-        best, *others = self.order(len(self.rounds) - 1)
+        good = [k for k, each in enumerate(self.rounds) if any(not m.failed for m in each.values())]
+        which = good[-1] if good else 0
+        last = self.rounds[which]
+        best, *others = self.order(which)
         if last[best].failed:
             return {"name": None, "run": None, "reason": "no candidate could be trained", "agreement": None, "disagree": False}
-        free = [rank({n: m.panel for n, m in each.items() if m.panel is not None and not m.failed}) for each in self.rounds]
+        free = [self.ranking(k) for k in range(len(self.rounds))]
         first = self.rounds[0]
         both = [n for n in free[0].mean if first[n].right is not None]
         rho = agreement([-free[0].mean[n] for n in both], [first[n].score for n in both])
@@ -116,10 +125,10 @@ class Comparison:
             said = f"{scale * ahead:+.2g} [{scale * low:+.2g}, {scale * high:+.2g}] {known} ahead of {rival}"
             reason += f": {said}" if low > 0 else f"; {rival} cannot be told apart from it with these labels ({said})"
         elif rival is not None:
-            reason += "; the measures disagree, so take this with care" if free[-1].disagree else f", before {rival}"
+            reason += "; the measures disagree, so take this with care" if free[which].disagree else f", before {rival}"
         return {
             "name": best, "run": last[best].run, "reason": reason, "agreement": None if math.isnan(rho) else rho,
-            "agreement_candidates": len(both), "disagree": bool(free[0].disagree),
+            "agreement_candidates": len(both), "disagree": bool(free[which].disagree),
         }  # fmt: skip
 
 
@@ -155,10 +164,14 @@ def compare(
     """
     told = Told(options or {}, say or (lambda words: None), show)
     total, judge = parse(budget), Judge(data, seed)
-    found = begun(data, out, resume)
+    asked = asked_for("compare", data, total, seed, told.options)
+    found = begun(out, resume, asked)
     if found is None:
         names, left_out = _candidates(data, methods, every, told)
-        found = begin(data, judge, names, total, out, seed, told, left_out)
+        _affordable(len(names), total / len(_sizes(len(names))))
+        found = begin(judge, names, out, asked, told, left_out)
+    elif methods and [Candidate.read(m).name for m in methods] != found.request["candidates"]:
+        raise Asked(f"the comparison in {out} is of {', '.join(found.request['candidates'])}", "resume it with the same --methods")
     if found.status != "done":
         with locked(out):
             _rounds(found, data, judge, total, told)
@@ -166,27 +179,35 @@ def compare(
     return found
 
 
-def begun(data: Dataset, out: Path, resume: bool) -> Comparison | None:
-    """The comparison that `out` holds, if one is to be gone on with. Raises Asked where `out` holds something else."""
+def begun(out: Path, resume: bool, asked: Mapping[str, Any]) -> Comparison | None:
+    """The comparison that `out` holds, if one is to be gone on with. Raises Asked where it was asked otherwise, or is none."""
     if resume and (out / "compare.json").is_file():
         found = Comparison.read(out)
-        if found.request["fingerprint"] != data.fingerprint:
-            raise Asked(f"the data changed since the comparison in {out} was started", "resume with the same data and options")
+        for key, value in asked.items():
+            if found.request[key] != value:
+                what = "the data, its labels or its split" if key == "data" else key
+                raise Asked(f"{what} changed since the comparison in {out} was started", "resume with the same data and options")
         return found
+    if out.exists() and not out.is_dir():
+        raise Asked(f"{out} is a file", "choose another --out")
     if out.exists() and any(p.name != "lock" for p in out.iterdir()):
         raise Asked(f"{out} is not empty", "add --resume to go on with it, or choose another --out")
     return None
 
 
+def asked_for(kind: str, data: Dataset, budget: float, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be the same when a comparison is resumed."""
+    groups = b"" if data.groups is None else data.groups.tobytes()
+    whole = hashlib.blake2b(training_digest(data, True).encode() + data.fingerprint.encode() + groups, digest_size=16)
+    return {"kind": kind, "data": whole.hexdigest(), "budget": budget, "seed": seed, "options": dict(options)}
+
+
 def begin(
-    data: Dataset, judge: Judge, names: list[str], total: float, out: Path, seed: int, told: Told, left_out: dict[str, str]
+    judge: Judge, names: list[str], out: Path, asked: Mapping[str, Any], told: Told, left_out: dict[str, str] | None = None
 ) -> Comparison:
     """A new comparison, written to `out`."""
-    request = {
-        "candidates": names, "budget": total, "seed": seed, "fingerprint": data.fingerprint, "data": data.path,
-        "classes": judge.classes, "options": dict(told.options),
-    }  # fmt: skip
-    found = Comparison(out, request, judge.criterion, left_out=left_out)
+    request = {**asked, "candidates": names, "path": judge.data.path, "classes": judge.classes}
+    found = Comparison(out, request, judge.criterion, left_out=left_out or {})
     out.mkdir(parents=True, exist_ok=True)
     found.save()
     told.say(f"{len(names)} candidates; what decides: {found.criterion}")
@@ -204,17 +225,35 @@ def locked(out: Path) -> Iterator[None]:
 
 
 def _rounds(found: Comparison, data: Dataset, judge: Judge, total: float, told: Told) -> None:
-    sizes = [len(found.request["candidates"])]
-    while sizes[-1] > 2:
-        sizes.append(math.ceil(sizes[-1] / 2))
+    sizes = _sizes(len(found.request["candidates"]))
     names = list(found.request["candidates"])
     for which, size in enumerate(sizes):
-        names = found.order(which - 1)[:size] if which else names
+        if which:
+            names = [n for n in found.order(which - 1) if not found.rounds[which - 1][n].failed][:size]
+        if which and len(names) < 2:
+            return
         share = (total - found.spent) / (len(sizes) - which)
-        if which == len(found.rounds) and which and share / size - found.overhead < found.seconds[-1]:
+        if which == len(found.rounds) and which and share / len(names) - found.overhead < found.seconds[-1]:
             told.say("no time is left for a round that is longer than the last one")
             return
         play(found, which, names, share, data, judge, told)
+
+
+def _sizes(count: int) -> list[int]:
+    """Candidates in each round."""
+    sizes = [count]
+    while sizes[-1] > 2:
+        sizes.append(math.ceil(sizes[-1] / 2))
+    return sizes
+
+
+def _affordable(count: int, share: float) -> None:
+    """Raise Asked where a round of so many seconds is too short for so many candidates."""
+    if share / count < LEAST:
+        least = math.ceil(LEAST * count * len(_sizes(count)))
+        raise Asked(
+            f"the budget leaves {share / count:.1f} s for each of {count} candidates", f"give --budget {least}s at least, or fewer methods"
+        )
 
 
 @dataclass(frozen=True)
@@ -233,24 +272,26 @@ def play(found: Comparison, which: int, names: Sequence[str], share: float, data
     """
     if which == len(found.rounds):
         found.rounds.append({})
-        found.seconds.append(round(max(LEAST, share / len(names) - found.overhead), 1))
+        found.seconds.append(round(max(LEAST, share / len(names) - found.overhead), 3))
     told.say(f"round {which + 1}: {len(names)} candidates for {found.seconds[which]:g} s each")
     for name in names:
         if name in found.rounds[which]:
             continue
         begin = time.perf_counter()
         place = found.out / f"round{which + 1}" / Candidate.read(name).folder
+        begun_before = place.exists()
         try:
             done = train(
                 Candidate.read(name), data, judge, place, found.seconds[which],
                 seed=found.request["seed"], options=told.options, say=told.say, show=told.show,
             )  # fmt: skip
-        except Stopped as stop:
+        except (Stopped, KeyboardInterrupt) as stop:
             found.spent += time.perf_counter() - begin
             found.save()
             raise Stopped(f"interrupted in round {which + 1} at {name}; everything is saved", found.out) from stop
         took = time.perf_counter() - begin
-        found.overhead = max(0.5, took - found.seconds[which])
+        if not begun_before:  # what is left of an interrupted candidate says nothing about a whole one
+            found.overhead = max(0.5, took - found.seconds[which])
         found.spent += took
         found.rounds[which][name] = done
         found.save()
@@ -275,7 +316,10 @@ def _candidates(data: Dataset, methods: Sequence[str] | None, every: bool, told:
         return [c.name for c in read], left_out
     names = []
     for name in registry.names("methods"):
-        reason = "reads labels" if needs_before({"name": name}) & LABELS else check(Candidate(name, name), data, **told.options)
+        try:
+            reason = "reads labels" if needs_before({"name": name}) & LABELS else check(Candidate(name, name), data, **told.options)
+        except Asked as error:  # a plug-in from elsewhere that does not load
+            reason = error.message
         if reason:
             left_out[name] = reason
         else:

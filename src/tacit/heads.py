@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tacit.layers import Block, Place
+from tacit.losses import likeness
 from tacit.types import Cells, Features, Layout
 
 
@@ -58,8 +58,7 @@ class Prototypes(nn.Module):
         self.weight = nn.Parameter(torch.randn(count, dim) / dim**0.5)
 
     def forward(self, z: Tensor) -> Tensor:
-        with torch.autocast(z.device.type, enabled=False):
-            return F.normalize(z.float(), dim=1) @ F.normalize(self.weight.float(), dim=1).T
+        return likeness(z, self.weight)
 
 
 class Predictor(nn.Module):

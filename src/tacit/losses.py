@@ -68,6 +68,12 @@ def contrast(query: Tensor, key: Tensor, positive: Tensor, temperature: float, c
 
 
 @full_precision
+def likeness(a: Tensor, b: Tensor) -> Tensor:
+    """Cosines [B, K] between rows of a [B, D] and of b [K, D]; a row of zeros has 0 with all."""
+    return F.normalize(a, dim=1) @ F.normalize(b, dim=1).T
+
+
+@full_precision
 def variance(z: Tensor, eps: float = 1e-4) -> Tensor:
     """VICReg's hinge that keeps every dimension's standard deviation at 1 or more."""
     z = everyone(z)
@@ -123,13 +129,14 @@ def triplet(z: Tensor, ids: Tensor, margin: float) -> Tensor:
     z, ids = F.normalize(everyone(z), dim=1), everyone(ids)
     distance = (2 - 2 * z @ z.T).clamp(min=0)
     same = ids[:, None] == ids[None]
-    pair = (same & ~torch.eye(len(z), dtype=torch.bool, device=z.device)).nonzero()  # [P, 2]
-    near = distance[pair[:, 0], pair[:, 1]]
-    others = distance[pair[:, 0]].masked_fill(same[pair[:, 0]], torch.inf)
-    semi = others.masked_fill(others <= near[:, None], torch.inf).amin(1)
-    farthest = others.masked_fill(others.isinf(), -1.0).amax(1)
+    pairs = same & ~torch.eye(len(z), dtype=torch.bool, device=z.device)
+    others = distance.masked_fill(same, torch.inf).sort(1).values  # the others of each row, nearest first, infinity at the end
+    at = torch.searchsorted(others.detach(), distance.detach().contiguous(), right=True).clamp(max=len(z) - 1)
+    semi = others.gather(1, at)  # [B, B], for every pair the nearest other that is farther
+    farthest = distance.masked_fill(same, -1.0).amax(1, keepdim=True)
     far = torch.where(semi.isinf(), farthest, semi)
-    return (F.relu(near - far + margin) * (far >= 0)).sum() / (far >= 0).sum().clamp(min=1)
+    counted = pairs & (farthest >= 0)
+    return (F.relu(distance - far + margin) * counted).sum() / counted.sum().clamp(min=1)
 
 
 @full_precision

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from tacit.errors import CannotPair
 from tacit.types import Cells
 
 
@@ -16,6 +17,8 @@ def random_mask(cells: Cells, ratio: float, generator: torch.Generator) -> Tenso
     ratio: share of valid cells to hide, in 0..1.
     """
     valid = cells.valid
+    if valid.shape[1] < 2:
+        raise CannotPair("these items have a single cell, so none can be hidden", "use a smaller modality.patch, or simclr")
     score = torch.rand(valid.shape, generator=generator, device=valid.device).masked_fill(~valid, 2.0)
     count = valid.sum(1, keepdim=True)
     hide = (count * ratio).round().clamp(min=1)

@@ -37,7 +37,14 @@ class Modality:
     reads_files: ClassVar[bool] = False  # a single file is an item
     # what the planner starts from: method, batch, lr, weight_decay; passes over the data when no budget is given, or
     # steps, a number or a function of (spec, items); optim: further settings of the optimizer; it serves its own method
-    preset: ClassVar[Mapping[str, Any]] = {"method": "simclr", "batch": 256, "lr": 2e-3, "weight_decay": 0.05, "passes": 200}
+    preset: ClassVar[Mapping[str, Any]] = {
+        "method": "simclr",
+        "batch": 256,
+        "lr": 2e-3,
+        "weight_decay": 0.05,
+        "passes": 200,
+        "optim": {"kind": "muon"},
+    }
     # hyperparameters that say how strong augmentation is, with values to try, the weakest first (off, where it can be)
     strengths: ClassVar[Mapping[str, Sequence[Any]]] = {}
     ignores: str = ""

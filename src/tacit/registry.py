@@ -71,7 +71,10 @@ def find(kind: str, name: str) -> Any:
         return _public(importlib.import_module(f"tacit.{package}.{name}"))
     for point in entry_points(group=f"tacit.{kind}"):
         if point.name == name:
-            return point.load()
+            try:
+                return point.load()
+            except Exception as error:
+                raise Asked(f"the plug-in {name} ({point.value}) does not load: {type(error).__name__}: {error}") from error
     raise Asked(f"there is no {kind[:-1] if kind != 'modalities' else 'modality'} {name!r}", nearest(name, names(kind)))
 
 

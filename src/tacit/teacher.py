@@ -19,6 +19,10 @@ class Teacher(nn.Module):
         super().__init__()
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.module = copy.deepcopy(module).requires_grad_(False)
+        for part in self.module.modules():
+            if isinstance(part, nn.Dropout):  # a goal is no place for noise; batch norm stays that of the batch, as in the papers
+                part.p = 0.0
+        self.count: int | None = None  # of steps, so that a GPU need not be asked; None = ask the buffer
 
     @torch.no_grad()
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -36,11 +40,16 @@ class Teacher(nn.Module):
 
         warm: remember at most about a tenth of the steps so far, so that a short run's teacher is not its untrained beginning.
         """
-        self.steps += 1
+        self.count = (int(self.steps) if self.count is None else self.count) + 1
+        self.steps.fill_(self.count)
         if warm:
-            momentum = min(momentum, int(self.steps) / (10 + int(self.steps)))
+            momentum = min(momentum, self.count / (10 + self.count))
         mine: list[Tensor] = list(self.module.parameters())
         theirs = [p.detach() for p in student.parameters()]
         torch._foreach_lerp_(mine, theirs, 1 - momentum)
         for a, b in zip(self.module.buffers(), student.buffers(), strict=True):
             a.copy_(b)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.count = None

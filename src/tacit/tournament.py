@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -11,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from tacit.assemble import make_modality, needs_before
 from tacit.config import parse_overrides
 from tacit.data.dataset import Dataset
 from tacit.embedding.model import Model
-from tacit.errors import Asked, BadData, CannotPair, Collapsed, Diverged
+from tacit.errors import Asked, BadData, CannotPair, Stopped, TacitError
 from tacit.evaluation.labels import fold, plan_levels
 from tacit.evaluation.panel import Panel, panel
 from tacit.evaluation.probes.knn import KNN
@@ -22,10 +24,9 @@ from tacit.evaluation.probes.linear import Linear
 from tacit.evaluation.probes.ridge import Ridge
 from tacit.evaluation.readers import standardise
 from tacit.runtime import rng
-from tacit.statistics import Resampler, interval
 from tacit.training.loader import Loader
 from tacit.training.pretrain import Pretrained, Progress, pretrain
-from tacit.types import Views
+from tacit.types import LABELS, Views
 
 ROWS, ITEMS, VIEWS, DRAWS = 6000, 100, 10, 5
 LEVELS = (10, 5, 2, 1)  # labels a class that candidates are compared with: the first that the data can give
@@ -50,12 +51,20 @@ class Candidate:
         method, *words = [word.strip() for word in text.split("@")]
         if not method:
             raise Asked(f"{text!r} names no method", "write it like simclr or simclr@method.temperature=0.5")
-        return cls(text.strip(), method, {k: v for k, v in parse_overrides(words).items() if v})
+        overrides = {k: v for k, v in parse_overrides(words).items() if v}
+        if "steps" in overrides.get("train", {}):
+            raise Asked(f"{text}: candidates train for the same time, not for a number of steps", "leave train.steps out")
+        return cls(text.strip(), method, overrides)
 
     @property
     def folder(self) -> str:
         """A name for its run folder."""
-        return "".join(c if c.isalnum() or c in "-_.=" else "-" for c in self.name)[:80]
+        plain = "".join(c if c.isalnum() or c in "-_.=" else "-" for c in self.name)
+        return (
+            plain
+            if plain == self.name and len(plain) < 60
+            else f"{plain[:60]}-{hashlib.blake2b(self.name.encode(), digest_size=4).hexdigest()}"
+        )
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,7 @@ class Judge:
     """
 
     def __init__(self, data: Dataset, seed: int = 0) -> None:
-        self.data, self.seed = data, seed
+        self.data, self.seed, self.viewer = data, seed, make_modality(data.spec, {})
         rows = data.train
         self.rows = rows[np.linspace(0, len(rows) - 1, min(ROWS, len(rows))).astype(np.int64)]
         self.classes = len(data.classes)
@@ -163,7 +172,7 @@ class Judge:
     @torch.no_grad()
     def _views(self, model: Model) -> np.ndarray | None:
         """Embeddings [n, VIEWS, D] of augmented views of a few items, the whole view alone; None where there is no such view."""
-        modality, device = model.modality, next(model.parameters()).device
+        modality, device = self.viewer, next(model.parameters()).device  # the same views for all, however a candidate was trained
         if "global_" not in modality.gives:
             return None
         few = self.rows[np.linspace(0, len(self.rows) - 1, min(ITEMS, len(self.rows))).astype(np.int64)]
@@ -171,11 +180,6 @@ class Judge:
         model.eval()
         views = modality.views(batch, Views(global_=VIEWS), rng(self.seed, "panel", 0, device), model.encoder.cell)
         return torch.stack([model.encoder(view).pooled.float() for view in views], 1).cpu().numpy()
-
-    def interval(self, right: np.ndarray) -> tuple[float, float]:
-        """95 % interval of a mean over draws and items."""
-        resampler = Resampler(right.shape[1], seed=self.seed)
-        return interval(resampler.over_runs(resampler.means(right)))
 
 
 def train(
@@ -192,7 +196,7 @@ def train(
 ) -> Measured:
     """Train a candidate for so many seconds in the run folder `out` (or go on with the run there), and measure it.
 
-    options: further ones of `pretrain`, the same for all candidates. A candidate that collapses or diverges is measured as failed;
+    options: further ones of `pretrain`, the same for all candidates. A candidate that cannot be trained is measured as failed;
     Stopped is raised on an interrupt, with everything saved.
     """
     quiet = say or (lambda words: None)
@@ -207,13 +211,18 @@ def train(
         health = "" if done.health is None else done.health.state
         took = time.perf_counter() - begin
         return Measured(candidate.name, str(out), took, done.config.train.steps, health, **judge.measure(done.model))
-    except (Collapsed, Diverged, BadData) as error:
-        quiet(f"{candidate.name}: {error.message}")
-        return Measured(candidate.name, str(out), time.perf_counter() - begin, failed=error.message)
+    except Stopped:
+        raise
+    except (TacitError, MemoryError, torch.OutOfMemoryError) as error:  # one that fails must not end the others' comparison
+        said = error.message if isinstance(error, TacitError) else f"out of memory: {error}"
+        quiet(f"{candidate.name}: {said}")
+        return Measured(candidate.name, str(out), time.perf_counter() - begin, failed=said)
 
 
 def check(candidate: Candidate, data: Dataset, **options: Any) -> str:
     """Why this candidate cannot run on this data, or an empty string. Raises Asked for what cannot be meant at all."""
+    if needs_before({**candidate.overrides.get("method", {}), "name": candidate.method}) & LABELS:
+        return "it reads labels, and would be measured with labels that it was trained on"
     try:
         pretrain(data, method=candidate.method, overrides=candidate.overrides, steps=1, dry_run=True, **options)
     except CannotPair as error:

@@ -109,13 +109,13 @@ def panel(z: np.ndarray, views: np.ndarray | None = None, seed: int = 0) -> Pane
     )
 
 
-def rank(panels: Mapping[str, Panel]) -> Ranking:
+def rank(panels: Mapping[str, Panel], one_method: bool = True) -> Ranking:
     """Order several candidates, measured on the same items, by each measure of ORDER and by the mean of the ranks.
 
     A measure that one candidate does not have (None) is left out for all; rankme and lidar also where the widths differ, because they
     grow with it. A NaN is last, and so is a collapsed candidate everywhere: alignment and dimension alone would reward it.
 
-    panels: name -> its panel.
+    panels: name -> its panel. one_method: all were trained by the same method; rankme is left out where not, because methods differ in it.
     """
     from scipy.stats import rankdata
 
@@ -124,7 +124,7 @@ def rank(panels: Mapping[str, Panel]) -> Ranking:
     measures, table = [], []
     for measure, better in ORDER.items():
         values = [getattr(p, measure) for p in everyone]
-        if not values or None in values or (measure in ("rankme", "lidar") and not same_width):
+        if not values or None in values or (measure in ("rankme", "lidar") and not same_width) or (measure == "rankme" and not one_method):
             continue
         value = np.array(values, dtype=np.float64)
         worse = -value if better == "higher" else value if better == "lower" else np.abs(value - 1)

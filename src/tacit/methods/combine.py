@@ -19,8 +19,8 @@ DEFAULT = "simclr,vicreg"
 class Combine(Method):
     """A weighted sum of several methods on one encoder, a supervised one included (labels are read then).
 
-    parts: names of the methods, with commas. weights: of their losses, with commas; all 1 if left out. Views of the same kind are shared;
-    the encoder that is kept is that of the first part.
+    parts: names of the methods, with commas (or +, where a comma separates something else). weights: of their losses, likewise; all 1 if
+    left out. Views of the same kind are shared; the encoder that is kept is that of the first part.
     """
 
     family = "combination"
@@ -80,7 +80,7 @@ class Combine(Method):
 
 
 def _names(parts: str) -> list[str]:
-    names = [name.strip() for name in parts.split(",") if name.strip()]
+    names = [name.strip() for name in parts.replace("+", ",").split(",") if name.strip()]
     if len(names) < 2 or "combine" in names:
         raise Asked(f"method.parts={parts}: give at least two methods, none of them combine", "for example method.parts=simclr,rotation")
     return names
@@ -88,7 +88,7 @@ def _names(parts: str) -> list[str]:
 
 def _weights(text: str, count: int) -> list[float]:
     try:
-        weights = [float(w) for w in text.split(",")] if text else [1.0] * count
+        weights = [float(w) for w in text.replace("+", ",").split(",")] if text else [1.0] * count
     except ValueError:
         weights = []
     if len(weights) != count or not all(0 < w < float("inf") for w in weights):

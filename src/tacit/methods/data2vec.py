@@ -5,7 +5,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tacit.encoder import Encoder
-from tacit.errors import CannotPair
 from tacit.losses import smooth_l1
 from tacit.masking import block_mask
 from tacit.method import Method
@@ -48,10 +47,6 @@ class Data2Vec(Method):
     def forward(self, views: list[Batch], ctx: Context) -> Step:
         (x,) = views
         cells = self.encoder.cells(x)
-        if cells.valid.shape[1] < 2:
-            raise CannotPair(
-                "data2vec hides a part of the cells, and these items have a single one", "use a smaller modality.patch, or simclr"
-            )
         mask = block_mask(cells, self.ratio, self.block, ctx.generator)
         f = self.encoder(x, mask=mask)
         goal = self._goal(x, mask)
@@ -65,7 +60,7 @@ class Data2Vec(Method):
         valid = seen.valid[..., None]
         total: Tensor | None = None
         for layer in seen.layers:
-            # over the item's cells, as the paper does for speech and vision; layers whose width differs cannot be averaged
+            # over the item's cells; layers whose width differs cannot be averaged
             if layer.shape[-1] != seen.layers[-1].shape[-1]:
                 continue
             h = layer.float() * valid

@@ -4,14 +4,13 @@ import math
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from tacit.clusters import spherical_kmeans
 from tacit.encoder import Encoder
 from tacit.layers import mlp
-from tacit.losses import cross_entropy
+from tacit.losses import cross_entropy, likeness
 from tacit.method import Method
 from tacit.types import Batch, Context, Count, Info, Positive, Step, Views
 
@@ -51,7 +50,7 @@ class DeepCluster(Method):
 
     def forward(self, views: list[Batch], ctx: Context) -> Step:
         features = [f.pooled for f in self.encoder.each(views)]
-        logits = [F.normalize(self.projector(h).float(), dim=1) @ self.centres.T / self.temperature for h in features]
+        logits = [likeness(self.projector(h), self.centres) / self.temperature for h in features]
         loss = torch.stack([cross_entropy(x, self.labels[v.ids]) for x, v in zip(logits, views, strict=True)]).mean()
         return Step(loss, features[0].detach(), chance=math.log(self.k))
 

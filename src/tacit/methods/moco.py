@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 
 from tacit.encoder import Encoder
-from tacit.gather import everyone
+from tacit.gather import everyone, world
 from tacit.layers import mlp
 from tacit.losses import contrast
 from tacit.method import Method
@@ -56,7 +56,7 @@ class MoCo(Method):
         loss = torch.stack([self._loss(queries[i], keys[1 - i], views[i].ids, views[1 - i].ids) for i in (0, 1)]).mean()
         if self.queue is not None and self.training:
             self.queue.push(torch.cat(keys), torch.cat([v.ids for v in views]))
-        count = len(views[0].ids) + (len(self.queue.rows) if self.queue is not None else 0)
+        count = len(views[0].ids) * world() + (len(self.queue.rows) if self.queue is not None else 0)
         return Step(loss, students[0].detach(), chance=2 * self.temperature * math.log(max(2, count)))
 
     def _loss(self, query: torch.Tensor, key: torch.Tensor, ids: torch.Tensor, others: torch.Tensor) -> torch.Tensor:

@@ -3,13 +3,12 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tacit.encoder import Encoder
-from tacit.gather import everyone
+from tacit.gather import everyone, world
 from tacit.layers import mlp
-from tacit.losses import contrast
+from tacit.losses import contrast, likeness
 from tacit.method import Method
 from tacit.queue import Queue
 from tacit.types import Batch, Context, Count, Info, Positive, Step, Views
@@ -46,10 +45,10 @@ class NNCLR(Method):
 
     def forward(self, views: list[Batch], ctx: Context) -> Step:
         h = [f.pooled for f in self.encoder.each(views)]
-        z = [F.normalize(self.projector(x).float(), dim=1) for x in h]
+        z = [self.projector(x) for x in h]
         guesses = [self.predictor(x) for x in z]
         ids = [v.ids for v in views]
-        neighbours = [self._neighbour(x.detach()) for x in z]
+        neighbours = [self._neighbour(x.detach().float(), own) for x, own in zip(z, ids, strict=True)]
         pairs = [
             contrast(neighbours[i], everyone(guesses[1 - i]), ids[i][:, None] == everyone(ids[1 - i])[None], self.temperature)
             for i in (0, 1)
@@ -57,10 +56,10 @@ class NNCLR(Method):
         loss = (pairs[0] + pairs[1]) / 2
         if self.training:
             self.queue.push(z[0], ids[0])
-        return Step(loss, h[0].detach(), chance=math.log(max(2, len(ids[0]))))
+        return Step(loss, h[0].detach(), chance=math.log(max(2, len(ids[0]) * world())))
 
-    def _neighbour(self, z: Tensor) -> Tensor:
-        """The nearest past row of each row of z [B, D]; the row itself while there is none."""
-        likeness = (z @ self.queue.rows.T).masked_fill(~self.queue.filled[None], -2.0)
-        best, index = likeness.max(1)
+    def _neighbour(self, z: Tensor, ids: Tensor) -> Tensor:
+        """The nearest past row of another item for each row of z [B, D]; the row itself while there is none."""
+        others = self.queue.filled[None] & (ids[:, None] != self.queue.ids[None])
+        best, index = likeness(z, self.queue.rows).masked_fill(~others, -2.0).max(1)
         return torch.where((best > -2.0)[:, None], self.queue.rows[index], z)

@@ -29,7 +29,6 @@ class SelfTraining(Method):
     source = "Yarowsky 1995; Lee 2013 (pseudo-label); with augmented views as in Xie et al. 2019, arXiv:1911.04252"
     views = Views(global_=2)
     labels: Tensor
-    given: Tensor
     final: Tensor
     begun: Tensor
 
@@ -55,7 +54,6 @@ class SelfTraining(Method):
         self.confidence, self.settled, self.smoothing = confidence, settled, smoothing
         self.head = nn.Linear(encoder.dim, self.k)
         self.register_buffer("labels", torch.full((info.items,), -1, dtype=torch.int64))
-        self.register_buffer("given", torch.full((info.items,), -1, dtype=torch.int64))
         self.register_buffer("final", torch.zeros((), dtype=torch.bool))
         self.register_buffer("begun", torch.zeros((), dtype=torch.bool))
 
@@ -65,12 +63,15 @@ class SelfTraining(Method):
 
     def forward(self, views: list[Batch], ctx: Context) -> Step:
         features = [f.pooled for f in self.encoder.each(views)]
-        if self.start == "labels" and views[0].label is not None:
-            self.given[views[0].ids] = views[0].label
-        goal = [torch.where(self.given[v.ids] >= 0, self.given[v.ids], self.labels[v.ids]) for v in views]
+        goal = [self._goal(v) for v in views]
         loss = torch.stack([cross_entropy(self.head(h), y, self.smoothing) for h, y in zip(features, goal, strict=True)]).mean()
         log = {"labelled": (self.labels >= 0).float().mean(), "settled": self.final.float()}
         return Step(loss, features[0].detach(), log, chance=math.log(self.k))
+
+    def _goal(self, view: Batch) -> Tensor:
+        """The label where one is given and asked for, otherwise the guess, -1 where there is none."""
+        guess = self.labels[view.ids]
+        return guess if self.start != "labels" or view.label is None else torch.where(view.label >= 0, view.label, guess)
 
     def survey(self, z: Tensor, ctx: Context) -> None:
         if bool(self.final):

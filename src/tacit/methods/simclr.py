@@ -5,6 +5,7 @@ import math
 import torch
 
 from tacit.encoder import Encoder
+from tacit.gather import world
 from tacit.layers import mlp
 from tacit.losses import info_nce
 from tacit.method import Method
@@ -32,4 +33,4 @@ class SimCLR(Method):
         h = torch.cat([f.pooled for f in self.encoder.each(views)])
         ids = torch.cat([v.ids for v in views])
         loss = info_nce(self.projector(h), ids, self.temperature)
-        return Step(loss, h.detach()[: len(views[0].ids)], chance=math.log(max(2, len(ids) - 1)))
+        return Step(loss, h.detach()[: len(views[0].ids)], chance=math.log(max(2, len(ids) * world() - 1)))

@@ -6,6 +6,7 @@ import torch
 
 from tacit.encoder import Encoder
 from tacit.errors import Asked
+from tacit.gather import world
 from tacit.layers import mlp
 from tacit.losses import info_nce
 from tacit.method import Method
@@ -36,4 +37,4 @@ class SupCon(Method):
         label = [v.label if v.label is not None else torch.full_like(v.ids, -1) for v in views]
         same = torch.cat([torch.where(y >= 0, -1 - y, v.ids) for y, v in zip(label, views, strict=True)])  # classes count down from -1
         loss = info_nce(self.projector(h), same, self.temperature)
-        return Step(loss, h.detach()[: len(views[0].ids)], chance=math.log(max(2, len(same) - 1)))
+        return Step(loss, h.detach()[: len(views[0].ids)], chance=math.log(max(2, len(same) * world() - 1)))

@@ -85,7 +85,13 @@ class Loop:
         if modality.layout.rank == 2 and modality.layout.ordered:
             method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         trainee = Trainee(method).to(fabric.device)
-        optimizer = optim.adamw(trainee, config.optim.lr, config.optim.weight_decay, (0.9, config.optim.beta2))
+        o = config.optim
+        optimizer: torch.optim.Optimizer
+        if o.kind == "muon":
+            half = torch.bfloat16 if config.precision.startswith("bf16") else torch.float32
+            optimizer = optim.muon(trainee, o.lr, o.weight_decay, (0.9, o.beta2), half)
+        else:
+            optimizer = optim.adamw(trainee, o.lr, o.weight_decay, (0.9, o.beta2))
         wrapped, optimizer = fabric.setup(trainee, optimizer)
         return cls(fabric, wrapped, method, optimizer, loader, modality, config, mates)
 
@@ -101,7 +107,8 @@ class Loop:
         rows = order(seed, len(self.loader.rows), c.train.batch, t)
         rows = rows[: len(rows) // world * world][rank::world]  # all processes have as many, or they could not compare items
         ctx = Context(rng(seed, f"method/{rank}", t, device), t / self.total)
-        if self.method.surveys and t % max(1, self.total // self.method.surveys) == 0:
+        often = min(self.method.surveys, self.total)
+        if often and (t == 0 or t * often // self.total != (t - 1) * often // self.total):
             self.survey(t)
         with torch.no_grad():
             views = self._views(rows, t)
@@ -142,16 +149,25 @@ class Loop:
     @torch.no_grad()
     def survey(self, t: int) -> None:
         """Show the method the embeddings of all training items, in the order of their ids."""
-        device, size = self.fabric.device, 256
+        z = self.embedded(len(self.loader.rows))
         self.method.eval()
-        parts = []
-        for start in range(0, len(self.loader.rows), size):
-            batch = self.loader.batch(np.arange(start, min(start + size, len(self.loader.rows))))
+        self.method.survey(z, Context(rng(self.config.train.seed, "survey", t, self.fabric.device), t / self.total))
+        self.method.train()
+
+    @torch.no_grad()
+    def embedded(self, count: int) -> Tensor:
+        """Embeddings [count, D] of the first training items, as they are."""
+        device, parts = self.fabric.device, []
+        # a fixed number of values a batch keeps long series and large images within memory
+        size = max(1, min(256, 2**24 // max(1, int(np.prod(self.loader.data.x.shape[1:])))))
+        self.method.eval()
+        for start in range(0, count, size):
+            batch = self.loader.batch(np.arange(start, min(start + size, count)))
             plain = self.modality.views(batch, Views(plain=1), rng(0, "plain", 0, device), self.method.encoder.cell)
             with self.fabric.autocast():
                 parts.append(self.method.encoder(plain[0]).pooled.float())
-        self.method.survey(torch.cat(parts), Context(rng(self.config.train.seed, "survey", t, device), t / self.total))
         self.method.train()
+        return torch.cat(parts)
 
     def check(self, step: Step) -> None:
         """Raise Diverged unless this step's loss is a finite number; looking at it makes a GPU wait."""
@@ -180,9 +196,11 @@ def calibrate(loop: Loop, seconds: float, clock: Callable[[], float] = time.perf
     times: list[float] = []
     pause = 0.0
     if surveys:
+        rows = len(loop.loader.rows)
+        few = min(rows, 2048)
         begin = clock()
-        loop.survey(0)
-        pause = surveys * (clock() - begin)
+        loop.embedded(few)
+        pause = surveys * (clock() - begin) * rows / few
     end = clock() + seconds
     # all processes of a distributed run take the same number of steps, or they would wait for each other for ever
     while loop.fabric.broadcast(len(times) < 4 or (clock() < end and len(times) < 200)):

@@ -78,7 +78,7 @@ def start_from(method: Method, init: str) -> Inherited:
         raise Asked(f"--init {init}: weights from a hub are not supported yet", "give a run folder")
     model = load(init)
     source = model.encoder.state_dict()
-    targets = [method.encoder, *(t.module for t in method.children() if isinstance(t, Teacher) and hasattr(t.module, "tokenizer"))]
+    targets = [method.encoder, *(t.module for t in method.modules() if isinstance(t, Teacher) and hasattr(t.module, "tokenizer"))]
     for encoder in targets:
         mine = encoder.state_dict()
         fits = {k: v for k, v in source.items() if k in mine and mine[k].shape == v.shape}

@@ -142,6 +142,9 @@ def _fill(loop: Loop, budget: float, begin: float, most: int | None, say: Say) -
     """Set the number of steps so that the run ends within the budget, measured on throw-away steps. most: steps that still help."""
     say(f"measuring how many steps fit into {budget:.0f} s")
     took, pause = calibrate(loop, min(10.0, 0.05 * budget))
+    if pause > budget / 3:
+        said = f"embedding all items {loop.method.surveys} times would take {pause:.0f} s of {budget:.0f} s"
+        raise Asked(said, f"give a larger --budget, or method.rounds={max(1, int(loop.method.surveys * budget / 3 / pause))}")
     count = max(10, int((0.96 * (budget - (time.perf_counter() - begin)) - pause) / took))
     reason = f"{1 / took:.1f} steps/s measured here fill the budget of {budget:.0f} s"
     if most is not None and count > most:

@@ -294,7 +294,8 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert done.code == 0, done.err
     run = Path(done.out.splitlines()[-1])
     assert (run / "model").is_dir() and "choice: " in done.out and "clusters" in done.out
-    told = call("compare", "builtin:digits", "--methods", "simclr,vicreg", "--out", tmp_path / "cmp", "--resume", "--json", "--quiet")
+    again = ("--budget", "1s", "--size", "tiny", "--out", tmp_path / "cmp", "--resume")
+    told = call("compare", "builtin:digits", "--methods", "simclr,vicreg", *again, "--json", "--quiet")
     plain = json.loads(told.out)
     assert plain["choice"]["run"] == str(run) and told.err == "" and plain["rounds"][0]["simclr"]["right"] is None
     wrong = call("compare", "builtin:digits", "--methods", "simclr,arrow")

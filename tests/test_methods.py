@@ -230,6 +230,18 @@ def test_nnclr_puts_the_nearest_neighbour_in_the_place_of_the_item() -> None:
     assert torch.allclose(m.queue.rows, raw[0][-5:], atol=1e-6) and m.queue.ids.tolist() == views[0].ids[-5:].tolist(), "first views"
 
 
+def test_nnclr_takes_another_item_than_its_own_past() -> None:
+    m, mod = built("nnclr", queue=12)
+    views = looked_at(m, mod, items("image"))
+    z = [m.projector(h).detach() for h in slow.pooled(m, views)]
+    m.queue.push(torch.cat(z), torch.cat([v.ids for v in views]))  # the nearest of all is itself
+    unit = [nn.functional.normalize(v, dim=1) for v in (z[0], m.queue.rows)]
+    near = (unit[0] @ unit[1].T).masked_fill(views[0].ids[:, None] == m.queue.ids, -2.0)
+    assert torch.equal(m._neighbour(z[0], views[0].ids), m.queue.rows[near.argmax(1)])
+    m.queue.ids[:] = 3
+    assert torch.equal(m._neighbour(z[0], views[0].ids)[3], z[0][3]), "where all the past is its own there is no neighbour"
+
+
 def test_swav_assigns_along_with_the_queue_after_its_wait_only() -> None:
     m, mod = built("swav", prototypes=5, queue=8, wait=0.5)
     views = looked_at(m, mod, items("image"))

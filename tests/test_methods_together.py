@@ -293,7 +293,7 @@ def alone(folder: Path) -> Path:
     return folder
 
 
-COMBINE = ["--method", "combine"]
+COMBINE, HIDING = ["--method", "combine"], ("ijepa", "inpainting", "mae", "data2vec")
 DIGITS, ALONE, BARE = "builtin:digits", "alone", "bare.npy"
 REFUSED: list[tuple[str, list[str], list[str]]] = [
     (DIGITS, ["--method", "colorization"], ["these images are grey, so there is no colour to predict", "simclr"]),
@@ -308,7 +308,7 @@ REFUSED: list[tuple[str, list[str], list[str]]] = [
     (DIGITS, [*COMBINE, "method.parts=simclr,mae", "--backbone", "convnet"], ["convnet cannot: drop", "transformer"]),
     (DIGITS, ["--method", "dino", "modality.local=64"], ["larger than the items (8 samples)", "at most 8"]),
     (DIGITS, ["--method", "cpc", "modality.patch=8", "--backbone", "transformer"], ["single cell", "modality.patch"]),
-    (DIGITS, ["--method", "data2vec", "modality.patch=8", "--backbone", "transformer"], ["single cell", "modality.patch"]),
+    *[(DIGITS, ["--method", m, "modality.patch=8", "--backbone", "transformer"], ["single cell", "modality.patch"]) for m in HIDING],
     (BARE, ["--method", "supcon"], ["no training item has a label", "--target"]),
     (BARE, ["--method", "selftraining", "method.start=labels"], ["no training item has a label", "--target"]),
     (BARE, [*COMBINE, "method.parts=simclr,supervised"], ["no training item has a label", "--target"]),

@@ -255,7 +255,7 @@ def _config(net: Model) -> RunConfig:
     preset = net.modality.preset
     device = next(net.parameters()).device.type
     parts = {"modality": net.config["modality"], "backbone": net.config["backbone"], "method": {"name": preset["method"]}}
-    optim = OptimConfig(lr=preset["lr"], weight_decay=preset["weight_decay"])
+    optim = OptimConfig(kind=preset.get("optim", {}).get("kind", "adamw"), lr=preset["lr"], weight_decay=preset["weight_decay"])
     return RunConfig(data={}, **parts, optim=optim, device=device, precision=choose_precision(device).value)
 
 

@@ -58,7 +58,11 @@ def restore(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, dev
     """Load a checkpoint into module and optimizer; returns its meta. Raises TacitError if it does not fit or is damaged."""
     try:
         meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
-        module.load_state_dict(load_file(path / "model.safetensors", device=str(device)))
+        weights = load_file(path / "model.safetensors", device=str(device))
+        if differ := sorted(weights.keys() ^ module.state_dict().keys()):
+            said = f"{path} holds another method's or version's state ({', '.join(differ[:3])})"
+            raise TacitError(said, "resume it with the version of tacit that run.json names, or start anew in another --out")
+        module.load_state_dict(weights)
         tensors = load_file(path / "optimizer.safetensors", device=str(device))
         state: dict[int, dict[str, Any]] = {}
         for key, value in tensors.items():

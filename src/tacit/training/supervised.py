@@ -54,11 +54,12 @@ class FromScratch:
         if self.regression:  # in units of the labels that it is given, not of all
             centre, scale = float(data.labels[rows].mean()), float(data.labels[rows].std()) or 1.0
             data = replace(data, labels=((data.labels - centre) / scale).astype(np.float32))
+        own = self.like.optim
         config = replace(
             self.like,
             method={"name": "supervised"},
             # the preset's schedule may suit weight averaging alone: supervised training gets warm-up and cosine
-            optim=OptimConfig(lr=min(self.like.optim.lr, OptimConfig().lr), weight_decay=self.like.optim.weight_decay),
+            optim=OptimConfig(kind=own.kind, lr=min(own.lr, OptimConfig().lr), weight_decay=own.weight_decay),
             train=TrainConfig(steps=steps, batch=batch, seed=seed),
         )
         modality = make_modality(self.data.spec, config.modality)

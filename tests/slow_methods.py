@@ -27,9 +27,11 @@ def gen(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def built(name: str, kind: str = "image", backbone: str = "transformer", numbers: bool = False, **options: Any) -> tuple[Any, Modality]:
+def built(
+    name: str, kind: str = "image", backbone: str = "transformer", numbers: bool = False, patch: int = 0, **options: Any
+) -> tuple[Any, Modality]:
     """A method in training whose weights, those of teachers too, are all different; and the modality. numbers: the label is one."""
-    mod = make_modality(small(kind).spec, {})
+    mod = make_modality(small(kind).spec, {"patch": patch} if patch else {})
     info = info_of(mod, ITEMS, 0 if numbers else 3, numbers)
     method = make_method(mod, {"name": name, **options}, {"name": backbone, "size": "tiny"}, info, 0).train()
     with torch.no_grad():
@@ -108,7 +110,7 @@ def held(m: Method, mod: Modality, x: Batch, raw: bool) -> list[list[list[float 
                 v = (float(item[(channel, *at)]) - mod.spec.mean[channel]) / mod.spec.std[channel] if exists else math.nan
                 values.append(None if math.isnan(v) else v)
             known = [v for v in values if v is not None]
-            if not raw and known:
+            if not raw and known and math.prod(cell) > 1:
                 again = iter(standardised(known, 1e-2))
                 values = [None if v is None else next(again) for v in values]
             cells.append(values)
@@ -361,13 +363,16 @@ def slow_task(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float:
 
 def slow_colorization(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float:
     (x,), cell = views, m.encoder.cell
-    side, grid = [c // min(c, 4) for c in cell], [s // c for s, c in zip(views[0].x.shape[2:], cell, strict=True)]
+    parts, sizes = [max(d for d in (1, 2, 3, 4) if c % d == 0) for c in cell], x.x.shape[2:]
+    side, grid = [c // d for c, d in zip(cell, parts, strict=True)], [math.ceil(s / c) for s, c in zip(sizes, cell, strict=True)]
     said, terms = rows(m.head(m.encoder(x).tokens).unflatten(-1, (-1, m.bins**2))), []
-    for b, r, c, i, j in itertools.product(range(len(x.ids)), *map(range, grid), range(min(cell[0], 4)), range(min(cell[1], 4))):
+    for b, r, c, i, j in itertools.product(range(len(x.ids)), *map(range, grid), *map(range, parts)):
         top, left = r * cell[0] + i * side[0], c * cell[1] + j * side[1]
+        if top >= sizes[0] or left >= sizes[1]:  # beyond the edge
+            continue
         chroma = x.answer[b, :, top : top + side[0], left : left + side[1]].double().mean((1, 2)).tolist()
         place = [min(m.bins - 1, int((math.copysign(math.sqrt(abs(v)), v) + 1) / 2 * m.bins)) for v in chroma]
-        terms.append(entropy_of(said[b][r * grid[1] + c][i * min(cell[1], 4) + j], place[0] * m.bins + place[1]))
+        terms.append(entropy_of(said[b][r * grid[1] + c][i * parts[1] + j], place[0] * m.bins + place[1]))
     return mean(terms)
 
 

@@ -308,6 +308,10 @@ REFUSED: list[tuple[str, list[str], list[str]]] = [
     (DIGITS, [*COMBINE, "method.parts=simclr,mae", "--backbone", "convnet"], ["convnet cannot: drop", "transformer"]),
     (DIGITS, ["--method", "dino", "modality.local=64"], ["larger than the items (8 samples)", "at most 8"]),
     (DIGITS, ["--method", "cpc", "modality.patch=8", "--backbone", "transformer"], ["single cell", "modality.patch"]),
+    (DIGITS, [*COMBINE, "method.parts=simclr,colorization"], ["these images are grey", "simclr"]),
+    (DIGITS, [*COMBINE, "method.parts=simclr,arrow"], ["no pretext task 'reverse'", "simclr"]),
+    (DIGITS, [*COMBINE, "method.parts=simclr,boom.py:Boom"], ["boom.py:Boom is a file", "tacit.methods"]),
+    (DIGITS, [*COMBINE, "method.weights=2"], ["give 2 positive numbers", "method.weights=1,0.5"]),
     *[(DIGITS, ["--method", m, "modality.patch=8", "--backbone", "transformer"], ["single cell", "modality.patch"]) for m in HIDING],
     (BARE, ["--method", "supcon"], ["no training item has a label", "--target"]),
     (BARE, ["--method", "selftraining", "method.start=labels"], ["no training item has a label", "--target"]),
@@ -315,7 +319,7 @@ REFUSED: list[tuple[str, list[str], list[str]]] = [
     (DIGITS, ["--method", "selftraining", "method.start=nothing"], ["'kmeans' or 'labels'"]),
     (DIGITS, ["--method", "swav", "method.queue=-1"], ["greater than or equal to 0"]),
     (DIGITS, ["--method", "absent.py:Boom"], ["there is no file 'absent.py'", "path/to/file.py:Class"]),
-    (DIGITS, ["--method", "boom.py:Boom"], ["boom.py does not load: ModuleNotFoundError", "not_there_at_all"]),
+    (DIGITS, ["--method", "boom.py:Boom"], ["boom.py does not load: ModuleNotFoundError", "`python boom.py` shows where"]),
     (DIGITS, ["--method", "boom.py"], ["boom.py does not load: ModuleNotFoundError", "not_there_at_all"]),
 ]
 
@@ -338,6 +342,26 @@ def test_bad_requests_are_refused_in_words(
     assert got.code == 2 and got.out == "" and "Traceback" not in got.err, got.err
     assert "error: " in got.err and all(s in got.err for s in said), got.err
     assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_stored_run_does_not_name_code_among_its_parts(places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(places)
+    run, ran = tmp_path / "run", tmp_path / "ran"
+    words = ["pretrain", DIGITS, *COMBINE, "--steps", 2, "--size", "tiny", "--out", run]
+    assert call(*words).code == 0
+    (tmp_path / "evil.py").write_text(f"open({str(ran)!r}, 'w')\nfrom tacit.methods.simclr import SimCLR\nclass Evil(SimCLR):\n    pass\n")
+    config = run / "config.toml"
+    config.write_text(config.read_text().replace('name = "combine"', f'name = "combine"\nparts = "simclr,{tmp_path}/evil.py:Evil"'))
+    for again in (["pretrain", DIGITS, "--resume", "--out", run], [*words, "--resume"]):
+        got = call(*again)
+        assert got.code == 2 and "only installed methods can be combined" in got.err and not ran.exists()
+
+
+@pytest.mark.parametrize(("method", "options"), [("supcon", {}), ("selftraining", {"start": "labels"})])
+def test_classes_are_wanted_where_labels_are_numbers(method: str, options: dict[str, str]) -> None:
+    with pytest.raises(Asked, match="label is a number") as refused:
+        built(method, numbers=True, **options)
+    assert "--target" in refused.value.hint
 
 
 def test_good_requests_beside_them_work(places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,8 +40,8 @@ def needs_of(method: Method) -> frozenset[str]:
 
 def needs_before(method: Mapping[str, Any], ordered: bool = True) -> frozenset[str]:
     """What {"name", hyperparameters} will need, that of its views included, before it is built. ordered: as its data's layout."""
-    cls = registry.find("methods", str(method["name"]))
-    return frozenset(cls.wants({k: v for k, v in method.items() if k != "name"})) | (_resizing(cls.views) if ordered else frozenset())
+    cls, knobs = registry.find("methods", str(method["name"])), {k: v for k, v in method.items() if k != "name"}
+    return frozenset(cls.wants(knobs)) | (_resizing(cls.shows(knobs)) if ordered else frozenset())
 
 
 def _resizing(views: Views) -> frozenset[str]:
@@ -57,7 +57,7 @@ def make_method(modality: Modality, method: Mapping[str, Any], backbone: Mapping
     """A fresh method around a fresh encoder, initialised from the seed alone; every pair is checked here."""
     cls = registry.find("methods", method["name"])
     knobs = registry.check_knobs(cls, {k: v for k, v in method.items() if k != "name"}, "method")
-    modality.check(cls.views)
+    modality.check(cls.shows(knobs))
     seed_globally(seed, 0)
     early = needs_before(method, modality.layout.ordered)
     encoder = make_encoder(modality, backbone, early)

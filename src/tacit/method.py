@@ -38,6 +38,11 @@ class Method(nn.Module):
         """The needs with these hyperparameters, known before an encoder is built."""
         return cls.needs
 
+    @classmethod
+    def shows(cls, knobs: Mapping[str, Any]) -> Views:
+        """The views with these hyperparameters, as far as they are known before an encoder is built."""
+        return cls.views
+
     def forward(self, views: list[Batch], ctx: Context) -> Step:
         raise NotImplementedError
 

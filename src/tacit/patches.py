@@ -101,7 +101,7 @@ class GridTokenizer(Tokenizer):
             seen = seen & batch.valid.reshape(len(x), 1, *x.shape[2:])
         values, _ = patches(x.nan_to_num(), cell)
         known, _ = patches(seen.float(), cell)
-        if self.normalise_target and not raw and values.shape[-1] > 1:
+        if self.normalise_target and not raw and math.prod(cell) > 1:  # a single sample has no spread over its cell
             count = known.sum(-1, keepdim=True).clamp(min=1)
             mean = (values * known).sum(-1, keepdim=True) / count
             var = ((values - mean).square() * known).sum(-1, keepdim=True) / count

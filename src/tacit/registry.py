@@ -166,7 +166,7 @@ def _from_path(name: str) -> Any:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise Asked(f"{path} does not load: {type(error).__name__}: {error}") from error
+        raise Asked(f"{path} does not load: {type(error).__name__}: {error}", f"`python {path}` shows where") from error
     if not wanted:
         return _public(module)
     if not hasattr(module, wanted):

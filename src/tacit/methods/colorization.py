@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -35,7 +36,9 @@ class Colorization(Method):
         assert x.answer is not None
         f = self.encoder(x)
         logits = self.head(f.tokens).unflatten(-1, (self.parts, self.classes))
-        loss = cross_entropy(logits.flatten(0, -2), self._bin(self.encoder.cut(x.answer)).flatten())
+        there = self.encoder.cut(torch.ones_like(x.answer[:, :1]))[..., 0] > 0  # cells reach beyond sizes that they do not divide
+        answer = torch.where(there, self._bin(self.encoder.cut(x.answer)), -1)
+        loss = cross_entropy(logits.flatten(0, -2), answer.flatten())
         return Step(loss, f.pooled.detach(), chance=math.log(self.classes))
 
     def _bin(self, chroma: Tensor) -> Tensor:

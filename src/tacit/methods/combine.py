@@ -27,10 +27,10 @@ class Combine(Method):
     when = "two ideas complement each other, or a few labels should steer the embedding"
     source = "Doersch & Zisserman 2017, arXiv:1708.07860 (multi-task self-supervision)"
 
-    def __init__(self, encoder: Encoder, info: Info, *, parts: str = DEFAULT, weights: str = "") -> None:
+    def __init__(self, encoder: Encoder, info: Info, *, parts: str = DEFAULT, weights: str | float = "") -> None:
         super().__init__(encoder, info)
         names = _names(parts)
-        self.weights = _weights(weights, len(names))
+        self.weights = _weights(str(weights), len(names))
         self.parts = nn.ModuleList(registry.find("methods", name)(encoder, info) for name in names)
         for part in self.each:  # held, but not registered a second time: its weights are saved once
             part.__dict__["encoder"] = part._modules.pop("encoder")
@@ -46,6 +46,11 @@ class Combine(Method):
     @classmethod
     def wants(cls, knobs: Mapping[str, Any]) -> frozenset[str]:
         return _together([registry.find("methods", name).wants({}) for name in _names(str(knobs.get("parts", DEFAULT)))])
+
+    @classmethod
+    def shows(cls, knobs: Mapping[str, Any]) -> Views:
+        parts = str(knobs.get("parts", DEFAULT))
+        return _shared([registry.find("methods", name).shows({}) for name in _names(parts)], parts)
 
     def forward(self, views: list[Batch], ctx: Context) -> Step:
         self.encoder.memo = {}
@@ -83,6 +88,10 @@ def _names(parts: str) -> list[str]:
     names = [name.strip() for name in parts.replace("+", ",").split(",") if name.strip()]
     if len(names) < 2 or "combine" in names:
         raise Asked(f"method.parts={parts}: give at least two methods, none of them combine", "for example method.parts=simclr,rotation")
+    files = [name for name in names if ":" in name or name.endswith(".py")]
+    if files:  # a stored configuration names parts too, and must not run code by it
+        said = f"method.parts={parts}: {files[0]} is a file, and only installed methods can be combined"
+        raise Asked(said, "publish it as an entry point in the group tacit.methods")
     return names
 
 

@@ -47,9 +47,9 @@ class SelfTraining(Method):
         super().__init__(encoder, info)
         self.start, self.needs, self.surveys = start, self.wants({"start": start}), rounds
         if start == "labels" and not info.classes:
-            raise Asked(
-                "method.start=labels needs classes, and this data has none", "name the label column with --target, or start from kmeans"
-            )
+            why = "this data's label is a number" if info.regression else "this data has none"
+            hint = "name a column of classes with --target, or start from kmeans"
+            raise Asked(f"method.start=labels needs classes, and {why}", hint)
         self.k = info.classes if start == "labels" else max(2, min(clusters, info.items // 2))
         self.confidence, self.settled, self.smoothing = confidence, settled, smoothing
         self.head = nn.Linear(encoder.dim, self.k)

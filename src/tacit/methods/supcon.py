@@ -28,7 +28,8 @@ class SupCon(Method):
     def __init__(self, encoder: Encoder, info: Info, *, hidden: Count = 512, out: Count = 128, temperature: Positive = 0.1) -> None:
         super().__init__(encoder, info)
         if not info.classes:
-            raise Asked("supcon compares classes, and this data has none", "name the label column with --target, or use simclr")
+            why = "this data's label is a number" if info.regression else "this data has none"
+            raise Asked(f"supcon compares classes, and {why}", "name a column of classes with --target, or use simclr")
         self.projector = mlp(encoder.dim, hidden, out)
         self.temperature = temperature
 

@@ -60,8 +60,11 @@ def restore(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, dev
         meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
         weights = load_file(path / "model.safetensors", device=str(device))
         if differ := sorted(weights.keys() ^ module.state_dict().keys()):
-            said = f"{path} holds another method's or version's state ({', '.join(differ[:3])})"
-            raise TacitError(said, "resume it with the version of tacit that run.json names, or start anew in another --out")
+            said = f"{path} cannot be resumed: it holds another method's or version's state ({', '.join(differ[:3])})"
+            way = (
+                f"resume with the version of tacit that run.json names; if {path} alone is damaged, remove it to resume from the one before"
+            )
+            raise TacitError(said, way)
         module.load_state_dict(weights)
         tensors = load_file(path / "optimizer.safetensors", device=str(device))
         state: dict[int, dict[str, Any]] = {}

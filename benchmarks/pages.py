@@ -92,12 +92,19 @@ def _measured(rows: dict[str, Any]) -> list[str]:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows.values():
-        d, low, high = (100 * v for v in row["difference"])
         lines.append(
             f"| {row['data']} | {row['seconds']:g} s, {row['steps']} steps | {_percent(row['linear10'])} | {_percent(row['untrained'])} "
-            f"| {d:+.1f} [{low:+.1f}, {high:+.1f}] | {_percent(row['knn'])} |"
+            f"| {_apart(row)} | {_percent(row['knn'])} |"
         )
     return [*lines, "", "Measured by `benchmarks/part2.py` at commit " + ", ".join(sorted({r["commit"][:7] for r in rows.values()})) + "."]
+
+
+def _apart(row: dict[str, Any]) -> str:
+    """How far a method is from the untrained encoder, with its interval."""
+    if None in row["difference"]:
+        return "n/a"
+    d, low, high = (100 * v for v in row["difference"])
+    return f"{d:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def _percent(value: float | None) -> str:
@@ -125,15 +132,15 @@ def overview(rows: dict[str, Any], extra: str) -> str:
             "| method | family | linear at 10 | untrained | difference | kNN | steps | |",
             "| --- | --- | --- | --- | --- | --- | --- | --- |",
         ]
-        for m, r in sorted(mine.items(), key=lambda item: -item[1]["linear10"]):
-            d, low, high = (100 * v for v in r["difference"])
+        for m, r in sorted(mine.items(), key=lambda item: -(item[1]["linear10"] or 0.0)):
             state = "leads" if r["leads"] else "learns" if r["learns"] else "does not learn"
             lines.append(
                 f"| [{m}](methods/{m}.md) | {registry.find('methods', m).family} | {_percent(r['linear10'])} | {_percent(r['untrained'])} "
-                f"| {d:+.1f} [{low:+.1f}, {high:+.1f}] | {_percent(r['knn'])} | {r['steps']} | {state} |"
+                f"| {_apart(r)} | {_percent(r['knn'])} | {r['steps']} | {state} |"
             )
-        count = sum(r["learns"] for r in mine.values())
-        lines += ["", f"{count} of {len(mine)} methods learn.", ""]
+        without = {m: r for m, r in mine.items() if registry.find("methods", m).family != "labels"}
+        count = sum(r["learns"] for r in without.values())
+        lines += ["", f"{count} of {len(without)} methods that read no labels learn.", ""]
     if extra:
         lines += [extra, ""]
     table = matrix()

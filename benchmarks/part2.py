@@ -62,14 +62,20 @@ def learn(folder: str, method: str, seconds: float, seed: int, work: Path, words
     }  # fmt: skip
 
 
+def attempt(folder: str, method: str, seconds: float, seed: int, work: Path) -> dict[str, Any]:
+    """`learn`, or a cell that says that the method could not be trained: it counts as one that does not learn."""
+    try:
+        return learn(folder, method, seconds, seed, work)
+    except SystemExit as error:
+        nothing = {"steps": 0, "health": None, "n_test": 0, "scores": {}, "difference": [None] * 3}
+        return {"data": Path(folder).name, "method": method, "seed": seed, "budget": seconds, "failed": str(error), **nothing}
+
+
 def row(cells: Cells, folder: str, methods: list[str], seconds: float, seed: int, work: Path) -> None:
     """A cell of the table for each method."""
     for method in methods:
         name = f"{Path(folder).name.split(':')[-1]}_{method}_{seed}"
-        try:
-            cells.measure(name, lambda m=method: learn(folder, m, seconds, seed, work))
-        except SystemExit as error:
-            print(f"{name}: {error}", file=sys.stderr)
+        cells.measure(name, lambda m=method: attempt(folder, m, seconds, seed, work))
 
 
 def reach(cells: Cells, folder: str, work: Path) -> None:
@@ -84,13 +90,25 @@ def reach(cells: Cells, folder: str, work: Path) -> None:
 def best(cells: Cells, data: str, count: int) -> list[str]:
     """The methods with the highest linear probe at 10 labels a class, those that read labels left out."""
     found = {m: c for m in RUNS if (c := cells.get(f"{data}_{m}_0")) and registry.find("methods", m).family != "labels"}
-    return sorted(found, key=lambda m: -value(found[m]))[:count]
+    return sorted(found, key=lambda m: -rated(found[m]))[:count]
 
 
 def value(cell: dict[str, Any], probe: str = "linear 10", whose: str = "ssl") -> float:
     """A score of a cell, NaN where it is missing."""
     found = cell["scores"].get(f"{whose} {probe}")
     return math.nan if found is None or found[0] is None else float(found[0])
+
+
+def known(cell: dict[str, Any], probe: str = "linear 10", whose: str = "ssl") -> float | None:
+    """A score of a cell as JSON has it, None where it is missing."""
+    found = value(cell, probe, whose)
+    return None if math.isnan(found) else found
+
+
+def rated(cell: dict[str, Any]) -> float:
+    """The score that methods are ordered by; what failed comes last."""
+    found = value(cell)
+    return -1.0 if math.isnan(found) else found
 
 
 def learned(difference: list[float | None]) -> bool:
@@ -122,7 +140,9 @@ def rows_of(cells: Cells) -> dict[str, dict[str, dict[str, Any]]]:
         if cell := cells.get(f"{REFERENCE}_{method}_0"):
             out.setdefault(method, {})["image"] = cell
         parts = [c for s in UCR if (c := cells.get(f"{s}_{method}_0"))]
-        if len(parts) == len(UCR):
+        if len(parts) == len(UCR) and any("failed" in p for p in parts):
+            out.setdefault(method, {})["series"] = next(p for p in parts if "failed" in p)
+        elif len(parts) == len(UCR):
             out.setdefault(method, {})["series"] = together(parts)
     return out
 
@@ -135,11 +155,11 @@ def write(cells: Cells) -> None:
     for method, each in rows.items():
         for kind, cell in each.items():
             mates = [m for m in rows if families[m] == families[method] and kind in rows[m]]
-            top = max(mates, key=lambda m: value(rows[m][kind]))
+            top = max(mates, key=lambda m: rated(rows[m][kind]))
             learns = learned(cell["difference"])
             measured.setdefault(method, {})[kind] = {
-                "data": cell["data"], "seconds": cell["budget"], "linear10": value(cell), "knn": value(cell, "knn all"),
-                "untrained": value(cell, "linear 10", "untrained"), "difference": cell["difference"], "steps": cell["steps"],
+                "data": cell["data"], "seconds": cell["budget"], "linear10": known(cell), "knn": known(cell, "knn all"),
+                "untrained": known(cell, "linear 10", "untrained"), "difference": cell["difference"], "steps": cell["steps"],
                 "learns": learns, "leads": learns and top == method, "commit": cell["commit"],
             }  # fmt: skip
     target = HERE.parent / "src" / "tacit" / "measured.json"

@@ -115,10 +115,15 @@ def row(method: str, device: str, batch: int, repeats: int) -> dict[str, Any]:
                 bare.append(end - ready)
                 follow.append(last - end)
     step = statistics.median(whole)
+    begin = now()
+    if loop.method.surveys:
+        loop.survey(0)
+    survey = now() - begin
     teachers = sum(p.numel() for m in loop.method.modules() if isinstance(m, Teacher) for p in m.parameters())
     return {
         "method": method, "backbone": str(loop.config.backbone["name"]), "batch": batch, "passes": len(calls), "items_per_s": batch / step,
         "of_ceiling": statistics.median(b / w for b, w in zip(bare, whole, strict=True)), "teacher_parameters": teachers,
+        "survey_s_per_1000_items": 1000 * survey / len(loop.loader.rows) if loop.method.surveys else 0.0,
         "after_step": statistics.median(f / w for f, w in zip(follow, whole, strict=True)), "repeats": repeats,
     }  # fmt: skip
 
@@ -142,7 +147,8 @@ def measure(methods: list[str], device: str, quick: bool) -> list[dict[str, Any]
         r = out[-1]
         print(
             f"{method:<16} {r['backbone']:<12} {r['items_per_s']:>8,.0f} items/s  {100 * r['of_ceiling']:>4.0f} % of the ceiling of its "
-            f"{r['passes']} passes, after the step {100 * r['after_step']:.1f} %",
+            f"{r['passes']} passes, after the step {100 * r['after_step']:.1f} %"
+            + (f", {r['survey_s_per_1000_items']:.2f} s a survey of 1,000 items" if r["survey_s_per_1000_items"] else ""),
             flush=True,
         )
     return out

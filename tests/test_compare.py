@@ -26,7 +26,6 @@ TINY: dict[str, Any] = {"budget": 1.0, "options": {"size": "tiny", "batch_size":
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounds of a few steps."""
     monkeypatch.setattr(halving, "LEAST", 0.006)
-    monkeypatch.setattr(augmentation, "LEAST", 0.006)
 
 
 def measured(name: str, right: Any = None, quality: float = 2.0, failed: str = "") -> Measured:

@@ -26,9 +26,7 @@ from tacit.evaluation.panel import (
     lidar,
     mst_dimension,
     panel,
-    participation,
     rank,
-    stable_rank,
     uniformity,
 )
 from tacit.statistics import rankme
@@ -158,9 +156,6 @@ def test_measures_equal_their_definition(seed: int) -> None:
     assert uniformity(z) == pytest.approx(slow_uniformity(z), rel=1e-9)
     assert cluster_learnability(z, clusters=6, seed=seed) == slow_learnability(z, 6, seed)
     assert mst_dimension(z, (10, 20, 40), 2, seed) == pytest.approx(slow_dimension(z, [10, 20, 40], 2, seed), rel=1e-9)
-    assert stable_rank(z) == pytest.approx(np.linalg.norm(z, "fro") ** 2 / np.linalg.norm(z, 2) ** 2, rel=1e-9)
-    covariance = np.cov(z.T)
-    assert participation(z) == pytest.approx(np.trace(covariance) ** 2 / np.trace(covariance @ covariance), rel=1e-9)
 
 
 def test_lidar_with_more_dimensions_than_items_equals_its_definition() -> None:
@@ -353,14 +348,6 @@ def test_dimension_of_few_items_uses_smaller_trees() -> None:
     assert mst_dimension(z, (50, 250)) != mst_dimension(z)
 
 
-def test_ranks_of_a_flat_spectrum_are_the_width() -> None:
-    flat = spectrum(np.ones(24), 200)
-    assert [stable_rank(flat), participation(flat), rankme(flat)] == pytest.approx([24, 24, 24])
-    assert [stable_rank(flat + 50.0), participation(flat + 50.0)] == pytest.approx([1, 24], rel=1e-3)
-    assert [stable_rank(np.outer(random(30), random(9))), participation(np.outer(random(30), random(9)))] == pytest.approx([1, 1])
-    assert stable_rank(np.zeros((5, 3))) == participation(np.full((5, 3), 0.1)) == 0.0
-
-
 # ---- invariances
 
 
@@ -369,8 +356,6 @@ MEASURES: dict[str, Callable[[np.ndarray], Any]] = {
     "uniformity": uniformity,
     "learnability": cluster_learnability,
     "dimension": mst_dimension,
-    "stable rank": stable_rank,
-    "participation": participation,
 }
 
 
@@ -382,7 +367,7 @@ def test_rotation_and_scale_change_nothing(name: str) -> None:
         assert measure(other) == pytest.approx(measure(z), rel=loose)
 
 
-@pytest.mark.parametrize("name", ["alpha", "dimension", "participation"])
+@pytest.mark.parametrize("name", ["alpha", "dimension"])
 def test_the_mean_changes_nothing(name: str) -> None:
     z = blobs()[0]
     assert MEASURES[name](z + 7.0) == pytest.approx(MEASURES[name](z), rel=1e-6)

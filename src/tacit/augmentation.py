@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,11 @@ from tacit import registry
 from tacit.assemble import make_modality
 from tacit.data.dataset import Dataset
 from tacit.errors import Asked
-from tacit.halving import LEAST, Comparison, Told, asked_for, begin, begun, locked, paired, play
+from tacit.halving import Comparison, Told, affordable, asked_for, begin, begun, locked, paired, play
 from tacit.tournament import Candidate, Judge, Say, check
 from tacit.training.plan import seconds as parse
+
+FIRST = 2 / 3  # of the budget, for the single changes
 
 
 def tune(
@@ -50,14 +51,12 @@ def tune(
     found = begun(out, resume, asked)
     if found is None:
         names = [method, *(f"{method}@modality.{knob}={_text(value)}" for knob, value in tried)]
-        if total * 2 / 3 / len(names) < LEAST:
-            least = math.ceil(len(names) * LEAST * 3 / 2)
-            raise Asked(f"the budget leaves less than {LEAST:g} s for each of {len(names)} trials", f"give --budget {least}s at least")
+        affordable(len(names), total, FIRST)
         found = begin(judge, names, out, asked, told)
     if found.status != "done":
         with locked(out):
             names = found.request["candidates"]
-            play(found, 0, names, total * 2 / 3, data, judge, told)
+            play(found, 0, names, total * FIRST, data, judge, told)
             last = finalists(found)
             if len(found.rounds) > 1 or (total - found.spent) / max(1, len(last)) - found.overhead >= found.seconds[0]:
                 play(found, 1, last, total - found.spent, data, judge, told)
@@ -71,9 +70,7 @@ def changes(data: Dataset) -> list[tuple[str, Any]]:
     """(hyperparameter, value): every strength of this modality that is not what it has now."""
     modality = make_modality(data.spec, {})
     now = current(modality)
-    out = [(knob, value) for knob, values in modality.strengths.items() for value in values if value != now[knob]]
-    grey = data.spec.modality == "image" and data.spec.channels != 3
-    return [(knob, value) for knob, value in out if not (knob == "grey" and grey)]
+    return [(knob, value) for knob, values in modality.strengths.items() for value in values if value != now[knob]]
 
 
 def current(modality: Any) -> dict[str, Any]:
@@ -118,8 +115,9 @@ def invariances(found: Comparison, data: Dataset) -> list[dict[str, Any]]:
 
 
 def chosen(found: Comparison) -> dict[str, Any]:
-    """The strengths of the best candidate of the last round, as modality hyperparameters."""
-    return dict(Candidate.read(found.order(len(found.rounds) - 1)[0]).overrides.get("modality", {}))
+    """The strengths of the chosen candidate, as modality hyperparameters."""
+    name = found.choice()["name"]
+    return dict(Candidate.read(name).overrides.get("modality", {})) if name else {}
 
 
 def _text(value: Any) -> str:

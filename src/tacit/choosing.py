@@ -128,6 +128,9 @@ def _resumable(out_: Path | None) -> Iterator[None]:
     """An interrupt ends with the command that goes on."""
     try:
         yield
+    except KeyboardInterrupt:
+        print("interrupted before the first round: run the same command again", file=sys.stderr)
+        raise typer.Exit(130) from None
     except Stopped as stop:
         words = [w for w in sys.argv[1:] if w != "--resume"] + ([] if out_ else ["--out", str(stop.run)])
         print(f"{stop.message}\n  {shlex.join(['tacit', *words, '--resume'])}", file=sys.stderr)
@@ -135,12 +138,12 @@ def _resumable(out_: Path | None) -> Iterator[None]:
 
 
 def _told(found: Any, teller: Teller, json_: bool, plain: dict[str, Any], lines: list[str]) -> None:
+    run = plain["choice"]["run"]
     if json_:
         out(plain)
-        return
+        raise typer.Exit(0 if run else 1)
     ranking(plain["ranking"], found.criterion)
     print("\n".join(lines))
-    run = plain["choice"]["run"]
     teller.say(f"written to {found.out / 'compare.json'}" + (f"\nnext: tacit evaluate {shlex.quote(run)} DATA" if run else ""))
     if run is None:
         raise typer.Exit(1)

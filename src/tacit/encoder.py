@@ -169,8 +169,8 @@ class Encoder(nn.Module):
         replaced by the mask token). layers: also return the last k layers.
         tokens: tokens made before, so that a method can see them too. kept: cells left by `drop`, 0 = those of the fullest row.
         """
-        if self.chunk and self.training and torch.is_grad_enabled() and len(batch.ids) > self.chunk and tokens is None:
-            return self._chunked(batch, mask, drop=drop, layers=layers)
+        if self.chunk and self.training and torch.is_grad_enabled() and len(batch.ids) > self.chunk:
+            return self._chunked(batch, mask, tokens, drop=drop, layers=layers)
         tokens = tokens or self.tokenizer(batch)
         cells = self.cells(batch)
         grid, valid = cells.grid, cells.valid
@@ -198,7 +198,7 @@ class Encoder(nn.Module):
             at = batch.frame[:, None, :, 0] + at * batch.frame[:, None, :, 1]
         return Features(out, pooled, position, at, valid, grid, outs)
 
-    def _chunked(self, batch: Batch, mask: Tensor | None, **options: Any) -> Features:
+    def _chunked(self, batch: Batch, mask: Tensor | None, tokens: Tokens | None, **options: Any) -> Features:
         """`forward` in chunks of rows, each computed again when its gradient is needed."""
         parts, kept = [], 0
         if mask is not None and options["drop"]:  # every chunk keeps as many cells as the fullest row of the batch
@@ -207,11 +207,12 @@ class Encoder(nn.Module):
             rows = slice(i, i + self.chunk)
             part = replace(batch, **{k: v[rows] for k in ROWS if (v := getattr(batch, k)) is not None})
             cut = None if mask is None else mask[rows]
+            own = None if tokens is None else Tokens(tokens.x[rows], tokens.valid[rows], tokens.grid)
 
-            def run(part: Batch = part, cut: Tensor | None = cut) -> tuple[Any, ...]:
+            def run(part: Batch = part, cut: Tensor | None = cut, own: Tokens | None = own) -> tuple[Any, ...]:
                 before, self.chunk = self.chunk, 0
                 try:
-                    f = self.forward(part, mask=cut, kept=kept, **options)
+                    f = self.forward(part, mask=cut, tokens=own, kept=kept, **options)
                 finally:
                     self.chunk = before
                 return f.tokens, f.pooled, f.position, f.at, f.valid, f.grid, f.layers
@@ -222,8 +223,8 @@ class Encoder(nn.Module):
             return torch.cat([getattr(f, name) for f in parts])
 
         outs = tuple(torch.cat(layer) for layer in zip(*(f.layers for f in parts), strict=True))
-        tokens, pooled, position, at, valid = (joined(name) for name in ("tokens", "pooled", "position", "at", "valid"))
-        return Features(tokens, pooled, position, at, valid, parts[0].grid, outs)
+        features, pooled, position, at, valid = (joined(name) for name in ("tokens", "pooled", "position", "at", "valid"))
+        return Features(features, pooled, position, at, valid, parts[0].grid, outs)
 
 
 def parts_of(cell: Sequence[int], most: int = 4) -> tuple[int, ...]:

@@ -44,9 +44,13 @@ class Comparison:
     status: str = "running"
 
     def finish(self) -> None:
-        """All rounds are played."""
+        """All rounds are played: the run that was chosen is told who chose it, and whether labels had a say."""
         self.status = "done"
         self.save()
+        run = self.choice()["run"]
+        if run and (Path(run) / "run.json").is_file():
+            labels = any(m.right is not None for m in self.rounds[0].values())
+            Run(Path(run)).note(chosen_by={"compare": str(self.out), "criterion": self.criterion, "labels_seen": labels})
 
     def save(self) -> None:
         """Write compare.json, whole or not at all."""
@@ -168,7 +172,7 @@ def compare(
     found = begun(out, resume, asked)
     if found is None:
         names, left_out = _candidates(data, methods, every, told)
-        _affordable(len(names), total / len(_sizes(len(names))))
+        affordable(len(names), total, 1 / len(_sizes(len(names))))
         found = begin(judge, names, out, asked, told, left_out)
     elif methods and [Candidate.read(m).name for m in methods] != found.request["candidates"]:
         raise Asked(f"the comparison in {out} is of {', '.join(found.request['candidates'])}", "resume it with the same --methods")
@@ -247,13 +251,12 @@ def _sizes(count: int) -> list[int]:
     return sizes
 
 
-def _affordable(count: int, share: float) -> None:
-    """Raise Asked where a round of so many seconds is too short for so many candidates."""
-    if share / count < LEAST:
-        least = math.ceil(LEAST * count * len(_sizes(count)))
-        raise Asked(
-            f"the budget leaves {share / count:.1f} s for each of {count} candidates", f"give --budget {least}s at least, or fewer methods"
-        )
+def affordable(count: int, budget: float, part: float) -> None:
+    """Raise Asked where this part of the budget, that of the first round, is too short for so many candidates."""
+    each = budget * part / count
+    if each < LEAST:
+        least = math.ceil(LEAST * count / part)
+        raise Asked(f"the budget leaves {each:.1f} s for each of {count} candidates", f"give --budget {least}s at least, or fewer of them")
 
 
 @dataclass(frozen=True)

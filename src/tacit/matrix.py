@@ -26,7 +26,9 @@ def matrix() -> list[dict[str, Any]]:
     for name in registry.names("methods"):
         try:
             row: dict[str, Any] = {"method": name, "family": registry.find("methods", name).family}
-        except Asked:  # a plug-in from elsewhere that does not load
+        except Asked as error:  # a plug-in from elsewhere that does not load
+            nothing = {"runs": None, "learns": None, "leads": None}
+            rows.append({"method": name, "family": error.message, **dict.fromkeys(kinds, nothing)})
             continue
         for kind, modality in kinds.items():
             found = known.get(name, {}).get(kind, {})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from tacit.encoder import Encoder
+from tacit.losses import cross_entropy
 from tacit.types import Batch, Context, Info, Step, Views
 
 
@@ -51,6 +53,12 @@ class Method(nn.Module):
 
     def survey(self, z: Tensor, ctx: Context) -> None:
         """Embeddings of all training items [items, D], in the order of their ids."""
+
+    def recognised(self, logits: Tensor, answer: Tensor | None, embedding: Tensor) -> Step:
+        """The step of a method that recognises how an item was changed: logits [B, answers], answer int64 [B], embedding [B, D]."""
+        assert answer is not None
+        right = (logits.detach().argmax(1) == answer).float().mean()
+        return Step(cross_entropy(logits, answer), embedding.detach(), {"accuracy": right}, chance=math.log(max(2, logits.shape[1])))
 
     def deploy(self) -> Encoder:
         """The encoder that is kept: the teacher's, for methods that have one."""

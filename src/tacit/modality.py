@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tacit import registry
 from tacit.encoder import Tokenizer
 from tacit.errors import CannotPair
 from tacit.types import Batch, Layout, Spec, Views
@@ -46,7 +47,7 @@ class Modality:
         "optim": {"kind": "muon"},
     }
     # hyperparameters that say how strong augmentation is, with values to try, the weakest first (off, where it can be)
-    strengths: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    strengths: Mapping[str, Sequence[Any]] = {}
     ignores: str = ""
     tasks: Mapping[str, int] = {}
     missing: Mapping[str, str] = {}
@@ -101,8 +102,10 @@ class Modality:
 
     @classmethod
     def settings(cls, method: str) -> Mapping[str, Any]:
-        """The preset if this is its method; any other method starts from what suits most."""
-        return cls.preset if method == cls.preset["method"] else Modality.preset
+        """The preset if this is its method; any other starts from what suits most, with what the method itself wants otherwise."""
+        if method == cls.preset["method"]:
+            return cls.preset
+        return {**Modality.preset, **registry.find("methods", method).preset}
 
     @classmethod
     def prefer(cls, spec: Spec, device: str) -> tuple[str, str]:

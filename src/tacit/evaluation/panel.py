@@ -316,24 +316,6 @@ def mst_dimension(z: np.ndarray, sizes: Sequence[int] = SIZES, resamples: int = 
     return float(1 / (1 - slope)) if slope < 1 else float("inf")
 
 
-def stable_rank(z: np.ndarray) -> float:
-    """Sum of the squared singular values over the largest, not centred: 1..min(N, D); of centred z it is NESum. z: embedding [N, D]."""
-    clean = _clean(z)
-    if clean is None:
-        return NAN
-    values = _eigenvalues(clean)
-    return float(values.sum() / values[0]) if values[0] > 0 else 0.0
-
-
-def participation(z: np.ndarray) -> float:
-    """(sum l)^2 / sum l^2 of the eigenvalues l of the covariance: 1..min(N - 1, D), 0 if all rows are the same. z: embedding [N, D]."""
-    centred = _centred(z)
-    if centred is None:
-        return NAN
-    values = _eigenvalues(centred)
-    return float(values.sum() ** 2 / (values**2).sum()) if values[0] > 0 else 0.0
-
-
 def _clean(z: np.ndarray) -> np.ndarray | None:
     """float64 with the largest entry 1, so that no square overflows; None where it is empty or an entry is NaN or infinite."""
     z = np.asarray(z, dtype=np.float64)

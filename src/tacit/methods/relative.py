@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import math
-
 import torch
 
 from tacit.encoder import Encoder
 from tacit.layers import mlp
-from tacit.losses import cross_entropy
 from tacit.method import Method
 from tacit.types import Batch, Context, Count, Info, Step, Views
 
@@ -24,13 +21,8 @@ class Relative(Method):
 
     def __init__(self, encoder: Encoder, info: Info, *, hidden: Count = 512) -> None:
         super().__init__(encoder, info)
-        self.answers = info.answers["relation"]
-        self.head = mlp(2 * encoder.dim, hidden, self.answers)
+        self.head = mlp(2 * encoder.dim, hidden, info.answers["relation"])
 
     def forward(self, views: list[Batch], ctx: Context) -> Step:
-        answer = views[-1].answer
-        assert answer is not None
         middle, other = (f.pooled for f in self.encoder.each(views))
-        logits = self.head(torch.cat([middle, other], 1))
-        right = (logits.detach().argmax(1) == answer).float().mean()
-        return Step(cross_entropy(logits, answer), middle.detach(), {"accuracy": right}, chance=math.log(max(2, self.answers)))
+        return self.recognised(self.head(torch.cat([middle, other], 1)), views[-1].answer, middle)

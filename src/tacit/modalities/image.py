@@ -80,6 +80,7 @@ class Image(Grid):
         if spec.channels == 3:
             self.tasks["colour"] = 2
         else:
+            self.strengths = {k: v for k, v in self.strengths.items() if k != "grey"}
             self.missing = {"colour": "these images are grey, so there is no colour to predict"}
         self.lowest, self.colour, self.grey, self.blur, self.turn = crop, colour, grey, blur, turn
         strange = float(spec.extra.get("mirror", 1.0))
@@ -98,7 +99,7 @@ class Image(Grid):
 
     @classmethod
     def suggest(cls, spec: Spec, items: int, seconds: float | None) -> tuple[str, str]:
-        return "simclr", "the best of all methods, or tied with it, on photos at 1 minute (docs/methods.md)"
+        return "simclr", "the preset, tuned on training folds of four data sets (docs/decisions.md); tacit compare tries others"
 
     @classmethod
     def prefer(cls, spec: Spec, device: str) -> tuple[str, str]:

@@ -67,18 +67,8 @@ class Loop:
     @classmethod
     def build(cls, fabric: Fabric, method: Method, loader: Loader, modality: Modality, config: RunConfig) -> Loop:
         """Set up optimizer, memory layout and Fabric around a method. Raises Asked for options that the method has no use for."""
+        check_options(method, config, loader.groups is not None)
         encoder, train = method.encoder, config.train
-        if min(method.views.global_, 2) < 2 and (train.positives == "group" or train.deep != "none"):
-            name = "train.positives=group" if train.positives == "group" else f"train.deep={train.deep}"
-            raise Asked(f"{name} is for methods that compare views of an item, which {config.method['name']} does not", "try simclr")
-        if train.positives == "group" and loader.groups is None:
-            raise Asked("train.positives=group needs to know which items belong together", "name the column with --group")
-        if train.chunk and "chunk" not in encoder.can:
-            able = [n for n in registry.names("backbones") if "chunk" in registry.find("backbones", n).can]
-            raise CannotPair(
-                f"train.chunk={train.chunk}: backbone {config.backbone['name']} normalises over the batch and cannot work in chunks",
-                f"backbones that can: {', '.join(able)}",
-            )
         encoder.chunk = train.chunk
         encoder.backbone.between = None if train.deep == "none" else Deep(train.deep, train.deep_layer, train.deep_rate)
         mates = mates_of(loader.groups.numpy()) if train.positives == "group" and loader.groups is not None else None
@@ -185,6 +175,22 @@ def deterministic() -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
+
+
+def check_options(method: Method, config: RunConfig, grouped: bool) -> None:
+    """Raise Asked for options of the training that this method or this data has no use for. grouped: the data has groups."""
+    encoder, train = method.encoder, config.train
+    if method.views.global_ < 2 and (train.positives == "group" or train.deep != "none"):
+        name = "train.positives=group" if train.positives == "group" else f"train.deep={train.deep}"
+        raise Asked(f"{name} is for methods that compare views of an item, which {config.method['name']} does not", "try simclr")
+    if train.positives == "group" and not grouped:
+        raise Asked("train.positives=group needs to know which items belong together", "name the column with --group")
+    if train.chunk and "chunk" not in encoder.can:
+        able = [n for n in registry.names("backbones") if "chunk" in registry.find("backbones", n).can]
+        raise CannotPair(
+            f"train.chunk={train.chunk}: backbone {config.backbone['name']} normalises over the batch and cannot work in chunks",
+            f"backbones that can: {', '.join(able)}",
+        )
 
 
 def calibrate(loop: Loop, seconds: float, clock: Callable[[], float] = time.perf_counter) -> tuple[float, float]:

@@ -75,7 +75,6 @@ def make_plan(
     wanted = choose("method", method, *modality.suggest(data.spec, rows, budget))
     preset = modality.settings(wanted)
     cls = registry.find("methods", wanted)
-    preset = {**preset, **({} if wanted == modality.preset["method"] else cls.preset)}
     preferred, why = modality.prefer(data.spec, where.value.split(":")[0])
     ordered = make_modality(data.spec, given.get("modality", {})).layout.ordered
     needs = needs_before({"name": wanted, **given.get("method", {})}, ordered) | (frozenset({"chunk"}) if chunked else frozenset())

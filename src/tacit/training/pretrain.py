@@ -28,7 +28,7 @@ from tacit.runtime import commit
 from tacit.training import checkpoint, origin
 from tacit.training.health import Health
 from tacit.training.loader import Loader, rows_of
-from tacit.training.loop import Loop, calibrate, deterministic, make_fabric
+from tacit.training.loop import Loop, calibrate, check_options, deterministic, make_fabric
 from tacit.training.plan import DEFAULT_BUDGET, make_plan, preset_steps, seconds
 from tacit.training.run import Run, fresh_path, write_array, write_json, write_text
 from tacit.training.session import Progress, Session
@@ -104,7 +104,7 @@ def pretrain(
         chosen.append(Chosen("steps", config.train.steps, f"the preset for {data.modality} data"))
         fixed = True
     if dry_run:
-        _method(data, config)
+        check_options(_method(data, config)[1], config, data.groups is not None)
         if not fixed:
             reason = "asked for" if limit else "the default; the first steps tell how many fit"
             chosen.append(Chosen("budget", limit or DEFAULT_BUDGET, reason))

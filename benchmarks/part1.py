@@ -153,9 +153,11 @@ def method(cells: Cells, quick: bool, data: Path, scratch: Path) -> None:
     """Item 4: the further method of docs/extending.md, from its own file."""
 
     def work() -> dict[str, Any]:
-        file = HERE.parent / "examples" / "barlow.py"
-        run = scratch / "barlow"
-        tacit("pretrain", "builtin:digits", "--method", f"{file}:BarlowTwins", "--steps", "50" if quick else "500", "--out", str(run))
+        file = HERE.parent / "examples" / "alignment.py"
+        run = scratch / "alignment"
+        tacit(
+            "pretrain", "builtin:digits", "--method", f"{file}:AlignmentUniformity", "--steps", "50" if quick else "500", "--out", str(run)
+        )
         scores = json.loads(tacit("evaluate", str(run), "builtin:digits", "--no-supervised", "--labels", "5,all", "--json"))
         return {"lines": len(file.read_text(encoding="utf-8").splitlines()), "verdict": scores["verdict"], "results": scores["results"]}
 
@@ -200,7 +202,7 @@ def page(cells: Cells) -> Iterator[str]:
     if got is None:
         yield "not measured"
     else:
-        yield f"`examples/barlow.py`, {got['lines']} lines, run by `--method examples/barlow.py:BarlowTwins` on `builtin:digits` ({got['commit']}):"
+        yield f"`examples/alignment.py`, {got['lines']} lines, run by `--method examples/alignment.py:AlignmentUniformity` on `builtin:digits` ({got['commit']}):"
         yield f"{got['verdict']['sentence']}"
 
 

@@ -31,7 +31,8 @@ from tacit import registry  # noqa: E402
 REFERENCE, SECOND = "cifar10_subset", "sign_digits"
 UCR = ("SyntheticControl", "PowerCons", "ItalyPowerDemand", "UMD")
 IMAGE_SECONDS, SERIES_SECONDS = 60, 15
-PART1: tuple[str, ...] = ()  # settings that part 1 had and the preset has no longer
+SEEDS = (1, 2, 3)  # for the best of seed 0, whose own value flatters them
+PART1 = ("optim.kind=adamw", "train.batch=256")  # settings that part 1 had and the preset has no longer
 RUNS = [n for n in registry.names("methods") if n != "combine"]
 
 
@@ -180,9 +181,15 @@ def further(cells: Cells) -> str:
             lines.append(
                 f"| {m} | {100 * value(c):.1f} | {old:.1f} | {d:+.1f} [{low:+.1f}, {high:+.1f}] | {100 * value(c, 'knn all'):.1f} |"
             )
-    several = {m: [c for s in (0, 1, 2) if (c := cells.get(f"{REFERENCE}_{m}_{s}"))] for m in RUNS}
-    if several := {m: found for m, found in several.items() if len(found) == 3}:
-        lines += ["", f"### Three seeds on {REFERENCE}", "", "| method | linear at 10 | kNN |", "| --- | --- | --- |"]
+    several = {m: [c for s in SEEDS if (c := cells.get(f"{REFERENCE}_{m}_{s}"))] for m in RUNS}
+    if several := {m: found for m, found in several.items() if len(found) == len(SEEDS)}:
+        lines += [
+            "",
+            f"### Three further seeds on {REFERENCE}, for the five best of the table above",
+            "",
+            "| method | linear at 10 | kNN |",
+            "| --- | --- | --- |",
+        ]
         for m, found in sorted(several.items(), key=lambda item: -sum(map(value, item[1]))):
             linear, near = ([100 * value(c, p) for c in found] for p in ("linear 10", "knn all"))
             lines.append(
@@ -228,7 +235,7 @@ def main() -> int:
             chosen = [*best(cells, REFERENCE, 8), *failed]
             row(cells, here[SECOND], [m for m in dict.fromkeys(chosen) if m in methods], IMAGE_SECONDS, 0, work)
         if "seeds" in only and REFERENCE in here:
-            for seed in (1, 2):
+            for seed in SEEDS:
                 row(cells, here[REFERENCE], [m for m in best(cells, REFERENCE, 5) if m in methods], IMAGE_SECONDS, seed, work)
         if "series" in only and "ucr" in here:
             for name in UCR:

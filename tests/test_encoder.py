@@ -15,7 +15,7 @@ from tacit.assemble import make_encoder, make_modality
 from tacit.encoder import Encoder, grow, join, match, pool, pool_valid, split
 from tacit.errors import CannotPair
 from tacit.heads import Predictor
-from tacit.layers import Block, Place, sincos, unravel
+from tacit.layers import SHORT, Block, Place, attend, sincos, unravel
 from tacit.masking import random_mask
 from tacit.modality import Modality
 from tacit.patches import patches
@@ -219,6 +219,26 @@ def test_blocks_look_only_at_what_exists() -> None:
     assert torch.allclose(block(x, valid)[0, :3], block(x[:1, :3], None)[0], atol=1e-5)
     assert block(x, valid).isfinite().all(), "a row without any valid cell is no NaN"
     assert torch.allclose(block(x, torch.ones_like(valid), causal=True), block(x, None, causal=True), atol=1e-5)
+
+
+@pytest.mark.parametrize(("causal", "masked"), [(False, False), (True, False), (False, True)])
+def test_attention_in_half_precision_is_that_of_the_library(causal: bool, masked: bool) -> None:
+    q, k, v = (torch.randn(2, 3, 7, 8, generator=gen()).to(torch.bfloat16).requires_grad_() for _ in range(3))
+    mask = torch.ones(2, 1, 7, 7).bool() if masked else None
+    if mask is not None:
+        mask[0, :, :, 4:] = False
+    weight = torch.randn(2, 3, 7, 8, generator=gen())
+    exact = [t.detach().double().requires_grad_() for t in (q, k, v)]
+    got = attend(q, k, v, mask, causal)
+    want = torch.nn.functional.scaled_dot_product_attention(*exact, attn_mask=mask, is_causal=causal)
+    assert got.dtype == torch.bfloat16 and torch.allclose(got.double(), want, atol=0.03)
+    (got * weight).sum().backward()
+    (want * weight).sum().backward()
+    for a, b in zip((q, k, v), exact, strict=True):
+        assert a.grad is not None and b.grad is not None and torch.allclose(a.grad.double(), b.grad, atol=0.1)
+    with torch.no_grad():
+        assert torch.allclose(attend(q, k, v, mask, causal).float(), got.float(), atol=0.03), "learning and embedding agree"
+    assert SHORT >= 196, "the patches of an image of 224 pixels are a short sequence"
 
 
 def features(at: Tensor, valid: Tensor | None = None) -> Features:

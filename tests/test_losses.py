@@ -188,7 +188,7 @@ def slow_gaussianity(z: Tensor, directions: Tensor, knots: int = 17, reach: floa
             real = sum(torch.cos(t * (row @ directions[:, k])) for row in z) / len(z)
             imaginary = sum(torch.sin(t * (row @ directions[:, k])) for row in z) / len(z)
             apart = (real - math.exp(-t * t / 2)) ** 2 + imaginary**2
-            total = total + apart * math.exp(-t * t) * step * (0.5 if m in (0, knots - 1) else 1.0)
+            total = total + apart * math.exp(-t * t / 2) * step * (0.5 if m in (0, knots - 1) else 1.0)
     return total / directions.shape[1] * len(z)
 
 
@@ -315,9 +315,9 @@ def test_cross_correlation_closed_forms() -> None:
 def gaussianity_of(x: Tensor) -> float:
     """The statistic over the whole real line: integrals of cos(t d) exp(-a t^2) are sqrt(pi / a) exp(-d^2 / 4a)."""
     values, n = x.double().tolist(), len(x)
-    pairs = sum(math.exp(-((u - v) ** 2) / 4) for u in values for v in values) * math.sqrt(math.pi)
-    singles = sum(math.exp(-(u**2) / 6) for u in values) * math.sqrt(math.pi / 1.5)
-    return pairs / n - 2 * singles + n * math.sqrt(math.pi / 2)
+    pairs = sum(math.exp(-((u - v) ** 2) / 2) for u in values for v in values) * math.sqrt(2 * math.pi)
+    singles = sum(math.exp(-(u**2) / 4) for u in values) * math.sqrt(math.pi)
+    return pairs / n - 2 * singles + n * math.sqrt(math.pi / 1.5)
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (2.5, 0.0), (0.1, 1.0), (0.0, -2.0)])
@@ -330,9 +330,9 @@ def test_gaussianity_is_the_integral_over_the_real_line(scale: float, shift: flo
 
 
 def test_gaussianity_tells_normal_from_other_samples() -> None:
-    # the mean over samples of N(0, 1) is the integral of (1 - exp(-t^2)) exp(-t^2), whatever their number
+    # the mean over samples of N(0, 1) is the integral of (1 - exp(-t^2)) exp(-t^2 / 2), whatever their number
     for n in (20, 400):
-        expected = math.sqrt(math.pi) - math.sqrt(math.pi / 2)
+        expected = math.sqrt(2 * math.pi) - math.sqrt(math.pi / 1.5)
         assert float(gaussianity(draw(n, 800), torch.eye(800))) == pytest.approx(expected, abs=0.08)
     n, every = 1000, torch.eye(50)
     uniform = (torch.rand(n, 50, generator=torch.Generator().manual_seed(0)) * 2 - 1) * math.sqrt(3)  # of variance 1
@@ -341,7 +341,7 @@ def test_gaussianity_tells_normal_from_other_samples() -> None:
     assert ranked == sorted(ranked) and ranked[1] > 3 * ranked[0]
     assert float(gaussianity(narrow, every)) < float(gaussianity(narrow * 0, every))
     for place in (0.0, 0.7, -3.0):  # a point mass: B times what one point costs
-        apart = math.sqrt(math.pi) - 2 * math.sqrt(math.pi / 1.5) * math.exp(-(place**2) / 6) + math.sqrt(math.pi / 2)
+        apart = math.sqrt(2 * math.pi) - 2 * math.sqrt(math.pi) * math.exp(-(place**2) / 4) + math.sqrt(math.pi / 1.5)
         for b in (1, 30):
             close(gaussianity(torch.full((b, 1), place), torch.ones(1, 1), 101), b * apart, 1e-4)
 

@@ -33,9 +33,11 @@ def test_every_command_is_known() -> None:
 
 
 def test_the_example_trains_from_outside_the_package(tmp_path: Path) -> None:
-    file = ROOT / "examples" / "barlow.py"
+    file = ROOT / "examples" / "alignment.py"
     assert len(file.read_text().splitlines()) < 60
-    said = call("pretrain", "builtin:digits", "--method", f"{file}:BarlowTwins", "--steps", 3, "--size", "tiny", "--out", tmp_path / "run")
+    said = call(
+        "pretrain", "builtin:digits", "--method", f"{file}:AlignmentUniformity", "--steps", 3, "--size", "tiny", "--out", tmp_path / "run"
+    )
     assert said.code == 0, said.err
     for block in blocks("docs/extending.md", "python"):
         for line in block.splitlines():

@@ -102,15 +102,15 @@ def gaussianity(z: Tensor, directions: Tensor, knots: int = 17, reach: float = 5
     """How far z [B, D] is from a standard normal distribution along unit directions [D, K].
 
     The Epps-Pulley statistic: the squared difference of the empirical and the normal characteristic function, weighted with
-    exp(-t^2), summed over `knots` points of -reach..reach by the trapezoid rule, times B.
-    source: Balestriero & LeCun 2025, arXiv:2511.08544.
+    exp(-t^2 / 2), summed over `knots` points of -reach..reach by the trapezoid rule, times B.
+    source: Balestriero & LeCun 2025, arXiv:2511.08544, algorithm 1 (weight = the normal characteristic function).
     """
     x = everyone(z) @ directions  # [B, K]
     t = torch.linspace(-reach, reach, knots, device=z.device, dtype=x.dtype)
     angle = x[..., None] * t
     normal = (-t.square() / 2).exp()
     apart = (angle.cos().mean(0) - normal).square() + angle.sin().mean(0).square()  # [K, knots]
-    return torch.trapezoid(apart * (-t.square()).exp(), t).mean() * len(x)
+    return torch.trapezoid(apart * normal, t).mean() * len(x)
 
 
 @full_precision

@@ -40,7 +40,7 @@ class Modality:
     # steps, a number or a function of (spec, items); optim: further settings of the optimizer; it serves its own method
     preset: ClassVar[Mapping[str, Any]] = {
         "method": "simclr",
-        "batch": 256,
+        "batch": 128,
         "lr": 2e-3,
         "weight_decay": 0.05,
         "passes": 200,

@@ -69,20 +69,23 @@ class Muon(torch.optim.AdamW):
         torch._foreach_add_(moments, gradients)
         ahead = torch._foreach_add(gradients, moments, alpha=self.MOMENTUM)  # Nesterov's
         torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        for p, g in zip(parameters, ahead, strict=True):
-            flat = g.reshape(len(g), -1)
-            step = orthogonal(flat, self.dtype) * max(1.0, flat.shape[0] / flat.shape[1]) ** 0.5
-            p.add_(step.view_as(g), alpha=-self.SCALE * group["lr"])
+        alike: dict[torch.Size, list[int]] = {}
+        for i, g in enumerate(ahead):
+            alike.setdefault(g.flatten(1).shape, []).append(i)
+        for (rows, columns), of in alike.items():
+            steps = orthogonal(torch.stack([ahead[i].flatten(1) for i in of]), self.dtype) * max(1.0, rows / columns) ** 0.5
+            for i, step in zip(of, steps, strict=True):
+                parameters[i].add_(step.view_as(parameters[i]), alpha=-self.SCALE * group["lr"])
 
 
-def orthogonal(matrix: Tensor, dtype: torch.dtype = torch.float32, rounds: int = 5) -> Tensor:
-    """About the nearest matrix whose singular values are all 1 (they end between 0.7 and 1.2), by Newton and Schulz's iteration."""
+def orthogonal(matrices: Tensor, dtype: torch.dtype = torch.float32, rounds: int = 5) -> Tensor:
+    """About the nearest matrices to [K, M, N] whose singular values are all 1 (they end between 0.7 and 1.2), by Newton and Schulz."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix.to(dtype)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    x = x / (x.norm() + 1e-7)
+    x = matrices.to(dtype)
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
+    x = x / (torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(rounds):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).to(matrices.dtype)

@@ -14,13 +14,13 @@ class BYOL(Method):
 
     The student is kept, as in the paper.
 
-    hidden, out: widths of projector and predictor. momentum: the teacher's decay at the start; it rises to 1
+    hidden, out: widths of projector and predictor. momentum: the teacher's decay, which rises to 1 and is less in the first steps
     (0.99 instead of the paper's 0.996, which is for a hundred times more steps).
     """
 
     family = "distillation"
     when = "negatives hurt, because many items are alike; it needs longer training than contrastive methods"
-    source = "Grill et al. 2020, arXiv:2006.07733"
+    source = "Grill et al. 2020, arXiv:2006.07733; the loss is 1 - cosine, half of the paper's"
     views = Views(global_=2)
 
     def __init__(self, encoder: Encoder, info: Info, *, hidden: Count = 512, out: Count = 128, momentum: Share = 0.99) -> None:

@@ -19,8 +19,9 @@ DEFAULT = "simclr,vicreg"
 class Combine(Method):
     """A weighted sum of several methods on one encoder, a supervised one included (labels are read then).
 
-    parts: names of the methods, with commas (or +, where a comma separates something else). weights: of their losses, likewise; all 1 if
-    left out. Views of the same kind are shared; the encoder that is kept is that of the first part.
+    parts: names of the methods, with commas (or +, where a comma separates something else); each has its default hyperparameters.
+    weights: of their losses, likewise; all 1 if left out. Views of the same kind are shared; the encoder that is kept is that of the
+    first part.
     """
 
     family = "combination"

@@ -19,12 +19,12 @@ class Data2Vec(Method):
     The goal is in context: it is the same for pixels, words and sounds. ratio: share of cells hidden. block: side of a hidden
     block, in cells. layers: the teacher's last layers whose mean, each normalised over the item's
     cells, is predicted. beta: where the loss turns
-    from squared to absolute. momentum: the teacher's decay at the start; it rises to 1.
+    from squared to absolute. momentum: the teacher's decay, which rises to 1 and is less in the first steps.
     """
 
     family = "distillation"
     when = "the network is a transformer and no augmentation is known for the data"
-    source = "Baevski et al. 2022, arXiv:2202.03555"
+    source = "Baevski et al. 2022, arXiv:2202.03555; layers are normalised over an item's cells for images too, and their mean once more"
     preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it
     views, needs = Views(weak=1), frozenset({"mask", "layers", "tokens"})
 

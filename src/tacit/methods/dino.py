@@ -26,7 +26,8 @@ class DINO(Method):
 
     prototypes: soft classes (65,536 in the paper; a few thousand items cannot fill so many). hidden, out: widths of the head.
     local: small views an item. temperature: of the student, > 0. teacher_temperature: the teacher's, at the end. warm_temperature: the
-    teacher's at the start, from which it moves there over the first third. momentum: the teacher's decay at the start; it rises to 1.
+    teacher's at the start, from which it moves there over the first third. momentum: the teacher's decay, which rises to 1 and is less
+    in the first steps.
     balance: "centre" subtracts the teacher's running mean; "sinkhorn" uses all classes equally in every batch. centring: memory of the
     centre.
     """
@@ -35,7 +36,8 @@ class DINO(Method):
     when = "local views carry the class, and there is time for long training"
     source = (
         "Caron et al. 2021, arXiv:2104.14294; balanced by Sinkhorn as in DINOv2 (arXiv:2304.07193), because a running mean of small "
-        "batches swings; 0.99 and 1,024 prototypes instead of 0.996 and 65,536"
+        "batches swings; 0.99 and 1,024 prototypes instead of 0.996 and 65,536; batch norm in the head, whose last layer learns from the "
+        "start"
     )
     views = Views(global_=2)
     center: Tensor

@@ -21,12 +21,15 @@ class IJEPA(Method):
     """See a part of an item and predict, from their places alone, what a slow teacher makes of several hidden blocks.
 
     No augmentation and no pixels: it predicts features. blocks: hidden blocks an item. share: of the cells that one block covers.
-    depth, width: of the predictor. momentum: the teacher's decay at the start; it rises to 1.
+    depth, width: of the predictor. momentum: the teacher's decay, which rises to 1 and is less in the first steps.
     """
 
     family = "distillation"
     when = "the network is a transformer, items are large, and augmentations would erase what matters"
-    source = "Assran et al. 2023, arXiv:2301.08243; a block has the shape of the item instead of a random aspect ratio"
+    source = (
+        "Assran et al. 2023, arXiv:2301.08243; blocks have the shape of the item; what they leave is the context; one prediction for all "
+        "of them, with a smooth L1 loss"
+    )
     preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it
     views, needs = Views(weak=1), frozenset({"drop", "tokens"})
 

@@ -22,8 +22,8 @@ class MoCo(Method):
 
     The teacher's keys are steady, so a queue of past ones adds negatives at no cost.
 
-    hidden, out: widths of projector and predictor. temperature: softmax temperature, > 0. momentum: the teacher's decay at the
-    start; it rises to 1 (0.99 as in the paper). queue: keys of past steps that are compared with too, 0 = none (version 3).
+    hidden, out: widths of projector and predictor. temperature: softmax temperature, > 0. momentum: the teacher's decay (0.99 as in the
+    paper), which rises to 1 and is less in the first steps. queue: keys of past steps that are compared with too, 0 = none (version 3).
     """
 
     family = "contrastive"

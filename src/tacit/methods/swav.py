@@ -31,7 +31,7 @@ class SwAV(Method):
 
     family = "clustering"
     when = "the data has clusters, and small crops show what an item is"
-    source = "Caron et al. 2020, arXiv:2006.09882; 256 prototypes instead of 3,000, for small data"
+    source = "Caron et al. 2020, arXiv:2006.09882; 256 prototypes instead of 3,000, for small data; one queue for both views"
     views = Views(global_=2)
 
     def __init__(

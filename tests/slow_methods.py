@@ -214,8 +214,12 @@ def slow_ijepa(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float
     (x,), cells = views, m.encoder.cells(views[0])
     hidden = m._hidden(cells, ctx.generator)
     made = rows(m.head(m.predictor(m.encoder(x, mask=hidden, drop=True), cells)))
-    goal = rows(m.teacher.module(x).tokens)
-    return mean(e for b, n in hidden.nonzero().tolist() for e in huber(made[b][n], standardised(goal[b][n], 1e-5), 1.0))
+    seen, terms = m.teacher.module(x), []
+    for b, n in hidden.nonzero().tolist():
+        at = int(cells.valid[b, :n].sum())
+        goal = [standardised(list(column), 1e-5)[at] for column in zip(*rows(seen.tokens[b][cells.valid[b]]), strict=True)]
+        terms += huber(made[b][n], standardised(goal, 1e-5), 1.0)
+    return mean(terms)
 
 
 def slow_lejepa(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float:

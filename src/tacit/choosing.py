@@ -64,7 +64,7 @@ def compare(
             opened, methods.split(",") if methods else None, every=all_, budget=budget, out=out_, resume=resume, seed=seed,
             options={"backbone": backbone, "size": size, "batch_size": batch_size}, say=teller.say, show=teller.show,
         )  # fmt: skip
-    _told(found, teller, json_, short(found), summary(found))
+    _told(found, data, teller, json_, short(found), summary(found))
 
 
 def tune_augmentation(
@@ -120,7 +120,7 @@ def tune_augmentation(
         f"use: tacit pretrain {shlex.quote(data)} {given} {said}" if said else "the preset's augmentation is the best that was tried"
     )
     plain = short(found) | {"invariances": rows, "use": words}
-    _told(found, teller, json_, plain, [*summary(found), *lines])
+    _told(found, data, teller, json_, plain, [*summary(found), *lines])
 
 
 @contextlib.contextmanager
@@ -137,14 +137,14 @@ def _resumable(out_: Path | None) -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _told(found: Any, teller: Teller, json_: bool, plain: dict[str, Any], lines: list[str]) -> None:
+def _told(found: Any, data: str, teller: Teller, json_: bool, plain: dict[str, Any], lines: list[str]) -> None:
     run = plain["choice"]["run"]
     if json_:
         out(plain)
         raise typer.Exit(0 if run else 1)
     ranking(plain["ranking"], found.criterion)
     print("\n".join(lines))
-    teller.say(f"written to {found.out / 'compare.json'}" + (f"\nnext: tacit evaluate {shlex.quote(run)} DATA" if run else ""))
+    teller.say(f"written to {found.out / 'compare.json'}" + (f"\nnext: {shlex.join(['tacit', 'evaluate', run, data])}" if run else ""))
     if run is None:
         raise typer.Exit(1)
     print(run)

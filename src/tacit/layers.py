@@ -90,6 +90,16 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
+def over_cells(tokens: Tensor, valid: Tensor) -> Tensor:
+    """Every feature of tokens [B, N, D] with mean 0 and variance 1 over the item's cells that exist, bool [B, N]."""
+    there = valid[..., None]
+    h = tokens.float() * there
+    count = there.sum(1, keepdim=True).clamp(min=1)
+    mean = h.sum(1, keepdim=True) / count
+    std = (((h - mean).square() * there).sum(1, keepdim=True) / count + 1e-5).sqrt()
+    return (h - mean) / std
+
+
 def mlp(dim: int, hidden: int, out: int, *, depth: int = 2, norm: bool = True) -> nn.Sequential:
     """A projector: `depth` linear layers with batch norm (if `norm`) and ReLU between."""
     layers: list[nn.Module] = []

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tacit.encoder import Encoder
+from tacit.layers import over_cells
 from tacit.losses import smooth_l1
 from tacit.masking import block_mask
 from tacit.method import Method
@@ -17,9 +18,8 @@ class Data2Vec(Method):
     """Hide blocks of cells and predict what a slow teacher, who sees everything, makes of them in its upper layers.
 
     The goal is in context: it is the same for pixels, words and sounds. ratio: share of cells hidden. block: side of a hidden
-    block, in cells. layers: the teacher's last layers whose mean, each normalised over the item's
-    cells, is predicted. beta: where the loss turns
-    from squared to absolute. momentum: the teacher's decay, which rises to 1 and is less in the first steps.
+    block, in cells. layers: the teacher's last layers whose mean, each normalised over the item's cells, is predicted. beta: where the
+    loss turns from squared to absolute. momentum: the teacher's decay, which rises to 1 and is less in the first steps.
     """
 
     family = "distillation"
@@ -57,18 +57,9 @@ class Data2Vec(Method):
     def _goal(self, x: Batch, mask: Tensor) -> Tensor:
         """What the teacher makes of the hidden cells [K, D]."""
         seen = self.teacher(x, layers=self.layers)
-        valid = seen.valid[..., None]
-        total: Tensor | None = None
-        for layer in seen.layers:
-            # over the item's cells; layers whose width differs cannot be averaged
-            if layer.shape[-1] != seen.layers[-1].shape[-1]:
-                continue
-            h = layer.float() * valid
-            count = valid.sum(1, keepdim=True).clamp(min=1)
-            mean = h.sum(1, keepdim=True) / count
-            std = (((h - mean).square() * valid).sum(1, keepdim=True) / count + 1e-5).sqrt()
-            total = (h - mean) / std if total is None else total + (h - mean) / std
-        assert total is not None
+        # layers whose width differs cannot be averaged
+        alike = [h for h in seen.layers if h.shape[-1] == seen.layers[-1].shape[-1]]
+        total = torch.stack([over_cells(h, seen.valid) for h in alike]).sum(0)
         return F.layer_norm(total, total.shape[-1:])[mask]
 
     def after_step(self, ctx: Context) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tacit.encoder import Encoder
 from tacit.heads import Predictor
+from tacit.layers import over_cells
 from tacit.losses import smooth_l1
 from tacit.masking import random_mask
 from tacit.method import Method
@@ -28,7 +29,7 @@ class IJEPA(Method):
     when = "the network is a transformer, items are large, and augmentations would erase what matters"
     source = (
         "Assran et al. 2023, arXiv:2301.08243; blocks have the shape of the item; what they leave is the context; one prediction for all "
-        "of them, with a smooth L1 loss"
+        "of them, with a smooth L1 loss; the goal is also normalised over an item's cells, or small networks predict places only"
     )
     preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it
     views, needs = Views(weak=1), frozenset({"drop", "tokens"})
@@ -56,7 +57,8 @@ class IJEPA(Method):
         hidden = self._hidden(cells, ctx.generator)
         seen = self.encoder(x, mask=hidden, drop=True)
         guess = self.head(self.predictor(seen, cells, full=x.valid is None)[hidden])
-        goal = F.layer_norm(self.teacher(x).tokens.float(), (self.encoder.dim,))[hidden]
+        whole = self.teacher(x)
+        goal = F.layer_norm(over_cells(whole.tokens, whole.valid), (self.encoder.dim,))[hidden]
         return Step(smooth_l1(guess, goal), seen.pooled.detach())
 
     def _hidden(self, cells: Cells, generator: torch.Generator) -> Tensor:

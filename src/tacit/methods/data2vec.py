@@ -24,7 +24,7 @@ class Data2Vec(Method):
 
     family = "distillation"
     when = "the network is a transformer and no augmentation is known for the data"
-    source = "Baevski et al. 2022, arXiv:2202.03555; layers are normalised over an item's cells for images too, and their mean once more"
+    source = "Baevski et al. 2022, arXiv:2202.03555; layers are normalised over an item's cells whatever it is, and their mean once more"
     preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it
     views, needs = Views(weak=1), frozenset({"mask", "layers", "tokens"})
 

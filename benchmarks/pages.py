@@ -118,7 +118,7 @@ def overview(rows: dict[str, Any], extra: str) -> str:
         "Each method is one file in `src/tacit/methods/` and one page in [`methods/`](methods/). `tacit list methods --matrix` prints the matrix,",
         "`tacit compare DATA --methods simclr,mae` measures them on your data.", "",
         "## Learning table", "",
-        "Every method with its default settings for the same time; linear probe at 10 labels a class (5 label draws) and kNN with all labels on the",
+        "Every method with its default settings for the same time; linear probe at 10 labels a class (20 label draws) and kNN with all labels on the",
         "official test split, in %, beside the untrained encoder with the same backbone. Differences with 95 % intervals over labels and test items;",
         "the luck of one pretraining is not in them. `python benchmarks/part2.py --write` measures and writes this page.", "",
     ]  # fmt: skip

@@ -17,6 +17,7 @@ HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs"
 
 from tacit import registry  # noqa: E402
+from tacit.assemble import needs_before  # noqa: E402
 from tacit.matrix import mark, matrix, measured  # noqa: E402
 
 FAMILIES = {
@@ -36,7 +37,7 @@ def page(name: str, rows: dict[str, Any]) -> str:
     lines += [said, ""] if said else []
     lines += [f"**Use it when** {cls.when}.", "", f"**What it teaches.** {_teaches(cls)}", "", f"**Cost.** {_cost(name, cls)}", ""]
     lines += [f"**Source.** {cls.source}.", ""]
-    if needs := sorted(cls.needs):
+    if needs := sorted(needs_before({"name": name})):
         lines += [f"**Needs** {', '.join(needs)}.", ""]
     if knobs:
         lines += ["| hyperparameter | default | what it is |", "| --- | --- | --- |"]
@@ -52,11 +53,13 @@ def _explained(text: str, names: list[str]) -> tuple[dict[str, str], str]:
     flat = re.sub(r"\s+", " ", text)
     alternatives = "|".join(map(re.escape, names)) or "(?!)"
     parts = re.split(rf"(?:(?<=\. )|^)((?:{alternatives})(?:, (?:{alternatives}))*): ", flat)
-    out: dict[str, str] = {}
+    out, beside = dict[str, str](), [parts[0].strip()]
     for heads, said in zip(parts[1::2], parts[2::2], strict=True):
+        own, _, further = re.sub(r"\. (?=[A-Z])", ".\n", said.strip(), count=1).partition("\n")
+        beside += [further] if further else []
         for head in heads.split(", "):
-            out[head] = said.strip().rstrip(".")
-    return {k: out.get(k, "") for k in names}, parts[0].strip()
+            out[head] = own.rstrip(".")
+    return {k: out.get(k, "") for k in names}, " ".join(b for b in beside if b)
 
 
 def _teaches(cls: Any) -> str:
@@ -79,9 +82,11 @@ def _cost(name: str, cls: Any) -> str:
         f"{v.crop} windows" if v.crop else "",
         "the parts of the task" if v.task else "",
     ]
-    teacher = "Teacher(" in inspect.getsource(sys.modules[cls.__module__])
+    teacher = re.search(r"self\.teacher\w*(\.each)?\(", inspect.getsource(sys.modules[cls.__module__]))
     what = " and ".join(p for p in passes if p) or "those of its parts"
-    return f"A step passes {what} through the network" + (", and some of them through a teacher without gradient." if teacher else ".")
+    said = f"A step passes {what} through the network" + (", and some of them through a teacher without gradient." if teacher else ".")
+    often = registry.knobs(cls).get("rounds")
+    return said + (f" All items are embedded {often.default} times a run." if often else "")
 
 
 def _measured(rows: dict[str, Any]) -> list[str]:
@@ -94,16 +99,16 @@ def _measured(rows: dict[str, Any]) -> list[str]:
     for row in rows.values():
         lines.append(
             f"| {row['data']} | {row['seconds']:g} s, {row['steps']} steps | {_percent(row['linear10'])} | {_percent(row['untrained'])} "
-            f"| {_apart(row)} | {_percent(row['knn'])} |"
+            f"| {apart(row['difference'])} | {_percent(row['knn'])} |"
         )
     return [*lines, "", "Measured by `benchmarks/part2.py` at commit " + ", ".join(sorted({r["commit"][:7] for r in rows.values()})) + "."]
 
 
-def _apart(row: dict[str, Any]) -> str:
-    """How far a method is from the untrained encoder, with its interval."""
-    if None in row["difference"]:
+def apart(difference: list[float | None]) -> str:
+    """How far a method is from the untrained encoder, with its interval, in percentage points."""
+    if None in difference:
         return "n/a"
-    d, low, high = (100 * v for v in row["difference"])
+    d, low, high = (100 * v for v in difference if v is not None)
     return f"{d:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
@@ -136,7 +141,7 @@ def overview(rows: dict[str, Any], extra: str) -> str:
             state = "leads" if r["leads"] else "learns" if r["learns"] else "does not learn"
             lines.append(
                 f"| [{m}](methods/{m}.md) | {registry.find('methods', m).family} | {_percent(r['linear10'])} | {_percent(r['untrained'])} "
-                f"| {_apart(r)} | {_percent(r['knn'])} | {r['steps']} | {state} |"
+                f"| {apart(r['difference'])} | {_percent(r['knn'])} | {r['steps']} | {state} |"
             )
         without = {m: r for m, r in mine.items() if registry.find("methods", m).family != "labels"}
         count = sum(r["learns"] for r in without.values())

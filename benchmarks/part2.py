@@ -1,6 +1,6 @@
 """The learning table of part 2: every method for the same minute on the same data, beside the untrained encoder.
 
-    python benchmarks/part2.py [--quick] [--only images,more,seeds,series,speed,reach] [--methods NAMES] [--data PATH] [--write]
+    python benchmarks/part2.py [--quick] [--only images,more,seeds,series,reach] [--methods NAMES] [--data PATH] [--write]
 
 Finished cells (one JSON file each in benchmarks/results/part2) are skipped. --quick: the way of everything on built-in data in about a
 minute; its numbers are printed and thrown away. --write: renew docs/methods.md, docs/methods/ and src/tacit/measured.json from the cells.
@@ -70,6 +70,8 @@ def attempt(folder: str, method: str, seconds: float, seed: int, work: Path) -> 
     try:
         return learn(folder, method, seconds, seed, work)
     except SystemExit as error:
+        if not str(error).endswith("exit code 1"):  # killed, or asked wrongly: that says nothing about the method
+            raise
         nothing = {"steps": 0, "health": None, "n_test": 0, "scores": {}, "difference": [None] * 3}
         return {"data": Path(folder).name, "method": method, "seed": seed, "budget": seconds, "failed": str(error), **nothing}
 
@@ -179,12 +181,9 @@ def further(cells: Cells) -> str:
     if second := {m: c for m in RUNS if (c := cells.get(f"{SECOND}_{m}_0"))}:
         lines += [f"### image: {SECOND}, {IMAGE_SECONDS} s", "", "The best eight of the table above, and those that failed there.", ""]
         lines += ["| method | linear at 10 | untrained | difference | kNN |", "| --- | --- | --- | --- | --- |"]
-        for m, c in sorted(second.items(), key=lambda item: -value(item[1])):
-            d, low, high = (100 * v for v in c["difference"])
+        for m, c in sorted(second.items(), key=lambda item: -rated(item[1])):
             old = 100 * value(c, whose="untrained")
-            lines.append(
-                f"| {m} | {100 * value(c):.1f} | {old:.1f} | {d:+.1f} [{low:+.1f}, {high:+.1f}] | {100 * value(c, 'knn all'):.1f} |"
-            )
+            lines.append(f"| {m} | {100 * value(c):.1f} | {old:.1f} | {pages.apart(c['difference'])} | {100 * value(c, 'knn all'):.1f} |")
     several = {m: [c for s in SEEDS if (c := cells.get(f"{REFERENCE}_{m}_{s}"))] for m in RUNS}
     if several := {m: found for m, found in several.items() if len(found) == len(SEEDS)}:
         lines += [
@@ -194,7 +193,7 @@ def further(cells: Cells) -> str:
             "| method | linear at 10 | kNN |",
             "| --- | --- | --- |",
         ]
-        for m, found in sorted(several.items(), key=lambda item: -sum(map(value, item[1]))):
+        for m, found in sorted(several.items(), key=lambda item: -sum(map(rated, item[1]))):
             linear, near = ([100 * value(c, p) for c in found] for p in ("linear 10", "knn all"))
             lines.append(
                 f"| {m} | {np.mean(linear):.1f} ({min(linear):.1f} to {max(linear):.1f}) | {np.mean(near):.1f} ({min(near):.1f} to {max(near):.1f}) |"
@@ -221,10 +220,8 @@ def main() -> int:
             for method, cell in found.items():
                 if cell is None:
                     return 1
-                d, low, high = (100 * v for v in cell["difference"])
-                print(
-                    f"{method}: {100 * value(cell):.1f} at 10 labels a class, {d:+.1f} [{low:+.1f}, {high:+.1f}] against the untrained encoder"
-                )
+                said = pages.apart(cell["difference"])
+                print(f"{method}: {100 * value(cell):.1f} at 10 labels a class, {said} against the untrained encoder")
             return 0
         cells = Cells(HERE / "results" / "part2")
         names = [n for n in (REFERENCE, SECOND, "ucr") if (asked.data / n).is_dir()]

@@ -2,14 +2,15 @@
 
     python benchmarks/speed.py [--quick] [--methods NAMES] [--device cpu|cuda] [--json FILE]
 
-Same data, size and batch for all; the backbone is the image preset's where it can what the method needs, otherwise the transformer. The
-ceiling is forward and backward of the very passes of a step (views, masks, teachers without gradient), on batches that lie ready.
+Same data, size and batch for all, and two backbones: the transformer, which can what any method needs, and the preset's for those that
+it suits. Methods with small views are also measured with four of them. The ceiling is forward and backward of the very passes of a step (views, masks, teachers without gradient), on batches that lie ready.
 Every number is a rate or a ratio of one run on one machine; nothing here is asserted by a test.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import time
@@ -35,29 +36,23 @@ from tacit.teacher import Teacher
 from tacit.training.loader import Loader
 from tacit.training.loop import Loop, deterministic, make_fabric
 
-SHAPE, BATCH = (3, 32, 32), 256
+SHAPE, BATCH, LOCAL = (3, 32, 32), 128, 4
 
 
-def loop_of(method: str, device: str, batch: int) -> Loop:
-    """A loop on random pictures. Raises CannotPair where pictures do not do."""
+def loop_of(method: str, backbone: str, local: int, device: str, batch: int) -> Loop:
+    """A loop on random pictures. local: small views, 0 = the method's default. Raises CannotPair where pictures or backbone do not do."""
     g = np.random.default_rng(0)
     data = from_arrays((g.random((4 * batch, *SHAPE)) * 255).astype(np.uint8), y=np.arange(4 * batch) % 10).whole()
     modality = make_modality(data.spec, {})
-    backbone = modality.prefer(data.spec, device)[0]
-    for name in (backbone, "transformer"):
-        config = RunConfig(
-            data={}, modality={}, method={"name": method}, backbone={"name": name}, optim=OptimConfig(),
-            train=TrainConfig(steps=100_000, batch=batch), device=device, precision=choose_precision(device).value,
-        )  # fmt: skip
-        try:
-            built = make_method(modality, config.method, config.backbone, info_of(modality, len(data.x), 10), 0)
-        except CannotPair:
-            if name == "transformer":
-                raise
-            continue
-        fabric = make_fabric(config)
-        return Loop.build(fabric, built, Loader(data, data.train, modality, fabric.device, labels=True), modality, config)
-    raise AssertionError
+    size = registry.find("backbones", backbone).on_cpu if device == "cpu" else "small"
+    config = RunConfig(
+        data={}, modality={}, method={"name": method, **({"local": local} if local else {})}, backbone={"name": backbone, "size": size},
+        optim=OptimConfig(kind="muon"), train=TrainConfig(steps=100_000, batch=batch), device=device,
+        precision=choose_precision(device).value,
+    )  # fmt: skip
+    built = make_method(modality, config.method, config.backbone, info_of(modality, len(data.x), 10), 0)
+    fabric = make_fabric(config)
+    return Loop.build(fabric, built, Loader(data, data.train, modality, fabric.device, labels=True), modality, config)
 
 
 @contextmanager
@@ -78,9 +73,9 @@ def recorded(calls: list[tuple[Encoder, tuple[Any, ...], dict[str, Any], bool]])
         Encoder.forward = real  # type: ignore[method-assign]
 
 
-def row(method: str, device: str, batch: int, repeats: int) -> dict[str, Any]:
+def row(method: str, backbone: str, local: int, device: str, batch: int, repeats: int) -> dict[str, Any]:
     """One method's speed."""
-    loop = loop_of(method, device, batch)
+    loop = loop_of(method, backbone, local, device, batch)
     whole, bare, follow = [], [], []
 
     def now() -> float:
@@ -121,7 +116,7 @@ def row(method: str, device: str, batch: int, repeats: int) -> dict[str, Any]:
     survey = now() - begin
     teachers = sum(p.numel() for m in loop.method.modules() if isinstance(m, Teacher) for p in m.parameters())
     return {
-        "method": method, "backbone": str(loop.config.backbone["name"]), "batch": batch, "passes": len(calls), "items_per_s": batch / step,
+        "method": f"{method}, {local} small views" if local else method, "backbone": backbone, "batch": batch, "passes": len(calls), "items_per_s": batch / step,
         "of_ceiling": statistics.median(b / w for b, w in zip(bare, whole, strict=True)), "teacher_parameters": teachers,
         "survey_s_per_1000_items": 1000 * survey / len(loop.loader.rows) if loop.method.surveys else 0.0,
         "after_step": statistics.median(f / w for f, w in zip(follow, whole, strict=True)), "repeats": repeats,
@@ -137,16 +132,18 @@ def context(loop: Loop) -> Any:
 
 
 def measure(methods: list[str], device: str, quick: bool) -> list[dict[str, Any]]:
-    """A row for each method that pictures do for."""
+    """A row for each backbone and method that pictures do for."""
     out = []
-    for method in methods:
+    preferred = registry.find("modalities", "image").prefer(registry.find("modalities", "image").example(), device)[0]
+    several = [(m, n) for m in methods for n in (0, LOCAL) if not n or "local" in registry.knobs(registry.find("methods", m))]
+    for backbone, (method, local) in itertools.product(dict.fromkeys(["transformer", preferred]), several):
         try:
-            out.append(row(method, device, 64 if quick else BATCH, 2 if quick else 7))
+            out.append(row(method, backbone, local, device, 64 if quick else BATCH, 2 if quick else 7))
         except CannotPair:
             continue
         r = out[-1]
         print(
-            f"{method:<16} {r['backbone']:<12} {r['items_per_s']:>8,.0f} items/s  {100 * r['of_ceiling']:>4.0f} % of the ceiling of its "
+            f"{r['method']:<28} {r['backbone']:<12} {r['items_per_s']:>8,.0f} items/s  {100 * r['of_ceiling']:>4.0f} % of the ceiling of its "
             f"{r['passes']} passes, after the step {100 * r['after_step']:.1f} %"
             + (f", {r['survey_s_per_1000_items']:.2f} s a survey of 1,000 items" if r["survey_s_per_1000_items"] else ""),
             flush=True,

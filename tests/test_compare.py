@@ -26,6 +26,7 @@ TINY: dict[str, Any] = {"budget": 1.0, "options": {"size": "tiny", "batch_size":
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounds of a few steps."""
     monkeypatch.setattr(halving, "LEAST", 0.006)
+    monkeypatch.setattr(halving, "AROUND", 0.0)
 
 
 def measured(name: str, right: Any = None, quality: float = 2.0, failed: str = "") -> Measured:
@@ -89,8 +90,7 @@ def test_groups_are_not_split_between_labels_and_scores() -> None:
     data = from_arrays(np.random.default_rng(0).normal(size=(90, 5)).astype(np.float32), y=np.arange(90) % 2, groups=np.arange(90) // 3)
     judge = Judge(data)
     assert judge.fit is not None and judge.held is not None and data.groups is not None
-    groups = data.groups[judge.rows]
-    assert not set(groups[judge.fit]) & set(groups[judge.held])
+    assert not set(data.groups[judge.fit]) & set(data.groups[judge.held])
 
 
 def test_the_level_is_what_the_labels_give() -> None:
@@ -100,6 +100,21 @@ def test_the_level_is_what_the_labels_give() -> None:
     assert Judge(from_arrays(x, y=np.linspace(0, 1, 120))).level == 50
     for unlabelled in (from_arrays(x), from_arrays(x, y=np.zeros(120, np.int64))):
         assert Judge(unlabelled).level is None and "label-free" in Judge(unlabelled).criterion
+
+
+def test_few_labels_among_many_items_are_all_read() -> None:
+    x = np.random.default_rng(0).normal(size=(20_000, 3)).astype(np.float32)
+    y: list[str | None] = [None] * 20_000
+    y[5::100] = ["a", "b"] * 100
+    data = from_arrays(x, y=y)
+    judge = Judge(data)
+    assert data.labels is not None and judge.fit is not None and judge.held is not None
+    assert judge.level == 10 and len(judge.rows) == tournament.ROWS
+    assert set(judge.labelled) == {r for r in data.train if data.labels[r] >= 0} == {*judge.fit, *judge.held}
+    found = judge.measure(_fresh(data))
+    assert found["right"].shape[1] == len(judge.held) and found["panel"].items == tournament.ROWS
+    few = Judge(from_arrays(x[:300], y=["a", "b", "a", "b", *[None] * 296]))
+    assert few.level is None and "too few" in few.criterion
 
 
 def test_numbers_are_scored_by_r2() -> None:
@@ -159,6 +174,32 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     (tmp_path / "compare.json").write_text("{")
     with pytest.raises(TacitError, match=r"compare\.json cannot be read"):
         Comparison.read(tmp_path)
+
+
+def test_a_value_that_is_not_finite_survives_the_disk(tmp_path: Path) -> None:
+    last = replace(measured("a"), panel=replace(measured("a").panel, lidar=float("nan")))  # type: ignore[type-var]
+    found = comparison(tmp_path, [last, measured("b", quality=5)])
+    found.save()
+    again = Comparison.read(tmp_path).rounds[0]["a"].panel
+    assert again is not None and again.lidar is not None and np.isnan(again.lidar) and again.alpha is None
+
+
+def test_too_short_a_round_is_played_by_fewer(tmp_path: Path) -> None:
+    found = comparison(tmp_path, [measured(n, quality=q) for n, q in zip("abcdefgh", range(8), strict=True)])
+    found.entered, found.seconds, found.spent, said = [list("abcdefgh")], [10.0], 100.0, []
+    found.overhead = 5.0
+    names, share = halving._next(found, 300.0, said.append)
+    assert names == list("hgfe") and share == 100.0, "four of them for 20 s each, of two rounds"
+    names, share = halving._next(found, 190.0, said.append)
+    assert names == list("hg") and share == 90.0, "45 s would leave four of them less than they had"
+    assert halving._next(found, 120.0, said.append)[0] == [] and "no time is left" in said[0]
+    found.entered.append(["h", "g"])
+    assert halving._next(found, 1e6, said.append)[0] == [] and len(said) == 1, "the last round was that of two"
+
+
+def test_what_has_no_say_is_named(tmp_path: Path) -> None:
+    said = " ".join(halving.summary(comparison(tmp_path, [measured("simclr"), measured("vicreg", quality=5)])))
+    assert "RankMe (methods differ in it" in said and "LiDAR (not every candidate has it)" in said
 
 
 # ---- the whole way ----
@@ -221,6 +262,41 @@ def test_a_candidate_that_collapses_does_not_end_the_comparison(tmp_path: Path, 
     assert found.rounds[0]["simclr"].failed and found.choice()["name"] == "vicreg"
 
 
+def test_a_plugin_that_breaks_is_a_failed_candidate_and_a_full_disk_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, fault = tournament.pretrain, [ZeroDivisionError("in forward"), TacitError("no space left on device")]
+
+    def pretrain(*args: Any, **options: Any) -> Any:
+        if options["method"] == "simclr" and not options.get("dry_run") and fault:
+            raise fault[-1]
+        return real(*args, **options)
+
+    monkeypatch.setattr(tournament, "pretrain", pretrain)
+    names = ["simclr", "vicreg"]
+    with pytest.raises(TacitError, match="no space left"):
+        api.compare(small("image"), names, out=tmp_path / "cmp", **TINY)
+    assert Comparison.read(tmp_path / "cmp").status == "running"
+    fault.pop()
+    found = api.compare(small("image"), names, out=tmp_path / "cmp", resume=True, **TINY)
+    assert found.rounds[0]["simclr"].failed == "ZeroDivisionError: in forward" and found.choice()["name"] == "vicreg"
+
+
+def test_a_run_says_that_labels_chose_it(tmp_path: Path) -> None:
+    data = small("image", 80)
+    found = api.compare(data, ["simclr", "vicreg"], out=tmp_path / "cmp", **TINY)
+    run = Path(found.choice()["run"])
+    assert "chosen by the accuracy" in (run / "model" / "CARD.md").read_text()
+    score = api.evaluate(run, data, supervised=False, levels=[5])
+    assert any("chosen among others by the accuracy" in note for note in score.evaluation.notes)
+    found.finish()  # killed before the end was written: the same again
+    assert (run / "model" / "CARD.md").read_text().count("chosen by") == 1
+
+
+def test_a_leftover_of_a_kill_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "cmp").mkdir()
+    (tmp_path / "cmp" / ".compare.json.123").write_text("{")
+    assert api.compare(small("image"), ["simclr", "vicreg"], out=tmp_path / "cmp", **TINY).status == "done"
+
+
 def test_all_takes_what_can_run_and_reads_no_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Enough(Exception):
         pass
@@ -266,9 +342,10 @@ def test_a_round_that_failed_whole_does_not_hide_the_one_before(tmp_path: Path) 
 
 def test_a_budget_that_is_too_small_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(halving, "LEAST", 3.0)
-    with pytest.raises(Asked, match=r"leaves 0\.5 s for each of 2 candidates") as error:
-        api.compare(small("image"), ["simclr", "vicreg"], out=tmp_path / "cmp", **TINY)
-    assert "--budget 6s" in error.value.hint and not (tmp_path / "cmp").exists()
+    monkeypatch.setattr(halving, "AROUND", 1.0)
+    with pytest.raises(Asked, match=r"leaves 2\.0 s of training for each of 2 candidates") as error:
+        api.compare(small("image"), ["simclr", "vicreg"], out=tmp_path / "cmp", **{**TINY, "budget": 6})
+    assert "--budget 8s" in error.value.hint and not (tmp_path / "cmp").exists()
     (tmp_path / "file").write_text("")
     with pytest.raises(Asked, match="is a file"):
         api.compare(small("image"), ["simclr", "vicreg"], out=tmp_path / "file", budget=60)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
 from tacit.gather import everyone, mean_over_everyone, own_rows, world
-from tacit.losses import contrast, covariance, cross_correlation, gaussianity, info_nce, triplet, variance
+from tacit.losses import contrast, covariance, cross_correlation, gaussianity, info_nce, paired, triplet, variance
 from tacit.queue import Queue
 
 WORLD, ROWS, WIDTH, OUT = 2, 6, 7, 4  # processes, rows of each, in, out
@@ -41,6 +41,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "info_nce": lambda a, b, ids: info_nce(torch.cat([a, b]), ids.repeat(2), 0.3),
     "info_nce across streams": lambda a, b, ids: info_nce(torch.cat([a, b]), ids.repeat(2), 0.3, torch.arange(2).repeat_interleave(len(a))),
     "keys of everyone": lambda a, b, ids: contrast(a, everyone(b), ids[:, None] == everyone(ids), 0.3),
+    "paired": lambda a, b, ids: paired(a, b, ids > -1, 0.3),
     "variance": lambda a, b, ids: variance(a * 0.2) + variance(b * 0.2),
     "covariance": lambda a, b, ids: covariance(a) + covariance(b),
     "cross_correlation": lambda a, b, ids: decorrelate(a, b),
@@ -152,7 +153,7 @@ def test_two_processes_learn_what_one_learns_from_all_rows(name: str, both: list
         assert torch.allclose(found["losses"][name][1], gradient, rtol=1e-4, atol=1e-5 * float(gradient.norm()))
     values = torch.stack([found["losses"][name][0] for found in both])
     assert torch.allclose(values.mean(), value, rtol=1e-5)
-    if name != "keys of everyone":  # there each process has questions of its own
+    if name not in ("keys of everyone", "paired"):  # there each process has questions of its own
         assert torch.allclose(values, value.expand(WORLD), rtol=1e-5)
 
 

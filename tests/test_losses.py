@@ -25,6 +25,7 @@ from tacit.losses import (
     likeness,
     masked_mse,
     mse,
+    paired,
     smooth_l1,
     soft_cross_entropy,
     time_contrast,
@@ -230,6 +231,15 @@ def drawn_mask(*shape: int, seed: int, share: float) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) < share
 
 
+def slow_paired(query: Tensor, key: Tensor, known: Tensor, temperature: float) -> Tensor:
+    there = [i for i in range(len(query)) if known[i]]
+    terms = []
+    for i in there:
+        similar = [query[i] @ key[j] / query[i].norm() / key[j].norm() / temperature for j in there]
+        terms.append(torch.stack(similar).logsumexp(0) - similar[there.index(i)])
+    return sum(terms) / len(terms)
+
+
 def loops() -> dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor], tuple[Tensor, ...], tuple[object, ...]]]:
     """Name: loss, its loop, arguments with a gradient, other arguments."""
     a, b, keys = draw(6, 5), draw(6, 5, seed=1), draw(9, 5, seed=2)
@@ -239,6 +249,7 @@ def loops() -> dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor], tup
     return {
         "contrast": (contrast, slow_keys, (a, keys), (some, 0.2)),
         "contrast, some keys": (contrast, slow_keys, (a, keys), (some, 0.1, drawn_mask(6, 9, seed=5, share=0.5))),
+        "paired": (paired, slow_paired, (a, b), (torch.tensor([1, 1, 0, 1, 1, 1]).bool(), 0.2)),
         "cross_correlation": (cross_correlation, slow_cross_correlation, (a, b), ()),
         "cross_correlation, flat": (cross_correlation, slow_cross_correlation, (a * 1e-3, b), (1e-2,)),
         "gaussianity": (gaussianity, slow_gaussianity, (a, unit), ()),

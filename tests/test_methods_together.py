@@ -300,6 +300,8 @@ REFUSED: list[tuple[str, list[str], list[str]]] = [
     (DIGITS, ["--method", "arrow"], ["no pretext task 'reverse'", "simclr"]),
     (DIGITS, ["train.positives=group"], ["which items belong together", "--group"]),
     (ALONE, ["--group", "who", "train.positives=group"], ["every group has a single training item", "leave train.positives=group out"]),
+    (DIGITS, ["train.deep=dropout", "train.chunk=64", "--backbone", "transformer"], ["exclude each other", "leave one of them out"]),
+    (DIGITS, ["--method", "deepcluster", "train.positives=group"], ["every item a cluster of its own", "simclr"]),
     (DIGITS, ["--method", "mae", "train.positives=group"], ["compare views of an item, which mae does not", "simclr"]),
     (DIGITS, [*COMBINE, "method.parts=rotation,jigsaw"], ["two pretext tasks at once (permute, turn)", "simclr"]),
     (DIGITS, [*COMBINE, "method.parts=simclr"], ["at least two methods", "method.parts=simclr,rotation"]),

@@ -44,7 +44,14 @@ def test_a_step_of_the_optimizer_is_that_of_its_parts() -> None:
     assert torch.allclose(kernel, before["0.weight"] * (1 - 0.01 * 0.1) - 10 * 0.01 * want, atol=1e-6)
     bias = net[3].bias  # AdamW's first step has the length of the rate
     assert torch.allclose((bias - before["3.bias"]).abs(), torch.full((4,), 0.01), atol=1e-4)
-    assert [g["matrix"] for g in parameter_groups(net, 0.1)] == [True, False]
+    assert [g["matrix"] for g in parameter_groups(net, 0.1)] == [True, False, False]
+
+
+def test_wide_matrices_of_a_projector_get_adamw() -> None:
+    net = nn.ModuleDict({"encoder": nn.Linear(300, 300), "projector": nn.Linear(300, 300), "narrow": nn.Linear(300, 256)})
+    inner, wide, stays = parameter_groups(net, 0.1)
+    assert [len(g["params"]) for g in (inner, wide, stays)] == [2, 1, 3] and wide["params"][0] is net["projector"].weight
+    assert wide["weight_decay"] == 0.1 and stays["weight_decay"] == 0.0
 
 
 def test_it_goes_on_from_its_state() -> None:

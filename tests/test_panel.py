@@ -419,6 +419,8 @@ def test_a_panel_holds_every_measure() -> None:
         dimension=mst_dimension(z, seed=3),
         items=600,
         width=32,
+        rankme_paper=rankme(z, eps=1e-7),
+        rankme_share=rankme(z) / 32,
     )
     assert dataclasses.asdict(got) == pytest.approx(dataclasses.asdict(expected), rel=1e-9)
     assert set(ORDER) <= set(dataclasses.asdict(got)) and not got.collapsed

@@ -6,13 +6,16 @@ import ast
 import inspect
 import re
 import typing
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
 
+from conftest import small
 from tacit import registry
 from tacit.errors import Asked
+from tacit.training.plan import make_plan
 
 PACKAGE = Path(registry.__file__).parent
 ALL = [(kind, name) for kind in registry.KINDS for name in registry.names(kind)]
@@ -109,6 +112,18 @@ def test_a_file_is_a_plugin(tmp_path: Path) -> None:
     file.write_text("x = 1")
     with pytest.raises(Asked, match="no public class"):
         registry.find("methods", str(file))
+
+
+def test_a_plugin_that_does_not_load_disturbs_only_those_who_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("broken", "a_package_that_is_absent:Net", "tacit.backbones")
+    real = registry.entry_points
+    monkeypatch.setattr(registry, "entry_points", lambda group: [*real(group=group), *([point] if group == point.group else [])])
+    assert "broken" in registry.names("backbones") and "broken" not in registry.every("backbones")
+    assert set(registry.every("backbones")) == set(registry.names("backbones")) - {"broken"}
+    data = small("image")
+    assert make_plan(data, len(data.train), method="mae", steps=1)[0].backbone["name"] == "transformer"
+    with pytest.raises(Asked, match=r"broken .* does not load: ModuleNotFoundError"):
+        registry.find("backbones", "broken")
 
 
 def test_listing_imports_nothing() -> None:

@@ -305,6 +305,7 @@ def test_every_backbone_offers_every_layer(backbone: str) -> None:
     count = len(next(m for name in ("layers", "blocks") if isinstance(m := getattr(body, name, None), nn.ModuleList)))
     last, body.between = count - 1, between
     batch = batch_of(kind)
+    body.paired = True
     encoder.eval()(batch)
     assert not seen, "in training only"
     changed = encoder.train()(batch).pooled
@@ -332,8 +333,12 @@ def test_deep_augmentation_leaves_the_teacher_alone() -> None:
     loop = loop_of(small("series"), "byol", deep="dropout")
     assert isinstance(loop.method, BYOL) and loop.method.encoder.backbone.between is not None
     batch = loop.loader.batch(np.arange(4))
-    student, teacher = ([m(batch).pooled for _ in range(2)] for m in (loop.method.encoder, loop.method.teacher))
+    student, teacher = ([m.each([batch, batch])[1].pooled for _ in range(2)] for m in (loop.method.encoder, loop.method.teacher))
     assert loop.method.training and not torch.equal(*student) and torch.equal(*teacher)
+    first = [loop.method.encoder.each([batch, batch])[0].pooled for _ in range(2)]
+    assert torch.equal(*first), "the first view is not changed"
+    alone = [loop.method.encoder(batch).pooled for _ in range(2)]
+    assert torch.equal(*alone) and alone[0].requires_grad, "a pass of a single view has no second half to change"
     for method in ("mae", "ts2vec"):
         with pytest.raises(Asked, match=f"train.deep=pca.*{method} does not"):
             loop_of(small("series"), method, deep="pca")
@@ -524,7 +529,7 @@ def test_chunks_draw_the_same_numbers_when_computed_again(backbone: str) -> None
     made, views = built("simclr", "series", backbone)
     encoder = made.encoder
     if backbone == "transformer":
-        encoder.backbone.between = Deep("pca", 0, 0.5)
+        encoder.backbone.between, encoder.backbone.paired = Deep("pca", 0, 0.5), True
     found = []
     for chunk in (3, 0):
         encoder.chunk = chunk

@@ -154,7 +154,8 @@ def test_weight_decay_spares_norms_biases_and_tokens() -> None:
     module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Conv1d(4, 5, 3))
     module.register_parameter("table", nn.Parameter(torch.zeros(6, 4)))
     module[2].bias.requires_grad_(False)  # type: ignore[union-attr]
-    decays, stays = optim.parameter_groups(module, 0.3)
+    decays, wide, stays = optim.parameter_groups(module, 0.3)
+    assert wide["params"] == []
     assert [p.shape for p in decays["params"]] == [(4, 3), (5, 4, 3)] and decays["weight_decay"] == 0.3  # type: ignore[attr-defined]
     assert sorted(p.numel() for p in stays["params"]) == [4, 4, 4, 24] and stays["weight_decay"] == 0.0  # type: ignore[attr-defined]
     names = {id(p) for g in (decays, stays) for p in g["params"]}  # type: ignore[attr-defined]
@@ -708,6 +709,22 @@ def test_resume_refuses_other_training_items(tmp_path: Path) -> None:
         assert other.fingerprint == data.fingerprint
         with pytest.raises(Asked, match="its split or its form changed"):
             pretraining.pretrain(other, out=tmp_path / "run", resume=True)
+
+
+def test_a_short_budget_has_fewer_surveys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretraining, "calibrate", lambda loop, seconds: (0.05, 20.0))
+    said: list[str] = []
+    options: dict[str, Any] = {"size": "tiny", "batch_size": 8, "budget": 10, "say": said.append}
+    done = pretraining.pretrain(small("image"), out=tmp_path / "run", method="deepcluster", **options)
+    assert isinstance(done, Pretrained) and done.config.method["rounds"] == 3, "a third of the budget, of 20 rounds in 20 s"
+    assert any("3 times instead" in line for line in said)
+    with pytest.raises(Asked, match="would take 20 s of 10 s") as refused:
+        pretraining.pretrain(small("image"), out=tmp_path / "asked", method="deepcluster", overrides={"method": {"rounds": 20}}, **options)
+    assert "method.rounds=3" in refused.value.hint
+    monkeypatch.setattr(pretraining, "calibrate", lambda loop, seconds: (0.05, 200.0))
+    with pytest.raises(Asked, match="would take 200 s") as refused:
+        pretraining.pretrain(small("image"), out=tmp_path / "none", method="deepcluster", **options)
+    assert "rounds" not in refused.value.hint
 
 
 def test_surveys_show_every_item_in_order(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def evaluate(
         raise Asked(f"{other.path} has no labels to test with", "name the label column with --target")
     rows = data.train
     held, notes = _clean_test(data, rows, other, other.test if test is None else np.arange(len(other)), path)
-    notes += _spanning(data, rows, other, held)
+    notes += [*_spanning(data, rows, other, held), *_chosen(path)]
     if test is not None and other.classes != data.classes:
         other = _same_classes(other, data)
     say(f"{len(rows)} training and {len(held)} test items")
@@ -312,6 +312,14 @@ def _spanning(data: Dataset, rows: np.ndarray, other: Dataset, held: np.ndarray)
     if not both:
         return []
     return [f"{len(both)} of the {len(parts[1])} groups in the test also have training items: the scores do not hold for new groups"]
+
+
+def _chosen(path: Path | None) -> list[str]:
+    """A note where labels chose this run among others."""
+    by = Run(path).info().get("chosen_by") if path is not None else None
+    if not isinstance(by, dict) or not by.get("labels"):
+        return []
+    return [f"this run was chosen among others by the {by.get('criterion')}: it needed those labels as well"]
 
 
 def _labels_seen(net: Model, path: Path | None) -> bool | None:

@@ -49,20 +49,20 @@ def tune(
         raise Asked(f"{method} cannot be tuned here: {reason}", "give --method simclr")
     asked = asked_for(f"augmentation of {method}", data, total, seed, told.options)
     found = begun(out, resume, asked)
+    names = [method, *(f"{method}@modality.{knob}={_text(value)}" for knob, value in tried)]
     if found is None:
-        names = [method, *(f"{method}@modality.{knob}={_text(value)}" for knob, value in tried)]
         affordable(len(names), total, FIRST)
-        found = begin(judge, names, out, asked, told)
-    if found.status != "done":
-        with locked(out):
-            names = found.request["candidates"]
-            play(found, 0, names, total * FIRST, data, judge, told)
-            last = finalists(found)
-            if len(found.rounds) > 1 or (total - found.spent) / max(1, len(last)) - found.overhead >= found.seconds[0]:
-                play(found, 1, last, total - found.spent, data, judge, told)
-            else:
-                told.say("no time is left for a last round that is longer than the first")
-            found.finish()
+    elif found.status == "done":
+        return found
+    with locked(out):
+        found = begun(out, resume, asked) or begin(judge, names, out, asked, told)
+        play(found, 0, names, total * FIRST, data, judge, told)
+        last = finalists(found)
+        if len(found.entered) > 1 or (total - found.spent) / max(1, len(last)) - found.overhead >= found.seconds[0]:
+            play(found, 1, last, total - found.spent, data, judge, told)
+        else:
+            told.say("no time is left for a last round that is longer than the first")
+        found.finish()
     return found
 
 

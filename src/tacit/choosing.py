@@ -116,9 +116,10 @@ def tune_augmentation(
     }
     options |= {"target": target, "group": group, "split": split, "modality": modality}
     given = " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items() if v is not None)
-    lines.append(
-        f"use: tacit pretrain {shlex.quote(data)} {given} {said}" if said else "the preset's augmentation is the best that was tried"
-    )
+    if said:
+        lines.append(f"use: tacit pretrain {shlex.quote(data)} {given} {said}")
+    elif found.choice()["name"]:
+        lines.append("the preset's augmentation is the best that was tried")
     plain = short(found) | {"invariances": rows, "use": words}
     _told(found, data, teller, json_, plain, [*summary(found), *lines])
 

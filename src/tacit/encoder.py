@@ -44,7 +44,8 @@ class Backbone(nn.Module):
     wants: "patch" (tokens of a patch) or "dense" (patch size 1, raw channels). can: capabilities, from
     mask, drop, causal, layers, resize, tokens, unordered, ragged, chunk. ranks: ranks of grids that it takes.
     presets: size name -> hyperparameters; on_cpu: the size that a CPU trains fast enough.
-    between: what changes the activations after a layer, in training (Deep Augmentation).
+    between: what changes the activations after a layer, in training (Deep Augmentation). paired: the rows of this pass are several
+    views of the same items, one after the other; it changes nothing elsewhere.
     """
 
     wants: ClassVar[str] = "dense"
@@ -55,6 +56,7 @@ class Backbone(nn.Module):
     pool: str = "mean"
     stride: int = 1
     dim: int
+    paired: bool = False
 
     def __init__(self, width: int, layout: Layout, grid: tuple[int, ...]) -> None:
         super().__init__()
@@ -66,7 +68,7 @@ class Backbone(nn.Module):
 
         axis: where the channels are.
         """
-        return x if self.between is None or not self.training else self.between(layer, x, axis)
+        return x if self.between is None or not (self.training and self.paired) else self.between(layer, x, axis)
 
     def forward(
         self, tokens: Tokens, position: Tensor, full: bool, *, causal: bool = False, layers: int = 0
@@ -146,7 +148,11 @@ class Encoder(nn.Module):
             groups.setdefault((view.stream, tuple(view.x.shape)), []).append(i)
         out: dict[int, Features] = {}
         for rows in groups.values():
-            joined = self(join([views[i] for i in rows]))
+            self.backbone.paired = len(rows) > 1
+            try:
+                joined = self(join([views[i] for i in rows]))
+            finally:
+                self.backbone.paired = False
             out.update(zip(rows, split(joined, [len(views[i].ids) for i in rows]), strict=True))
         features = [out[i] for i in range(len(views))]
         if self.memo is not None:
@@ -342,8 +348,7 @@ def _alternatives(needs: frozenset[str], layout: Layout) -> str:
     from tacit import registry
 
     fits = []
-    for name in registry.names("backbones"):
-        b = registry.find("backbones", name)
+    for name, b in registry.every("backbones").items():
         order = layout.ordered or ("unordered" in b.can and "causal" not in needs)
         if needs <= b.can and layout.rank in b.ranks and order:
             fits.append(name)

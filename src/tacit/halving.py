@@ -18,7 +18,7 @@ from tacit import registry
 from tacit.assemble import needs_before
 from tacit.data.dataset import Dataset
 from tacit.errors import Asked, Stopped, TacitError
-from tacit.evaluation.panel import Ranking, agreement, rank
+from tacit.evaluation.panel import NAMES, Ranking, agreement, rank
 from tacit.statistics import Resampler, interval
 from tacit.tournament import Candidate, Judge, Measured, Say, check, train
 from tacit.training.origin import training_digest
@@ -27,6 +27,10 @@ from tacit.training.run import Run, write_json
 from tacit.types import LABELS
 
 LEAST = 3.0  # seconds of training below which a round says nothing
+AROUND = 2.0  # seconds that planning and measuring a candidate take, until one was measured
+
+
+KEPT = ("request", "criterion", "seconds", "left_out", "spent", "overhead", "status", "entered")
 
 
 @dataclass
@@ -40,17 +44,23 @@ class Comparison:
     seconds: list[float] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     spent: float = 0.0
-    overhead: float = 2.0  # seconds that planning and measuring a candidate took last
+    overhead: float = field(
+        default_factory=lambda: AROUND
+    )  # seconds that planning and measuring a candidate took at most, in the last round
     status: str = "running"
+    entered: list[list[str]] = field(default_factory=list)  # who takes part in each round that was begun
 
     def finish(self) -> None:
         """All rounds are played: the run that was chosen is told who chose it, and whether labels had a say."""
-        self.status = "done"
-        self.save()
         run = self.choice()["run"]
         if run and (Path(run) / "run.json").is_file():
             labels = any(m.right is not None for m in self.rounds[0].values())
-            Run(Path(run)).note(chosen_by={"compare": str(self.out), "criterion": self.criterion, "labels_seen": labels})
+            Run(Path(run)).note(chosen_by={"compare": str(self.out), "criterion": self.criterion, "labels": labels})
+            if labels and (card := Path(run) / "model" / "CARD.md").is_file():
+                told = f"- Labels were not read, but of {len(self.rounds[0])} candidates it was chosen by the {self.criterion}.\n"
+                card.write_text(card.read_text(encoding="utf-8").replace("- Labels were not read.\n", told), encoding="utf-8")
+        self.status = "done"
+        self.save()
 
     def save(self) -> None:
         """Write compare.json, whole or not at all."""
@@ -58,7 +68,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
-        plain = {k: getattr(self, k) for k in ("request", "criterion", "seconds", "left_out", "spent", "overhead", "status")}
+        plain = {k: getattr(self, k) for k in KEPT}
         plain["rounds"] = [{name: m.to_json() for name, m in each.items()} for each in self.rounds]
         return plain | ({"ranking": self.table(), "choice": self.choice()} if self.status == "done" else {})
 
@@ -68,8 +78,7 @@ class Comparison:
         try:
             raw = json.loads((out / "compare.json").read_text(encoding="utf-8"))
             rounds = [{name: Measured.from_json(m) for name, m in each.items()} for each in raw["rounds"]]
-            kept = {k: raw[k] for k in ("request", "criterion", "seconds", "left_out", "spent", "overhead", "status")}
-            return cls(out, rounds=rounds, **kept)
+            return cls(out, rounds=rounds, **{k: raw[k] for k in KEPT})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise TacitError(f"{out / 'compare.json'} cannot be read: {error}", "start a new comparison in another --out") from error
 
@@ -103,7 +112,8 @@ class Comparison:
                     {
                         "candidate": name, "round": which + 1, "train_seconds": self.seconds[which], "steps": m.steps, "run": m.run,
                         "score": None if m.right is None else m.score, "low": low, "high": high, "knn": m.knn,
-                        "label_free_rank": free.mean.get(name), "panel": m.to_json()["panel"], "health": m.health, "failed": m.failed,
+                        "label_free_rank": free.mean.get(name), "ranked": len(free.mean), "backbone": m.backbone,
+                        "panel": m.to_json()["panel"], "health": m.health, "failed": m.failed,
                     }
                 )  # fmt: skip
         return sorted(rows, key=lambda r: bool(r["failed"]))  # stable: what failed comes last, whichever round it reached
@@ -170,16 +180,19 @@ def compare(
     total, judge = parse(budget), Judge(data, seed)
     asked = asked_for("compare", data, total, seed, told.options)
     found = begun(out, resume, asked)
+    names: list[str] = []
+    left_out: dict[str, str] = {}
     if found is None:
         names, left_out = _candidates(data, methods, every, told)
-        affordable(len(names), total, 1 / len(_sizes(len(names))))
-        found = begin(judge, names, out, asked, told, left_out)
+        affordable(len(names), total, 1 / _rounds_for(len(names)))
     elif methods and [Candidate.read(m).name for m in methods] != found.request["candidates"]:
         raise Asked(f"the comparison in {out} is of {', '.join(found.request['candidates'])}", "resume it with the same --methods")
-    if found.status != "done":
-        with locked(out):
-            _rounds(found, data, judge, total, told)
-            found.finish()
+    if found is not None and found.status == "done":
+        return found
+    with locked(out):
+        found = begun(out, resume, asked) or begin(judge, names, out, asked, told, left_out)
+        _rounds(found, data, judge, total, told)
+        found.finish()
     return found
 
 
@@ -194,7 +207,7 @@ def begun(out: Path, resume: bool, asked: Mapping[str, Any]) -> Comparison | Non
         return found
     if out.exists() and not out.is_dir():
         raise Asked(f"{out} is a file", "choose another --out")
-    if out.exists() and any(p.name != "lock" for p in out.iterdir()):
+    if out.exists() and any(p.name != "lock" and not p.name.startswith(".compare.json") for p in out.iterdir()):
         raise Asked(f"{out} is not empty", "add --resume to go on with it, or choose another --out")
     return None
 
@@ -220,43 +233,53 @@ def begin(
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Keeps a second process from training in the same folders. Raises Asked where one does."""
+    """Keeps a second process from training in the same folders. Raises Asked where one does, Stopped on an interrupt."""
     lock = Run.start(out / "lock", resume=True)
     try:
         yield
+    except KeyboardInterrupt as stop:
+        raise Stopped("interrupted; everything is saved", out) from stop
     finally:
         lock.close()
 
 
 def _rounds(found: Comparison, data: Dataset, judge: Judge, total: float, told: Told) -> None:
-    sizes = _sizes(len(found.request["candidates"]))
-    names = list(found.request["candidates"])
-    for which, size in enumerate(sizes):
-        if which:
-            names = [n for n in found.order(which - 1) if not found.rounds[which - 1][n].failed][:size]
-        if which and len(names) < 2:
-            return
-        share = (total - found.spent) / (len(sizes) - which)
-        if which == len(found.rounds) and which and share / len(names) - found.overhead < found.seconds[-1]:
-            told.say("no time is left for a round that is longer than the last one")
-            return
+    names, share = list(found.request["candidates"]), total / _rounds_for(len(found.request["candidates"]))
+    for which in range(len(names)):
+        if which and which == len(found.entered):
+            names, share = _next(found, total, told.say)
+            if not names:
+                return
         play(found, which, names, share, data, judge, told)
 
 
-def _sizes(count: int) -> list[int]:
-    """Candidates in each round."""
-    sizes = [count]
-    while sizes[-1] > 2:
-        sizes.append(math.ceil(sizes[-1] / 2))
-    return sizes
+def _next(found: Comparison, total: float, say: Say) -> tuple[list[str], float]:
+    """Who takes part in the next round and the seconds for all of it: the better half, or as many as can have more than they had."""
+    good = [n for n in found.order(len(found.rounds) - 1) if not found.rounds[-1][n].failed]
+    size = len(found.entered[-1])
+    if size == 2 or len(good) < 2:
+        return [], 0.0
+    while size > 2:
+        size = math.ceil(size / 2)
+        share = (total - found.spent) / _rounds_for(size)
+        if share / min(size, len(good)) - found.overhead >= found.seconds[-1]:
+            return good[:size], share
+    say("no time is left for a round that is longer than the last one")
+    return [], 0.0
+
+
+def _rounds_for(count: int) -> int:
+    """How many rounds halve so many candidates to two."""
+    return max(1, math.ceil(math.log2(max(2, count))))
 
 
 def affordable(count: int, budget: float, part: float) -> None:
     """Raise Asked where this part of the budget, that of the first round, is too short for so many candidates."""
-    each = budget * part / count
+    each = budget * part / count - AROUND
     if each < LEAST:
-        least = math.ceil(LEAST * count / part)
-        raise Asked(f"the budget leaves {each:.1f} s for each of {count} candidates", f"give --budget {least}s at least, or fewer of them")
+        least = math.ceil((LEAST + AROUND) * count / part)
+        said = f"the budget leaves {max(0.0, each):.1f} s of training for each of {count} candidates"
+        raise Asked(said, f"give --budget {least}s at least, or fewer of them")
 
 
 @dataclass(frozen=True)
@@ -273,11 +296,13 @@ def play(found: Comparison, which: int, names: Sequence[str], share: float, data
 
     share: seconds for all of the round. Raises Stopped on an interrupt, with everything saved.
     """
-    if which == len(found.rounds):
+    if which == len(found.entered):
+        found.entered.append(list(names))
         found.rounds.append({})
         found.seconds.append(round(max(LEAST, share / len(names) - found.overhead), 3))
-    told.say(f"round {which + 1}: {len(names)} candidates for {found.seconds[which]:g} s each")
-    for name in names:
+    told.say(f"round {which + 1}: {len(found.entered[which])} candidates for {found.seconds[which]:g} s each")
+    slowest = 0.5
+    for name in found.entered[which]:
         if name in found.rounds[which]:
             continue
         begin = time.perf_counter()
@@ -293,8 +318,9 @@ def play(found: Comparison, which: int, names: Sequence[str], share: float, data
             found.save()
             raise Stopped(f"interrupted in round {which + 1} at {name}; everything is saved", found.out) from stop
         took = time.perf_counter() - begin
-        if not begun_before:  # what is left of an interrupted candidate says nothing about a whole one
-            found.overhead = max(0.5, took - found.seconds[which])
+        if not begun_before and not done.failed:  # what is left of an interrupted candidate says nothing about a whole one
+            slowest = max(slowest, took - found.seconds[which])
+            found.overhead = slowest
         found.spent += took
         found.rounds[which][name] = done
         found.save()
@@ -338,6 +364,11 @@ def summary(found: Comparison) -> list[str]:
     if choice["agreement"] is not None:
         n = choice["agreement_candidates"]
         lines.append(f"the ranking without labels agrees with the one with labels by {choice['agreement']:+.2f} (Spearman, {n} candidates)")
+    which = max((k for k, each in enumerate(found.rounds) if any(not m.failed for m in each.values())), default=0)
+    free = found.ranking(which) if found.rounds else None
+    if free is not None and free.left_out:
+        without = "; ".join(f"{NAMES[m]} ({why})" for m, why in free.left_out.items())
+        lines.append(f"left out of the label-free rank: {without}")
     if choice["disagree"]:
         lines.append("the measures without labels disagree among each other: do not trust their mean rank")
     return lines

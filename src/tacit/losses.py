@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tacit.gather import everyone
+from tacit.gather import everyone, own_rows, world
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def full_precision(function: Callable[P, R]) -> Callable[P, R]:
-    """Run in float32 with autocast off; arguments given by name are cast too."""
+    """Run in float32 (or float64, if asked) with autocast off; arguments given by name are cast too."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -30,7 +30,7 @@ def full_precision(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _float32(value: Any) -> Any:
-    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+    return value.float() if isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16) else value
 
 
 @full_precision
@@ -65,6 +65,17 @@ def contrast(query: Tensor, key: Tensor, positive: Tensor, temperature: float, c
     count = positive.sum(1)
     own = -(similar.log_softmax(1) * positive).sum(1) / count.clamp(min=1)
     return (own * (count > 0)).sum() / (count > 0).sum().clamp(min=1)
+
+
+@full_precision
+def paired(query: Tensor, key: Tensor, known: Tensor, temperature: float) -> Tensor:
+    """Contrastive loss of queries [B, D] with the key [B, D] of the same row, against the keys of all rows of all processes.
+
+    known: bool [B], rows that count.
+    """
+    every = torch.arange(len(key) * world(), device=key.device)
+    own = (own_rows(every)[:, None] == every) & known[:, None]
+    return contrast(query, everyone(key), own, temperature, everyone(known)[None].expand_as(own))
 
 
 @full_precision

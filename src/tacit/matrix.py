@@ -22,7 +22,7 @@ def measured() -> dict[str, dict[str, dict[str, Any]]]:
 def matrix() -> list[dict[str, Any]]:
     """One row a method: {"method", "family", modality: {"runs": backbone or None, "learns", "leads": bool or None (not measured)}}."""
     known, rows = measured(), []
-    kinds = {name: make_modality(registry.find("modalities", name).example(), {}) for name in registry.names("modalities")}
+    kinds = {name: make_modality(cls.example(), {}) for name, cls in registry.every("modalities").items()}
     for name in registry.names("methods"):
         try:
             row: dict[str, Any] = {"method": name, "family": registry.find("methods", name).family}
@@ -40,7 +40,7 @@ def matrix() -> list[dict[str, Any]]:
 def runs(method: str, modality: Modality) -> str | None:
     """A backbone with which a method runs on this data, the one it prefers if that can; None = no backbone can."""
     preferred = modality.prefer(modality.spec, "cpu")[0]
-    for backbone in dict.fromkeys([preferred, "transformer", *registry.names("backbones")]):
+    for backbone in dict.fromkeys([preferred, "transformer", *registry.every("backbones")]):
         try:
             make_method(modality, {"name": method}, {"name": backbone, "size": "tiny"}, info_of(modality, 64, 2), 0)
         except CannotPair:

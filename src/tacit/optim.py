@@ -7,13 +7,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+WIDE = 256  # smaller side of a matrix, above which a projector's gets AdamW
+
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups: matrices and kernels that decay, and everything of rank below 2 (norms, biases, tokens) that does not."""
+    """Matrices and kernels, which decay, and everything of rank below 2 (norms, biases, tokens), which does not.
+
+    "matrix" says what Muon treats as such: not the wide matrices of a projector, whose steps would cost as much as the encoder's.
+    """
     trained = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
-    decays = [p for n, p in trained if p.ndim >= 2 and not n.endswith("table")]
+    decays = [(n, p) for n, p in trained if p.ndim >= 2 and not n.endswith("table")]
     stays = [p for n, p in trained if p.ndim < 2 or n.endswith("table")]
-    return [{"params": decays, "weight_decay": weight_decay, "matrix": True}, {"params": stays, "weight_decay": 0.0, "matrix": False}]
+    wide = [p for n, p in decays if "encoder" not in n.split(".") and min(len(p), p[0].numel()) > WIDE]
+    inner = [p for _, p in decays if not any(p is w for w in wide)]
+    return [
+        {"params": inner, "weight_decay": weight_decay, "matrix": True},
+        {"params": wide, "weight_decay": weight_decay, "matrix": False},
+        {"params": stays, "weight_decay": 0.0, "matrix": False},
+    ]
 
 
 def adamw(module: nn.Module, lr: float, weight_decay: float, betas: tuple[float, float] = (0.9, 0.95)) -> torch.optim.AdamW:

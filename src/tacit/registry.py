@@ -78,6 +78,17 @@ def find(kind: str, name: str) -> Any:
     raise Asked(f"there is no {kind[:-1] if kind != 'modalities' else 'modality'} {name!r}", nearest(name, names(kind)))
 
 
+def every(kind: str) -> dict[str, Any]:
+    """name -> class of all plug-ins of a kind that load; one that somebody else installed and that does not is no reason to fail."""
+    out = {}
+    for name in names(kind):
+        try:
+            out[name] = find(kind, name)
+        except Asked:
+            continue
+    return out
+
+
 def check_stored(kind: str, name: Any, where: Path, named: Collection[str | None] = ()) -> None:
     """Refuse to run code that a file names: what is read from a run or a model may name installed plug-ins only.
 

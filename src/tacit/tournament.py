@@ -71,8 +71,9 @@ class Candidate:
 class Measured:
     """What a candidate reached in a round, all of it on training items.
 
-    seconds: of training. right: [draws, items], 1 where the probe was right (numbers: 1 - squared error over variance), None without
-    labels; its mean is the score. knn: with all labels. panel: without labels. failed: why there is nothing, or an empty string.
+    seconds: of training. backbone: name and size. right: [draws, items], 1 where the probe was right (numbers: 1 - squared error over
+    variance), None without labels; its mean is the score. knn: with all labels. panel: without labels. failed: why there is nothing, or an
+    empty string.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Measured:
     seconds: float = 0.0
     steps: int = 0
     health: str = ""
+    backbone: str = ""
     right: np.ndarray | None = None
     knn: float | None = None
     panel: Panel | None = None
@@ -91,10 +93,11 @@ class Measured:
         return float("nan") if self.right is None else float(self.right.mean())
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON; NaN and infinity become None."""
+        """Plain JSON; values that are not finite become None, and are named in "nan"."""
         plain = asdict(replace(self, right=None)) | {"panel": None if self.panel is None else asdict(self.panel)}
         if self.panel is not None:
-            plain["panel"] = {k: v if v is None or np.isfinite(v) else None for k, v in plain["panel"].items()}
+            plain["nan"] = [k for k, v in plain["panel"].items() if v is not None and not np.isfinite(v)]
+            plain["panel"] |= dict.fromkeys(plain["nan"])
         plain["right"] = None if self.right is None else [[round(float(v), 5) for v in row] for row in self.right]
         return plain
 
@@ -102,10 +105,9 @@ class Measured:
     def from_json(cls, raw: Mapping[str, Any]) -> Measured:
         """The inverse of `to_json`."""
         right = None if raw["right"] is None else np.array(raw["right"])
-        numbers = raw["panel"]
-        if numbers is not None:
-            numbers = {k: float("nan") if v is None and k not in ("lidar", "alpha", "alignment") else v for k, v in numbers.items()}
-        return cls(**{**raw, "right": right, "panel": None if numbers is None else Panel(**numbers)})
+        numbers = None if raw["panel"] is None else Panel(**{**raw["panel"], **dict.fromkeys(raw["nan"], float("nan"))})
+        plain = {k: v for k, v in raw.items() if k != "nan"}
+        return cls(**{**plain, "right": right, "panel": numbers})
 
 
 class Judge:
@@ -116,46 +118,51 @@ class Judge:
 
     def __init__(self, data: Dataset, seed: int = 0) -> None:
         self.data, self.seed, self.viewer = data, seed, make_modality(data.spec, {})
-        rows = data.train
-        self.rows = rows[np.linspace(0, len(rows) - 1, min(ROWS, len(rows))).astype(np.int64)]
+        self.rows = _spread(data.train, ROWS)
         self.classes = len(data.classes)
         self.level: int | None = None
+        self.labelled = data.train[:0]
         self.plan = self.fit = self.held = None
         if data.labels is None:
             return
-        y = data.labels[self.rows]
-        known = np.flatnonzero(y >= 0 if self.classes else np.isfinite(y))
-        if len(known) < 8 or len(np.unique(y[known])) < 2:
+        y = data.labels[data.train]
+        self.labelled = _spread(data.train[y >= 0 if self.classes else np.isfinite(y)], ROWS)
+        y = data.labels[self.labelled]
+        if len(y) < 8 or len(np.unique(y)) < 2:
             return
-        groups = None if data.groups is None else data.groups[self.rows][known]
-        fit, held = fold(y[known], self.classes, seed, 1 / 3, groups)
+        groups = None if data.groups is None else data.groups[self.labelled]
+        fit, held = fold(y, self.classes, seed, 1 / 3, groups)
         for level in LEVELS if self.classes else NUMBERS:
             own = None if groups is None else groups[fit]
-            plan = plan_levels(y[known][fit], self.classes, (level,), DRAWS, seed, groups=own)[0]
+            plan = plan_levels(y[fit], self.classes, (level,), DRAWS, seed, groups=own)[0]
             if not plan.reason and len(held):
-                self.level, self.plan, self.fit, self.held = level, plan, known[fit], known[held]
+                self.level, self.plan, self.fit, self.held = level, plan, self.labelled[fit], self.labelled[held]
                 return
 
     @property
     def criterion(self) -> str:
         """What decides, in words."""
         if self.level is None:
-            return "mean rank over the label-free measures"
+            few = f", as {len(self.labelled)} labels are too few to score with" if len(self.labelled) else ""
+            return f"mean rank over the label-free measures{few}"
         amount = f"{self.level} label{'s' if self.level > 1 else ''} {'a class' if self.classes else 'in all'}"
         return f"{'accuracy' if self.classes else 'R2'} of a linear probe with {amount}, on held-out training items"
 
     def measure(self, model: Model) -> dict[str, Any]:
         """{right, knn, panel} of a model. Raises BadData where its vectors are not finite."""
         data = self.data
-        z = model.vectors(data.x[self.rows], None if data.lengths is None else data.lengths[self.rows])
+        every = self.rows if self.plan is None else np.union1d(self.rows, self.labelled)
+        z = model.vectors(data.x[every], None if data.lengths is None else data.lengths[every])
         if not np.isfinite(z).all():
             raise BadData("the embedding holds values that are not finite")
-        found: dict[str, Any] = {"panel": panel(z, self._views(model), self.seed), "right": None, "knn": None}
+        own = z[np.searchsorted(every, self.rows)]
+        found: dict[str, Any] = {"panel": panel(own, self._views(model), self.seed), "right": None, "knn": None}
         if self.plan is None or self.fit is None or self.held is None:
             return found
         assert data.labels is not None
-        y, truth = data.labels[self.rows][self.fit], data.labels[self.rows][self.held]
-        s, t = standardise(z[self.fit], z[self.held], "columns")
+        y, truth = data.labels[self.fit], data.labels[self.held]
+        fit, held = (z[np.searchsorted(every, rows)] for rows in (self.fit, self.held))
+        s, t = standardise(fit, held, "columns")
         right = []
         for draw in self.plan.draws:
             if self.classes:
@@ -165,7 +172,7 @@ class Judge:
                 right.append(1 - (guess - truth) ** 2 / max(float(truth.var()), 1e-12))
         found["right"] = np.array(right, dtype=np.float64)
         if self.classes:
-            neighbours = KNN(k=min(20, len(y))).fit(z[self.fit], y, self.classes, small=False).predict(z[self.held])
+            neighbours = KNN(k=min(20, len(y))).fit(fit, y, self.classes, small=False).predict(held)
             found["knn"] = float((neighbours == truth).mean())
         return found
 
@@ -175,11 +182,16 @@ class Judge:
         modality, device = self.viewer, next(model.parameters()).device  # the same views for all, however a candidate was trained
         if "global_" not in modality.gives:
             return None
-        few = self.rows[np.linspace(0, len(self.rows) - 1, min(ITEMS, len(self.rows))).astype(np.int64)]
+        few = _spread(self.rows, ITEMS)
         batch = Loader(self.data, few, modality, device).batch(np.arange(len(few)))
         model.eval()
         views = modality.views(batch, Views(global_=VIEWS), rng(self.seed, "panel", 0, device), model.encoder.cell)
         return torch.stack([model.encoder(view).pooled.float() for view in views], 1).cpu().numpy()
+
+
+def _spread(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of these rows, evenly spaced."""
+    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)] if len(rows) else rows
 
 
 def train(
@@ -197,7 +209,7 @@ def train(
     """Train a candidate for so many seconds in the run folder `out` (or go on with the run there), and measure it.
 
     options: further ones of `pretrain`, the same for all candidates. A candidate that cannot be trained is measured as failed;
-    Stopped is raised on an interrupt, with everything saved.
+    Stopped is raised on an interrupt, with everything saved, TacitError where the machine failed, such as a full disk.
     """
     quiet = say or (lambda words: None)
     resume = (out / "config.toml").is_file()
@@ -209,12 +221,13 @@ def train(
         )  # fmt: skip
         assert isinstance(done, Pretrained)
         health = "" if done.health is None else done.health.state
-        took = time.perf_counter() - begin
-        return Measured(candidate.name, str(out), took, done.config.train.steps, health, **judge.measure(done.model))
-    except Stopped:
-        raise
-    except (TacitError, MemoryError, torch.OutOfMemoryError) as error:  # one that fails must not end the others' comparison
-        said = error.message if isinstance(error, TacitError) else f"out of memory: {error}"
+        took, body = time.perf_counter() - begin, done.config.backbone
+        network = f"{body['name']} {body['size']}"
+        return Measured(candidate.name, str(out), took, done.config.train.steps, health, network, **judge.measure(done.model))
+    except Exception as error:  # one that fails, a plug-in's own fault too, must not end the others' comparison
+        if isinstance(error, Stopped) or type(error) is TacitError:
+            raise
+        said = _why(error)
         quiet(f"{candidate.name}: {said}")
         return Measured(candidate.name, str(out), time.perf_counter() - begin, failed=said)
 
@@ -227,4 +240,15 @@ def check(candidate: Candidate, data: Dataset, **options: Any) -> str:
         pretrain(data, method=candidate.method, overrides=candidate.overrides, steps=1, dry_run=True, **options)
     except CannotPair as error:
         return error.message
+    except TacitError:
+        raise
+    except Exception as error:  # a plug-in's
+        return _why(error)
     return ""
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TacitError):
+        return error.message
+    memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return f"{'out of memory' if memory else type(error).__name__}: {error}"

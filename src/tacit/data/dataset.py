@@ -203,7 +203,7 @@ def from_arrays(
     opened: dict[str, Any] = {"x": x, "y": y, "modality": modality, "groups": groups, "split": split, "name": name}
     opened |= {"size": size, "limit": limit, "seed": seed, "max_bad": max_bad, "options": dict(options)}
     rank = np.ndim(x) if isinstance(x, np.ndarray) else (np.ndim(x[0]) + 1 if len(x) else 0)
-    kinds = {registry.find("modalities", name).axes: name for name in registry.names("modalities")}
+    kinds = {cls.axes: name for name, cls in registry.every("modalities").items()}
     if modality is None and (not rank or rank not in kinds):
         raise Asked(f"an array of {rank} axes is not understood", "expected [N, F], [N, C, T] or [N, C, H, W]")
     n = len(x)
@@ -267,7 +267,7 @@ def _grown(path: Path) -> Tree:
 
 def _source(tree: Tree) -> tuple[Any, Tree]:
     """The layout that fits the files best; a folder with nothing but one zip stands for that zip."""
-    scored = [(registry.find("sources", name), name) for name in registry.names("sources")]
+    scored = [(source, name) for name, source in registry.every("sources").items()]
     best, source = max(((s.matches(tree), s) for s, _ in scored), key=lambda pair: pair[0])
     zips = [n for n in tree.names if ending(n) == ".zip"]
     if best <= 0 and len(zips) == 1 and tree.archive is None:

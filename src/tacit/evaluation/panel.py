@@ -23,6 +23,10 @@ ORDER = {
     "learnability": "higher",
     "dimension": "lower",
 }
+NAMES = {
+    "rankme": "RankMe", "lidar": "LiDAR", "alpha": "alpha-ReQ", "alignment": "alignment", "uniformity": "uniformity",
+    "learnability": "cluster learnability", "dimension": "intrinsic dimension",
+}  # fmt: skip
 FIT = 0.9  # R2 of the power law below which its exponent is not reported
 DISAGREE = 0.3  # mean rank correlation between the measures below which they contradict each other
 FIRST, LAST, FEWEST = 5, 100, 5  # ranks of the spectrum that the power law is fitted to, and how few of them are no fit
@@ -36,7 +40,8 @@ NAN = float("nan")
 class Panel:
     """The measures of one embedding; None = cannot be measured here, NaN = too few rows, or the embedding is not finite.
 
-    rankme, rankme_centred: dimensions in use, without and with the mean taken out. lidar: the same, of what views of an item share.
+    rankme, rankme_centred: dimensions in use, without and with the mean taken out. rankme_paper: with the paper's epsilon of 1e-7.
+    rankme_share: of the dimensions that could be in use, min(N, D). lidar: the same, of what views of an item share.
     alpha: exponent of the spectrum, None where it is no power law; alpha_r2: how well one fits. alignment: distance between views of
     one item. uniformity: how unevenly the directions fill the sphere. learnability: how well nearest neighbours predict clusters.
     dimension: intrinsic dimension. items, width: N and D.
@@ -53,6 +58,8 @@ class Panel:
     dimension: float
     items: int
     width: int
+    rankme_paper: float = NAN
+    rankme_share: float = NAN
 
     @property
     def collapsed(self) -> bool:
@@ -67,12 +74,14 @@ class Ranking:
     ranks: candidate -> measure -> rank, 1 = best, ties share theirs; the measures are those that all candidates have.
     mean: candidate -> mean rank, best first. rho: Spearman's correlation between two measures, mean over all pairs of them; NaN where
     fewer than two measures tell the candidates apart. disagree: rho is below DISAGREE, so that the order depends on whom you ask.
+    left_out: measure -> why it has no say.
     """
 
     ranks: dict[str, dict[str, float]]
     mean: dict[str, float]
     rho: float
     disagree: bool
+    left_out: dict[str, str]
 
 
 def panel(z: np.ndarray, views: np.ndarray | None = None, seed: int = 0) -> Panel:
@@ -86,6 +95,7 @@ def panel(z: np.ndarray, views: np.ndarray | None = None, seed: int = 0) -> Pane
     z = np.asarray(z, dtype=np.float64)
     centred = _centred(z)
     alpha, fit = alpha_req(z)
+    effective = NAN if centred is None else rankme(z)
     shared = near = None
     if views is not None and np.shape(views)[1] > 1:
         clean = _clean(views)
@@ -95,7 +105,7 @@ def panel(z: np.ndarray, views: np.ndarray | None = None, seed: int = 0) -> Pane
         elif len(clean) > 1:
             shared = lidar(clean / (np.sqrt(clean.var((0, 1)).mean()) or 1.0))
     return Panel(
-        rankme=NAN if centred is None else rankme(z),
+        rankme=effective,
         rankme_centred=NAN if centred is None else rankme(centred),
         lidar=shared,
         alpha=alpha if fit >= FIT else None,
@@ -106,6 +116,8 @@ def panel(z: np.ndarray, views: np.ndarray | None = None, seed: int = 0) -> Pane
         dimension=mst_dimension(z, seed=seed),
         items=z.shape[0],
         width=z.shape[1],
+        rankme_paper=NAN if centred is None else rankme(z, eps=1e-7),
+        rankme_share=effective / max(1, min(z.shape)),
     )
 
 
@@ -121,10 +133,18 @@ def rank(panels: Mapping[str, Panel], one_method: bool = True) -> Ranking:
 
     everyone = list(panels.values())
     same_width = len({p.width for p in everyone}) == 1
-    measures, table = [], []
+    measures, table, left_out = [], [], {}
     for measure, better in ORDER.items():
         values = [getattr(p, measure) for p in everyone]
-        if not values or None in values or (measure in ("rankme", "lidar") and not same_width) or (measure == "rankme" and not one_method):
+        if not values:
+            continue
+        if None in values:
+            left_out[measure] = "not every candidate has it"
+        elif measure in ("rankme", "lidar") and not same_width:
+            left_out[measure] = "it grows with the width of an embedding, and widths differ"
+        elif measure == "rankme" and not one_method:
+            left_out[measure] = "methods differ in it whatever they learn"
+        if measure in left_out:
             continue
         value = np.array(values, dtype=np.float64)
         worse = -value if better == "higher" else value if better == "lower" else np.abs(value - 1)
@@ -140,6 +160,7 @@ def rank(panels: Mapping[str, Panel], one_method: bool = True) -> Ranking:
         mean={names[i]: float(mean[i]) for i in np.argsort(mean, kind="stable")},
         rho=rho,
         disagree=rho < DISAGREE,
+        left_out=left_out,
     )
 
 

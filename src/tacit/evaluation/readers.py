@@ -96,7 +96,7 @@ class Labels:
 
 def probes_of(representation: Representation, regression: bool) -> tuple[str, ...]:
     """Names of the probes that read this representation."""
-    usual = tuple(name for name in registry.names("probes") if registry.find("probes", name).regression == regression)
+    usual = tuple(name for name, probe in registry.every("probes").items() if probe.regression == regression)
     return usual if regression else representation.probes or tuple(getattr(_classic(representation), "probes", usual))
 
 

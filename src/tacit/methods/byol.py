@@ -20,7 +20,7 @@ class BYOL(Method):
 
     family = "distillation"
     when = "negatives hurt, because many items are alike; it needs longer training than contrastive methods"
-    source = "Grill et al. 2020, arXiv:2006.07733; the loss is 1 - cosine, half of the paper's"
+    source = "Grill et al. 2020, arXiv:2006.07733; the loss is the mean of both directions, half of the paper's"
     views = Views(global_=2)
 
     def __init__(self, encoder: Encoder, info: Info, *, hidden: Count = 512, out: Count = 128, momentum: Share = 0.99) -> None:

@@ -20,8 +20,8 @@ class Combine(Method):
     """A weighted sum of several methods on one encoder, a supervised one included (labels are read then).
 
     parts: names of the methods, with commas (or +, where a comma separates something else); each has its default hyperparameters.
-    weights: of their losses, likewise; all 1 if left out. Views of the same kind are shared; the encoder that is kept is that of the
-    first part.
+    weights: of their losses, likewise; all 1 if left out. Views of the same kind are shared; all items are looked at as often as
+    the part that wants it most asks for; the encoder that is kept is that of the first part.
     """
 
     family = "combination"

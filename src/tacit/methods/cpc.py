@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from tacit.encoder import Encoder
 from tacit.errors import CannotPair
+from tacit.gather import world
 from tacit.layers import mlp
-from tacit.losses import contrast
+from tacit.losses import paired
 from tacit.method import Method
 from tacit.types import Batch, Context, Count, Info, Positive, Step, Views
 
@@ -63,12 +64,11 @@ class CPC(Method):
             places = torch.randperm(count - k, generator=ctx.generator, device=z.device)[: self.anchors]
             known = (there[:, places] & there[:, places + k]).flatten()
             query, key = step(c[:, places]).flatten(0, 1), z[:, places + k].flatten(0, 1)
-            own = torch.eye(len(key), dtype=torch.bool, device=z.device) & known[:, None]
-            losses.append(contrast(query, key, own, self.temperature, known[None].expand_as(own)))
+            losses.append(paired(query, key, known, self.temperature))
         loss = torch.stack(losses).mean()
         # steps that reach beyond a short item take part with weight zero, so that every parameter has a gradient
         unused = sum((p.sum() * 0.0 for step in self.ahead[len(losses) :] for p in step.parameters()), loss.new_zeros(()))
-        return Step(loss + unused, f.pooled.detach(), chance=math.log(max(2, len(x.ids) * min(self.anchors, max(1, count - 1)))))
+        return Step(loss + unused, f.pooled.detach(), chance=math.log(max(2, len(x.ids) * world() * min(self.anchors, max(1, count - 1)))))
 
 
 def _windows(z: Tensor, valid: Tensor, wide: int) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,9 @@ class MoCo(Method):
 
     family = "contrastive"
     when = "batches must be small, or the queue's negatives are cheap beside the network"
-    source = "Chen et al. 2021, arXiv:2104.02057 (version 3); the queue is that of He et al. 2019, arXiv:1911.05722"
+    source = (
+        "Chen et al. 2021, arXiv:2104.02057 (version 3); the mean of both directions; the queue is that of He et al. 2019, arXiv:1911.05722"
+    )
     views = Views(global_=2)
 
     def __init__(

@@ -20,8 +20,8 @@ class SimCLR(Method):
     """
 
     family = "contrastive"
-    when = "the first thing to try where augmentations say what does not matter; batches of 128 and more"
-    source = "Chen et al. 2020, arXiv:2002.05709; ours uses AdamW instead of LARS"
+    when = "augmentations say what does not matter: the first thing to try, in batches of 128 and more"
+    source = "Chen et al. 2020, arXiv:2002.05709; ours uses Muon or AdamW instead of LARS"
     views = Views(global_=2)
 
     def __init__(self, encoder: Encoder, info: Info, *, hidden: Count = 512, out: Count = 128, temperature: Positive = 0.2) -> None:

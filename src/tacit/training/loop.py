@@ -131,15 +131,18 @@ class Loop:
             return self.modality.views(batch, want, generator, cell)
         stands = torch.from_numpy(self.mates.stands[rows]).to(device)  # equal ids are views of the same thing, here of a group
         other = self.loader.batch(self.mates.draw(rows, rng(seed, f"mates/{rank}", t)))
-        views = self.modality.views(replace(batch, ids=stands), want, generator, cell)
-        second = replace(want, global_=want.global_ // 2, local=0, weak=0, plain=0, crop=0, task="")
-        views[1 : want.global_ : 2] = self.modality.views(replace(other, ids=stands), second, generator, cell)
+        half = want.global_ // 2
+        views = self.modality.views(replace(batch, ids=stands), replace(want, global_=want.global_ - half), generator, cell)
+        second = replace(want, global_=half, local=0, weak=0, plain=0, crop=0, task="")
+        mates = self.modality.views(replace(other, ids=stands), second, generator, cell)
+        for i, view in enumerate(mates):
+            views.insert(2 * i + 1, view)
         return views
 
     @torch.no_grad()
-    def survey(self, t: int) -> None:
-        """Show the method the embeddings of all training items, in the order of their ids."""
-        z = self.embedded(len(self.loader.rows))
+    def survey(self, t: int, z: Tensor | None = None) -> None:
+        """Show the method the embeddings of all training items, in the order of their ids; z: these instead."""
+        z = self.embedded(len(self.loader.rows)) if z is None else z
         self.method.eval()
         self.method.survey(z, Context(rng(self.config.train.seed, "survey", t, self.fabric.device), t / self.total))
         self.method.train()
@@ -183,10 +186,16 @@ def check_options(method: Method, config: RunConfig, grouped: bool) -> None:
     if method.views.global_ < 2 and (train.positives == "group" or train.deep != "none"):
         name = "train.positives=group" if train.positives == "group" else f"train.deep={train.deep}"
         raise Asked(f"{name} is for methods that compare views of an item, which {config.method['name']} does not", "try simclr")
+    if train.chunk and train.deep != "none":
+        said = "train.deep changes one of two views, and train.chunk passes them through the network in other pieces"
+        raise Asked(f"{said}: they exclude each other", "leave one of them out")
+    if train.positives == "group" and method.surveys:
+        said = f"{config.method['name']} gives every item a cluster of its own"
+        raise Asked(f"train.positives=group: {said}", "leave it out, or try simclr")
     if train.positives == "group" and not grouped:
         raise Asked("train.positives=group needs to know which items belong together", "name the column with --group")
     if train.chunk and "chunk" not in encoder.can:
-        able = [n for n in registry.names("backbones") if "chunk" in registry.find("backbones", n).can]
+        able = [n for n, b in registry.every("backbones").items() if "chunk" in b.can]
         raise CannotPair(
             f"train.chunk={train.chunk}: backbone {config.backbone['name']} normalises over the batch and cannot work in chunks",
             f"backbones that can: {', '.join(able)}",
@@ -205,8 +214,11 @@ def calibrate(loop: Loop, seconds: float, clock: Callable[[], float] = time.perf
         rows = len(loop.loader.rows)
         few = min(rows, 2048)
         begin = clock()
-        loop.embedded(few)
+        z = loop.embedded(few)
         pause = surveys * (clock() - begin) * rows / few
+        begin = clock()
+        loop.survey(0, z.repeat(-(-rows // few), 1)[:rows])
+        pause += surveys * (clock() - begin)
     end = clock() + seconds
     # all processes of a distributed run take the same number of steps, or they would wait for each other for ever
     while loop.fabric.broadcast(len(times) < 4 or (clock() < end and len(times) < 200)):

@@ -80,7 +80,7 @@ def make_plan(
     needs = needs_before({"name": wanted, **given.get("method", {})}, ordered) | (frozenset({"chunk"}) if chunked else frozenset())
     needs = (needs - LABELS) | (frozenset({"ragged"}) if data.spec.ragged else frozenset())
     if backbone is None and not needs <= registry.find("backbones", preferred).can:
-        fits = [n for n in registry.names("backbones") if needs <= registry.find("backbones", n).can]
+        fits = [n for n, b in registry.every("backbones").items() if needs <= b.can]
         if fits:
             preferred = "transformer" if "transformer" in fits else fits[0]
             why = f"{wanted} needs {', '.join(sorted(needs))}"

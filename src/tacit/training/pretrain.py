@@ -143,8 +143,7 @@ def _fill(loop: Loop, budget: float, begin: float, most: int | None, say: Say) -
     say(f"measuring how many steps fit into {budget:.0f} s")
     took, pause = calibrate(loop, min(10.0, 0.05 * budget))
     if pause > budget / 3:
-        said = f"embedding all items {loop.method.surveys} times would take {pause:.0f} s of {budget:.0f} s"
-        raise Asked(said, f"give a larger --budget, or method.rounds={max(1, int(loop.method.surveys * budget / 3 / pause))}")
+        pause = _fewer_surveys(loop, budget, pause, say)
     count = max(10, int((0.96 * (budget - (time.perf_counter() - begin)) - pause) / took))
     reason = f"{1 / took:.1f} steps/s measured here fill the budget of {budget:.0f} s"
     if most is not None and count > most:
@@ -152,6 +151,20 @@ def _fill(loop: Loop, budget: float, begin: float, most: int | None, say: Say) -
     count = int(loop.fabric.broadcast(count))  # all processes take the leading one's number
     loop.config = _with_steps(loop.config, count)
     return Chosen("steps", count, reason)
+
+
+def _fewer_surveys(loop: Loop, budget: float, pause: float, say: Say) -> float:
+    """Look at all items as often as a third of the budget allows; the seconds of that. Raises Asked where that is not once, or not free."""
+    surveys, method = loop.method.surveys, loop.config.method
+    fewer = int(loop.fabric.broadcast(int(surveys * budget / 3 / pause)))
+    free = "rounds" in registry.knobs(type(loop.method)) and "rounds" not in method
+    said = f"embedding all items {surveys} times would take {pause:.0f} s of {budget:.0f} s"
+    if not fewer or not free:
+        raise Asked(said, f"give a larger --budget{f', or method.rounds={fewer}' if fewer and 'rounds' in method else ''}")
+    say(f"{said}: {fewer} times instead (method.rounds overrides this)")
+    loop.method.surveys = fewer
+    loop.config = replace(loop.config, method={**method, "rounds": fewer})
+    return pause * fewer / surveys
 
 
 def _lay_out(

@@ -125,14 +125,15 @@ def overview(rows: dict[str, Any], extra: str) -> str:
         "## Learning table", "",
         "Every method with its default settings for the same time; linear probe at 10 labels a class (20 label draws) and kNN with all labels on the",
         "official test split, in %, beside the untrained encoder with the same backbone. Differences with 95 % intervals over labels and test items;",
-        "the luck of one pretraining is not in them. `python benchmarks/part2.py --write` measures and writes this page.", "",
+        "the luck of one pretraining is not in them. Methods of the family `labels` saw all labels of the training split; they are there to",
+        "compare with. 2 CPU cores with AVX512-BF16, wall seconds. `python benchmarks/part2.py --write` measures and writes this page.", "",
     ]  # fmt: skip
     for kind in ("image", "series"):
         mine = {m: each[kind] for m, each in rows.items() if kind in each}
         if not mine:
             continue
         first = next(iter(mine.values()))
-        lines += [f"### {kind}: {first['data']}, {first['seconds']:g} s", ""]
+        lines += [f"### {kind}: {first['data']}, {first['seconds']:g} s, {first['n_test']:,} test items", ""]
         lines += [
             "| method | family | linear at 10 | untrained | difference | kNN | steps | |",
             "| --- | --- | --- | --- | --- | --- | --- | --- |",

@@ -166,7 +166,7 @@ def write(cells: Cells) -> None:
             learns = learned(cell["difference"])
             measured.setdefault(method, {})[kind] = {
                 "data": cell["data"], "seconds": cell["budget"], "linear10": known(cell), "knn": known(cell, "knn all"),
-                "untrained": known(cell, "linear 10", "untrained"), "difference": cell["difference"], "steps": cell["steps"],
+                "untrained": known(cell, "linear 10", "untrained"), "difference": cell["difference"], "steps": cell["steps"], "n_test": cell["n_test"],
                 "learns": learns, "leads": learns and top == method, "commit": cell["commit"],
             }  # fmt: skip
     target = HERE.parent / "src" / "tacit" / "measured.json"

@@ -249,6 +249,32 @@ def test_an_interrupt_loses_nothing_that_was_measured(tmp_path: Path, monkeypatc
     assert len(trained) == 3 and done.order(0) == after.order(0)
 
 
+def test_a_kill_loses_at_most_the_candidate_that_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        """Nothing of ours handles it, as nothing handles kill -9."""
+
+    trained: list[str] = []
+    real = tournament.pretrain
+
+    def pretrain(*args: Any, **options: Any) -> Any:
+        if options.get("dry_run"):
+            return real(*args, **options)
+        trained.append(options["method"])
+        if trained == ["simclr", "vicreg"]:
+            real(*args, **options)  # it is trained whole, and never measured
+            raise Killed
+        return real(*args, **options)
+
+    monkeypatch.setattr(tournament, "pretrain", pretrain)
+    with pytest.raises(Killed):
+        api.compare(small("image"), ["simclr", "vicreg"], out=tmp_path / "cmp", **TINY)
+    before = Comparison.read(tmp_path / "cmp")
+    assert list(before.rounds[0]) == ["simclr"] and before.entered == [["simclr", "vicreg"]]
+    after = api.compare(small("image"), ["simclr", "vicreg"], out=tmp_path / "cmp", resume=True, **TINY)
+    assert after.status == "done" and trained == ["simclr", "vicreg", "vicreg"] and not after.rounds[0]["vicreg"].failed
+    assert after.seconds == before.seconds and after.rounds[0]["simclr"].steps == before.rounds[0]["simclr"].steps
+
+
 def test_a_candidate_that_collapses_does_not_end_the_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = tournament.pretrain
 

@@ -75,7 +75,7 @@ class DINO(Method):
         goals = [self._goal(s, temperature) for s in seen]
         pairs = [soft_cross_entropy(z, q) for i, q in enumerate(goals) for k, z in enumerate(logits) if i != k]
         loss = torch.stack(pairs).mean()
-        if self.training:
+        if self.training and self.balance == "centre":
             self.center.lerp_(mean_over_everyone(torch.cat(seen).mean(0)), 1 - self.centring)
         sure = torch.cat(goals)
         entropy = -(sure * sure.clamp(min=1e-12).log()).sum(1).mean()

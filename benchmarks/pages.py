@@ -18,7 +18,8 @@ DOCS = HERE.parent / "docs"
 
 from tacit import registry  # noqa: E402
 from tacit.assemble import needs_before  # noqa: E402
-from tacit.matrix import mark, matrix, measured  # noqa: E402
+from tacit.matrix import mark, matrix  # noqa: E402
+from tacit.measured import measured  # noqa: E402
 
 FAMILIES = {
     "contrastive": "Contrastive", "distillation": "Distillation", "decorrelation": "Decorrelation", "clustering": "Clustering and pseudo-labels",

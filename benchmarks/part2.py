@@ -164,10 +164,12 @@ def write(cells: Cells) -> None:
             mates = [m for m in rows if families[m] == families[method] and kind in rows[m]]
             top = max(mates, key=lambda m: rated(rows[m][kind]))
             learns = learned(cell["difference"])
+            others = sorted((m for m in rows if families[m] != "labels" and kind in rows[m]), key=lambda m: -rated(rows[m][kind]))
             measured.setdefault(method, {})[kind] = {
                 "data": cell["data"], "seconds": cell["budget"], "linear10": known(cell), "knn": known(cell, "knn all"),
                 "untrained": known(cell, "linear 10", "untrained"), "difference": cell["difference"], "steps": cell["steps"], "n_test": cell["n_test"],
                 "learns": learns, "leads": learns and top == method, "commit": cell["commit"],
+                "place": others.index(method) + 1 if method in others else None, "of": len(others),
             }  # fmt: skip
     target = HERE.parent / "src" / "tacit" / "measured.json"
     target.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")

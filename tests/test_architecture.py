@@ -36,6 +36,7 @@ FLOORS: dict[str, float] = {
             "clusters",
             "queue",
             "deep",
+            "measured",
         ),
         1,
     ),

@@ -13,7 +13,7 @@ import pytest
 
 from conftest import call
 from tacit import matrix as matrices
-from tacit import registry
+from tacit import measured, registry
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -66,9 +66,12 @@ def test_writing_marks_the_best_of_each_family(part2: Any, tmp_path: Path, monke
     found = json.loads((tmp_path / "src" / "tacit" / "measured.json").read_text())
     marks = {m: (found[m]["image"]["learns"], found[m]["image"]["leads"]) for m in rows}
     assert marks == {"simclr": (True, True), "moco": (True, False), "vae": (False, False)} and "series" not in found["simclr"]
-    monkeypatch.setattr(matrices, "MEASURED", tmp_path / "src" / "tacit" / "measured.json")
+    assert [found[m]["image"]["place"] for m in rows] == [1, 2, 3] and found["vae"]["image"]["of"] == 3
+    monkeypatch.setattr(measured, "FILE", tmp_path / "src" / "tacit" / "measured.json")
     table = {r["method"]: r for r in matrices.matrix()}
     assert [matrices.mark(table[m]["image"]) for m in rows] == ["leads", "learns", "runs, does not learn"]
+    reason = measured.because("simclr", "image")
+    assert reason.startswith("number 1 of 3 after 60 s on d, 70 % against") and "nothing was" in measured.because("simclr", "vector")
     assert matrices.mark(table["arrow"]["image"]) == "-" and matrices.mark(table["arrow"]["series"]) == "runs"
     text = part2.pages.page("vae", found["vae"])
     assert "+1.0 [-2.0, +3.0]" in text and "abcdef0" in text

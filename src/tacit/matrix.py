@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 from tacit import registry
 from tacit.assemble import info_of, make_method, make_modality
 from tacit.errors import Asked, CannotPair
+from tacit.measured import measured
 from tacit.modality import Modality
-
-MEASURED = Path(__file__).parent / "measured.json"
-
-
-def measured() -> dict[str, dict[str, dict[str, Any]]]:
-    """method -> modality -> what the learning table says; empty where nothing was measured."""
-    return json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.is_file() else {}
 
 
 def matrix() -> list[dict[str, Any]]:

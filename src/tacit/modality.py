@@ -13,6 +13,7 @@ from torch import Tensor
 from tacit import registry
 from tacit.encoder import Tokenizer
 from tacit.errors import CannotPair
+from tacit.measured import because
 from tacit.types import Batch, Layout, Spec, Views
 
 Raw = Path | bytes | np.ndarray
@@ -98,7 +99,8 @@ class Modality:
     @classmethod
     def suggest(cls, spec: Spec, items: int, seconds: float | None) -> tuple[str, str]:
         """The method that suits so many such items in so much time (None = unknown), and the measured reason."""
-        return str(cls.preset["method"]), "the preset, as nothing was measured on such data"
+        method = str(cls.preset["method"])
+        return method, because(method, cls.__name__.lower())
 
     @classmethod
     def settings(cls, method: str) -> Mapping[str, Any]:

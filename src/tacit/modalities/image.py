@@ -98,10 +98,6 @@ class Image(Grid):
         )
 
     @classmethod
-    def suggest(cls, spec: Spec, items: int, seconds: float | None) -> tuple[str, str]:
-        return "simclr", "the preset, tuned on training folds of four data sets (docs/decisions.md); tacit compare tries others"
-
-    @classmethod
     def prefer(cls, spec: Spec, device: str) -> tuple[str, str]:
         if device == "cpu":
             return "convnet", "on a CPU a small strided network sees thirty times more images in the same time than a ResNet-18"

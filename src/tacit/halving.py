@@ -300,7 +300,7 @@ def play(found: Comparison, which: int, names: Sequence[str], share: float, data
         found.entered.append(list(names))
         found.rounds.append({})
         found.seconds.append(round(max(LEAST, share / len(names) - found.overhead), 3))
-    told.say(f"round {which + 1}: {len(found.entered[which])} candidates for {found.seconds[which]:g} s each")
+    told.say(f"round {which + 1}: {len(found.entered[which])} candidates for {found.seconds[which]:.3g} s each")
     slowest = 0.5
     for name in found.entered[which]:
         if name in found.rounds[which]:

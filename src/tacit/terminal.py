@@ -102,7 +102,7 @@ def ranking(rows: list[dict[str, Any]], criterion: str) -> None:
         knn = "n/a" if r["knn"] is None else f"{100 * r['knn']:.1f}"
         free = "n/a" if r["label_free_rank"] is None else f"{r['label_free_rank']:.1f} of {r['ranked']}"
         who = f"{r['candidate']}\n{r['backbone']}" if r["backbone"] else r["candidate"]
-        lines.append([who, f"{r['train_seconds']:g} s\n{r['steps']} steps", *([score, knn] if scored else []), free])
+        lines.append([who, f"{r['train_seconds']:.3g} s\n{r['steps']} steps", *([score, knn] if scored else []), free])
         if r["failed"]:
             lines[-1][-1] = "failed"
     heads = ["candidate", "trained", *(["score [95 %]", "kNN"] if scored else []), "label-free rank"]

@@ -43,7 +43,7 @@ def learn(folder: str, method: str, seconds: float, seed: int, work: Path, words
     from tacit import api
     from tacit.evaluation.evaluate import Representation, evaluate
 
-    run = work / f"{Path(folder.split(':')[-1]).stem}_{method}_{seed}"
+    run = work / f"{Path(folder.split(':')[-1]).stem}_{method}_{seed}_{seconds:g}"
     tacit("pretrain", folder, "--method", method, "--budget", f"{seconds:g}s", "--seed", str(seed), "--out", str(run), "--quiet", *words)
     info = json.loads((run / "run.json").read_text(encoding="utf-8"))
     net = api.load(run)

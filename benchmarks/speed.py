@@ -3,7 +3,8 @@
     python benchmarks/speed.py [--quick] [--methods NAMES] [--device cpu|cuda] [--json FILE]
 
 Same data, size and batch for all, and two backbones: the transformer, which can what any method needs, and the preset's for those that
-it suits. Methods with small views are also measured with four of them. The ceiling is forward and backward of the very passes of a step (views, masks, teachers without gradient), on batches that lie ready.
+it suits. Methods with small views are also measured with four of them. The ceiling is forward and backward of the very passes of a step
+(views, masks, teachers without gradient), on batches that lie ready.
 Every number is a rate or a ratio of one run on one machine; nothing here is asserted by a test.
 """
 

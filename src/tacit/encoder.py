@@ -91,9 +91,8 @@ class Encoder(nn.Module):
     """
 
     chunk: int = 0
-    memo: dict[tuple[int, ...], tuple[tuple[Batch, ...], list[Features]]] | None = (
-        None  # of this step's views, while several methods look at the same ones
-    )
+    # of this step's views, while several methods look at the same ones
+    memo: dict[tuple[int, ...], tuple[tuple[Batch, ...], list[Features]]] | None = None
 
     def __init__(self, tokenizer: Tokenizer, backbone: Backbone, layout: Layout, mask_token: bool = False, causal: bool = False) -> None:
         super().__init__()

@@ -44,9 +44,8 @@ class Comparison:
     seconds: list[float] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     spent: float = 0.0
-    overhead: float = field(
-        default_factory=lambda: AROUND
-    )  # seconds that planning and measuring a candidate took at most, in the last round
+    # seconds that planning and measuring a candidate took at most, in the last round
+    overhead: float = field(default_factory=lambda: AROUND)
     status: str = "running"
     entered: list[list[str]] = field(default_factory=list)  # who takes part in each round that was begun
 
@@ -118,10 +117,14 @@ class Comparison:
                 )  # fmt: skip
         return sorted(rows, key=lambda r: bool(r["failed"]))  # stable: what failed comes last, whichever round it reached
 
+    @property
+    def decisive(self) -> int:
+        """The last round in which something could be trained, 0 where there is none."""
+        return max((k for k, each in enumerate(self.rounds) if any(not m.failed for m in each.values())), default=0)
+
     def choice(self) -> dict[str, Any]:
         """The best candidate, its run, why, and how well the measures without labels agreed."""
-        good = [k for k, each in enumerate(self.rounds) if any(not m.failed for m in each.values())]
-        which = good[-1] if good else 0
+        which = self.decisive
         last = self.rounds[which]
         best, *others = self.order(which)
         if last[best].failed:
@@ -189,7 +192,7 @@ def compare(
         raise Asked(f"the comparison in {out} is of {', '.join(found.request['candidates'])}", "resume it with the same --methods")
     if found is not None and found.status == "done":
         return found
-    with locked(out):
+    with locked(out):  # what it holds is read again: another process may have been faster
         found = begun(out, resume, asked) or begin(judge, names, out, asked, told, left_out)
         _rounds(found, data, judge, total, told)
         found.finish()
@@ -364,10 +367,8 @@ def summary(found: Comparison) -> list[str]:
     if choice["agreement"] is not None:
         n = choice["agreement_candidates"]
         lines.append(f"the ranking without labels agrees with the one with labels by {choice['agreement']:+.2f} (Spearman, {n} candidates)")
-    which = max((k for k, each in enumerate(found.rounds) if any(not m.failed for m in each.values())), default=0)
-    free = found.ranking(which) if found.rounds else None
-    if free is not None and free.left_out:
-        without = "; ".join(f"{NAMES[m]} ({why})" for m, why in free.left_out.items())
+    if left_out := found.ranking(found.decisive).left_out:
+        without = "; ".join(f"{NAMES[m]} ({why})" for m, why in left_out.items())
         lines.append(f"left out of the label-free rank: {without}")
     if choice["disagree"]:
         lines.append("the measures without labels disagree among each other: do not trust their mean rank")

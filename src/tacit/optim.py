@@ -18,10 +18,11 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     trained = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
     decays = [(n, p) for n, p in trained if p.ndim >= 2 and not n.endswith("table")]
     stays = [p for n, p in trained if p.ndim < 2 or n.endswith("table")]
-    wide = [p for n, p in decays if "encoder" not in n.split(".") and min(len(p), p[0].numel()) > WIDE]
-    inner = [p for _, p in decays if not any(p is w for w in wide)]
+    matrix, wide = list[nn.Parameter](), list[nn.Parameter]()
+    for name, p in decays:
+        (matrix if "encoder" in name.split(".") or min(len(p), p[0].numel()) <= WIDE else wide).append(p)
     return [
-        {"params": inner, "weight_decay": weight_decay, "matrix": True},
+        {"params": matrix, "weight_decay": weight_decay, "matrix": True},
         {"params": wide, "weight_decay": weight_decay, "matrix": False},
         {"params": stays, "weight_decay": 0.0, "matrix": False},
     ]
@@ -44,7 +45,8 @@ class Muon(torch.optim.AdamW):
 
     A kernel [out, in, ...] counts as a matrix [out, in * ...]. Groups with "matrix" False get AdamW. The step of a matrix is SCALE times
     the learning rate, so that one rate suits both.
-    source: Jordan et al. 2024, Muon, an optimizer for hidden layers; ours also treats the first and the last layers so.
+    source: Jordan et al. 2024, Muon, an optimizer for hidden layers; ours also treats the first and the last layers so, but no
+    wide matrix outside the encoder.
     """
 
     SCALE = 10.0

@@ -103,7 +103,7 @@ class Modality:
         return method, because(method, cls.__name__.lower())
 
     @classmethod
-    def settings(cls, method: str) -> Mapping[str, Any]:
+    def settings(cls, method: str, spec: Spec) -> Mapping[str, Any]:
         """The preset if this is its method; any other starts from what suits most, with what the method itself wants otherwise."""
         if method == cls.preset["method"]:
             return cls.preset

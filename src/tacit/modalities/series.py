@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +22,9 @@ from tacit.types import Batch, NonNegative, Share, Spec, Views
 def _steps(spec: Spec, items: int) -> int:
     """As many steps as TS2Vec's authors take: 200 up to 100,000 values, else 600."""
     return 200 if items * spec.channels * spec.sizes[0] <= 100_000 else 600
+
+
+SAMPLES = 8192  # of time in a batch: with 128 series of 300 samples a CPU takes too few steps
 
 
 class Series(Grid):
@@ -59,6 +64,13 @@ class Series(Grid):
         return "ts2vec", "level with the best classic on 34 UCR sets (docs/benchmarks.md)"
 
     @classmethod
+    def settings(cls, method: str, spec: Spec) -> Mapping[str, Any]:
+        """A batch of long series is smaller: a power of two that holds about SAMPLES samples, at least 16 series."""
+        found = super().settings(method, spec)
+        fit = max(16, 1 << max(0, round(math.log2(SAMPLES / spec.sizes[0]))))
+        return {**found, "batch": min(fit, found["batch"])}
+
+    @classmethod
     def prefer(cls, spec: Spec, device: str) -> tuple[str, str]:
         return "conv1d", "dilated convolutions see long series at full resolution"
 
@@ -91,7 +103,7 @@ class Series(Grid):
         return [replace(view, x=torch.where(back[:, None, None], view.x.flip(-1), view.x), frame=None, answer=back.long())]
 
     def tokenizer(self, dense: bool) -> Tokenizer:
-        return GridTokenizer(self.spec.mean, self.spec.std, (1 if dense else self.patch,), flag=True)
+        return GridTokenizer(self.spec.mean, self.spec.std, (1 if dense else self.patch,), flag=True, normalise_target=False)
 
     @classmethod
     def plan(cls, sample: Sequence[Raw], *, size: int | None = None, limit: int = 224) -> Spec:

@@ -21,7 +21,7 @@ def learn(data: Dataset, *, steps: int | None = None, **asked: Any) -> Model:
     rows = rows_of(data, needs_before({**(asked.get("overrides") or {}).get("method", {}), "name": wanted}))
     config, _ = make_plan(data, len(rows), steps=steps, **asked)
     if steps is None:
-        preset = registry.find("modalities", data.modality).settings(str(config.method["name"]))
+        preset = registry.find("modalities", data.modality).settings(str(config.method["name"]), data.spec)
         config = replace(config, train=replace(config.train, steps=preset_steps(preset, data.spec, len(rows), config.train.batch)))
     modality = make_modality(data.spec, config.modality)
     named = bool(needs_before(config.method) & LABELS)

@@ -73,7 +73,7 @@ def make_plan(
     how = choose_precision(where.value, precision)
     chosen += [where, how]
     wanted = choose("method", method, *modality.suggest(data.spec, rows, budget))
-    preset = modality.settings(wanted)
+    preset = modality.settings(wanted, data.spec)
     cls = registry.find("methods", wanted)
     preferred, why = modality.prefer(data.spec, where.value.split(":")[0])
     ordered = make_modality(data.spec, given.get("modality", {})).layout.ordered

@@ -97,7 +97,7 @@ def pretrain(
     if resumed and (config.data.get("fingerprint"), config.data.get("training")) != (data.fingerprint, digest):
         raise Asked(f"the data, its split or its form changed since {path} was started", "resume with the same data and options")
     config = replace(config, data={**config.data, "training": digest})
-    preset = registry.find("modalities", data.modality).settings(str(config.method["name"]))
+    preset = registry.find("modalities", data.modality).settings(str(config.method["name"]), data.spec)
     fixed = resumed or steps is not None or epochs is not None or "steps" in given.get("train", {})
     if not fixed and limit is None and "steps" in preset:
         config = _with_steps(config, preset_steps(preset, data.spec, len(rows), config.train.batch))

@@ -1,6 +1,6 @@
 """The learning table of part 2: every method for the same minute on the same data, beside the untrained encoder.
 
-    python benchmarks/part2.py [--quick] [--only images,more,seeds,series,reach] [--methods NAMES] [--data PATH] [--write]
+    python benchmarks/part2.py [--quick] [--only images,more,seeds,series,reach,speed] [--methods NAMES] [--data PATH] [--write]
 
 Finished cells (one JSON file each in benchmarks/results/part2) are skipped. --quick: the way of everything on built-in data in about a
 minute; its numbers are printed and thrown away. --write: renew docs/methods.md, docs/methods/ and src/tacit/measured.json from the cells.
@@ -94,6 +94,21 @@ def reach(cells: Cells, folder: str, work: Path) -> None:
     for seconds in REACH:
         cell = cells.measure(f"reach_recipe_{seconds}", lambda s=seconds: learn(folder, "simclr", s, 0, work))
         print(f"default, {seconds} s: kNN {100 * value(cell, 'knn all'):.1f}")
+
+
+def speed(cells: Cells) -> None:
+    """What every method costs, as benchmarks/speed.py measures it on this machine."""
+
+    def work() -> dict[str, Any]:
+        import torch
+
+        import speed as measured
+        from tacit.runtime import choose_device
+
+        device = choose_device(None).value
+        return {"device": device, "threads": torch.get_num_threads(), "rows": measured.measure(registry.names("methods"), device, False)}
+
+    cells.measure("speed", work)
 
 
 def best(cells: Cells, data: str, count: int) -> list[str]:
@@ -192,7 +207,9 @@ def further(cells: Cells) -> str:
             lines += ["| method | linear at 10 | untrained | difference | kNN |", "| --- | --- | --- | --- | --- |"]
             for m, c in sorted(second.items(), key=lambda item: -rated(item[1])):
                 old = 100 * value(c, whose="untrained")
-                lines.append(f"| {m} | {100 * value(c):.1f} | {old:.1f} | {pages.apart(c['difference'])} | {100 * value(c, 'knn all'):.1f} |")
+                lines.append(
+                    f"| {m} | {100 * value(c):.1f} | {old:.1f} | {pages.apart(c['difference'])} | {100 * value(c, 'knn all'):.1f} |"
+                )
             lines.append("")
     several = {m: [c for s in SEEDS if (c := cells.get(f"{REFERENCE}_{m}_{s}"))] for m in RUNS}
     if several := {m: found for m, found in several.items() if len(found) == len(SEEDS)}:
@@ -220,7 +237,34 @@ def further(cells: Cells) -> str:
         for who, c in runs:
             near, few, whole = (100 * value(c, p) for p in ("knn all", "linear 10", "linear all"))
             lines.append(f"| {who} | {c['budget']:g} | {c['steps']:,} | {near:.1f} | {few:.1f} | {whole:.1f} |")
+    if (costs := cells.get("speed")) is not None:
+        lines += ["", *cost_table(costs)]
     return "\n".join(lines)
+
+
+def cost_table(costs: dict[str, Any]) -> list[str]:
+    """Speed of every method beside the ceiling, a column for each backbone."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for r in costs["rows"]:
+        found.setdefault(r["method"], {})[r["backbone"]] = r
+    backbones = list(dict.fromkeys(r["backbone"] for r in costs["rows"]))
+    sizes = ", ".join(sorted({str(r["batch"]) for r in costs["rows"]}))
+    lines = [
+        f"### Speed: {costs['device']}, {costs['threads']} threads, 3 x 32 x 32, batches of {sizes}",
+        "",
+        "Items a second, and the share of the ceiling: forward and backward of the passes that a step needs, on batches that lie ready. `after` is",
+        f"what follows the optimizer's step (teachers, queues), in % of a step. `python benchmarks/speed.py` measures it (commit {costs['commit']}).",
+        "",
+        "| method | passes | " + " | ".join(f"{b}, items/s | of ceiling | after" for b in backbones) + " |",
+        "| --- | --- | " + " | ".join(["---"] * 3 * len(backbones)) + " |",
+    ]
+    for method, each in found.items():
+        said = [
+            f"{r['items_per_s']:,.0f} | {100 * r['of_ceiling']:.0f} % | {100 * r['after_step']:.1f}" if (r := each.get(b)) else "- | - | -"
+            for b in backbones
+        ]
+        lines.append(f"| {method} | {next(iter(each.values()))['passes']} | " + " | ".join(said) + " |")
+    return lines
 
 
 def main() -> int:
@@ -268,6 +312,8 @@ def main() -> int:
                 row(cells, str(Path(here["ucr"]) / name), methods, SERIES_SECONDS, 0, work)
         if "reach" in only and REFERENCE in here:
             reach(cells, here[REFERENCE], work)
+        if "speed" in only:
+            speed(cells)
         if asked.write:
             write(cells)
     return 0

@@ -89,3 +89,19 @@ def test_the_matrix_on_the_command_line() -> None:
     )
     assert "simclr" in call("list", "methods", "--matrix").out
     assert call("list", "backbones", "--matrix").code == 2
+
+
+def test_the_cost_of_a_method_is_one_line_for_all_backbones(part2: Any) -> None:
+    one = {
+        "method": "dino",
+        "backbone": "transformer",
+        "batch": 128,
+        "passes": 4,
+        "items_per_s": 1234.4,
+        "of_ceiling": 0.914,
+        "after_step": 0.012,
+    }
+    two = {**one, "method": "dino, 4 small views", "backbone": "convnet", "items_per_s": 99.6}
+    lines = part2.cost_table({"device": "cpu", "threads": 2, "commit": "abcdef0123", "rows": [one, {**one, "backbone": "convnet"}, two]})
+    assert lines[-2] == "| dino | 4 | 1,234 | 91 % | 1.2 | 1,234 | 91 % | 1.2 |"
+    assert lines[-1] == "| dino, 4 small views | 4 | - | - | - | 100 | 91 % | 1.2 |"

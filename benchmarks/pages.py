@@ -102,7 +102,13 @@ def _measured(rows: dict[str, Any]) -> list[str]:
             f"| {row['data']} | {row['seconds']:g} s, {row['steps']} steps | {_percent(row['linear10'])} | {_percent(row['untrained'])} "
             f"| {apart(row['difference'])} | {_percent(row['knn'])} |"
         )
-    return [*lines, "", "Measured by `benchmarks/part2.py` at commit " + ", ".join(sorted({r["commit"][:7] for r in rows.values()})) + "."]
+    return [
+        *lines,
+        "",
+        "Measured by `benchmarks/part2.py` at commit "
+        + ", ".join(sorted({c[:7] for r in rows.values() for c in r["commit"].split()}))
+        + ".",
+    ]
 
 
 def apart(difference: list[float | None]) -> str:
@@ -127,7 +133,8 @@ def overview(rows: dict[str, Any], extra: str) -> str:
         "Every method with its default settings for the same time; linear probe at 10 labels a class (20 label draws) and kNN with all labels on the",
         "official test split, in %, beside the untrained encoder with the same backbone. Differences with 95 % intervals over labels and test items;",
         "the luck of one pretraining is not in them. Methods of the family `labels` saw all labels of the training split; they are there to",
-        "compare with. 2 CPU cores with AVX512-BF16, wall seconds. `python benchmarks/part2.py --write` measures and writes this page.", "",
+        "compare with; `combine` has no settings of its own and is left out. 2 CPU cores with AVX512-BF16, wall seconds.",
+        "`python benchmarks/part2.py --only images,series,more,seeds,longer,reach,speed --write` measures and writes this page.", "",
     ]  # fmt: skip
     for kind in ("image", "series"):
         mine = {m: each[kind] for m, each in rows.items() if kind in each}

@@ -105,3 +105,32 @@ def test_the_cost_of_a_method_is_one_line_for_all_backbones(part2: Any) -> None:
     lines = part2.cost_table({"device": "cpu", "threads": 2, "commit": "abcdef0123", "rows": [one, {**one, "backbone": "convnet"}, two]})
     assert lines[-2] == "| dino | 4 | 1,234 | 91 % | 1.2 | 1,234 | 91 % | 1.2 |"
     assert lines[-1] == "| dino, 4 small views | 4 | - | - | - | 100 | 91 % | 1.2 |"
+
+
+def test_one_failed_set_leaves_no_number_for_all_of_them(part2: Any) -> None:
+    nothing = {**cell(None, (0, 0, 0)), "difference": [None] * 3}
+    whole = part2.together([{**cell(0.6, (0.1, 0.0, 0.2)), "steps": 9, "commit": "1234567890abc"}, nothing])
+    assert whole["difference"] == [None] * 3 and whole["steps"] == 8 and whole["commit"] == "1234567890 abcdef0123"
+    assert not part2.learned(whole["difference"])
+
+
+def test_a_method_without_a_number_is_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"place": 28, "of": 28, "linear10": None, "untrained": None, "seconds": 60, "data": "d"}
+    monkeypatch.setattr(measured, "measured", lambda: {"simclr": {"image": row}})
+    assert "nothing was measured" in measured.because("simclr", "image")
+
+
+def test_plug_ins_from_elsewhere_cannot_hide_the_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tacit.methods.barlow import Barlow
+    from tacit.modality import Modality
+
+    class Broken(Barlow):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            raise ValueError("mine")
+
+    real, every = registry.find, registry.every
+    Broken.__module__ = "elsewhere"
+    monkeypatch.setattr(registry, "find", lambda kind, name: Broken if (kind, name) == ("methods", "barlow") else real(kind, name))
+    monkeypatch.setattr(registry, "every", lambda kind: {**every(kind), **({"odd": Modality} if kind == "modalities" else {})})
+    rows = {r["method"]: r for r in matrices.matrix()}
+    assert "odd" not in rows["mae"] and rows["mae"]["image"]["runs"] and rows["barlow"]["image"]["runs"] is None

@@ -12,6 +12,7 @@ from tacit.data.pairs import part_of
 from tacit.errors import Asked, BadData
 from tacit.modalities.series import Series
 from tacit.modality import BadItem
+from tacit.types import Spec
 
 RNG = np.random.default_rng(0)
 
@@ -175,3 +176,12 @@ def test_from_arrays_in_all_ranks():
 )  # fmt: skip
 def test_a_part_is_a_word_of_its_own(name, want):
     assert part_of(name) == want
+
+
+def test_batches_of_long_series_are_small() -> None:
+    def batch(stored: int, method: str = "simclr", **extra: int) -> int:
+        return int(Series.settings(method, Spec("series", 1, (stored,), extra=extra))["batch"])
+
+    assert [batch(n) for n in (24, 144, 300, 3000, 100_000)] == [128, 64, 32, 16, 16]
+    assert batch(3000, length=100) == 64  # what is trained on counts, not what is stored
+    assert batch(24, "mae") == 64 and batch(24, "ts2vec") == 8

@@ -17,7 +17,7 @@ def measured() -> dict[str, dict[str, dict[str, Any]]]:
 def because(method: str, modality: str) -> str:
     """Why this method is a good start on such data, as a phrase."""
     row = measured().get(method, {}).get(modality)
-    if row is None or not row["place"]:
+    if row is None or not row["place"] or None in (row["linear10"], row["untrained"]):
         return "the preset, as nothing was measured on such data"
     much = f"{100 * row['linear10']:.0f} % against {100 * row['untrained']:.0f} % untrained with 10 labels a class"
     return f"number {row['place']} of {row['of']} after {row['seconds']:g} s on {row['data']}, {much} (docs/methods.md)"

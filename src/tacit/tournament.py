@@ -143,7 +143,7 @@ class Judge:
     def criterion(self) -> str:
         """What decides, in words."""
         if self.level is None:
-            few = f", as {len(self.labelled)} labels are too few to score with" if len(self.labelled) else ""
+            few = f", as {len(self.labelled)} labels are too few, or too alike, to score with" if len(self.labelled) else ""
             return f"mean rank over the label-free measures{few}"
         amount = f"{self.level} label{'s' if self.level > 1 else ''} {'a class' if self.classes else 'in all'}"
         return f"{'accuracy' if self.classes else 'R2'} of a linear probe with {amount}, on held-out training items"

@@ -61,13 +61,14 @@ class Series(Grid):
 
     @classmethod
     def suggest(cls, spec: Spec, items: int, seconds: float | None) -> tuple[str, str]:
-        return "ts2vec", "level with the best classic on 34 UCR sets (docs/benchmarks.md)"
+        return "ts2vec", "87.6 % on 34 UCR sets, 83.4 untrained, 90.0 of MiniRocket (docs/benchmarks.md)"
 
     @classmethod
     def settings(cls, method: str, spec: Spec) -> Mapping[str, Any]:
         """A batch of long series is smaller: a power of two that holds about SAMPLES samples, at least 16 series."""
         found = super().settings(method, spec)
-        fit = max(16, 1 << max(0, round(math.log2(SAMPLES / spec.sizes[0]))))
+        length = int(spec.extra.get("length", spec.sizes[0]))
+        fit = max(16, 1 << max(0, round(math.log2(SAMPLES / length))))
         return {**found, "batch": min(fit, found["batch"])}
 
     @classmethod

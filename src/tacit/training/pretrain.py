@@ -142,6 +142,7 @@ def _fill(loop: Loop, budget: float, begin: float, most: int | None, say: Say) -
     """Set the number of steps so that the run ends within the budget, measured on throw-away steps. most: steps that still help."""
     say(f"measuring how many steps fit into {budget:.0f} s")
     took, pause = calibrate(loop, min(10.0, 0.05 * budget))
+    pause = float(loop.fabric.broadcast(pause))  # what is decided by it is decided by all
     if pause > budget / 3:
         pause = _fewer_surveys(loop, budget, pause, say)
     count = max(10, int((0.96 * (budget - (time.perf_counter() - begin)) - pause) / took))

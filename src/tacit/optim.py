@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-WIDE = 256  # smaller side of a matrix, above which a projector's gets AdamW
+WIDE = 512  # smaller side of a matrix, above which a projector's gets AdamW
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ def test_a_step_of_the_optimizer_is_that_of_its_parts() -> None:
 
 
 def test_wide_matrices_of_a_projector_get_adamw() -> None:
-    net = nn.ModuleDict({"encoder": nn.Linear(300, 300), "projector": nn.Linear(300, 300), "narrow": nn.Linear(300, 256)})
+    net = nn.ModuleDict({"encoder": nn.Linear(600, 600), "projector": nn.Linear(600, 600), "narrow": nn.Linear(600, 512)})
     inner, wide, stays = parameter_groups(net, 0.1)
     assert [len(g["params"]) for g in (inner, wide, stays)] == [2, 1, 3] and wide["params"][0] is net["projector"].weight
     assert wide["weight_decay"] == 0.1 and stays["weight_decay"] == 0.0

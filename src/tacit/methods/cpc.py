@@ -27,7 +27,7 @@ class CPC(Method):
     family = "contrastive"
     when = "order matters and nothing but the data's own future is to be predicted"
     source = "van den Oord et al. 2018, arXiv:1807.03748; windows are means over cells, and likeness is a cosine"
-    experimental = "on images it does not learn (23.0 % against 22.5 untrained, -0.8 to +1.8 points); on long series it does"
+    experimental = "23.0 % against 22.5 untrained on cifar10_subset, -0.8 to +1.8 points; on CricketX it learns, +5.5 to +11.1"
     preset = {"batch": 64}  # many small steps, as a transformer sees few items a second
     views, needs = Views(weak=1), frozenset({"causal", "tokens"})
 

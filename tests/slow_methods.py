@@ -97,7 +97,7 @@ def standardised(values: list[float], eps: float) -> list[float]:
 
 
 def held(m: Method, mod: Modality, x: Batch, raw: bool) -> list[list[list[float | None]]]:
-    """What each cell of each item held, standardised: values [B][N][P], None where there is none. raw: not cell by cell too."""
+    """What each cell of each item held, standardised: values [B][N][P], None where there is none. raw, and not images: not cell by cell too."""
     sizes, cell, out = x.x.shape[2:], m.encoder.cell, []
     there = torch.ones(len(x.ids), *sizes, dtype=torch.bool) if x.valid is None else x.valid.view(-1, *sizes)
     for b, item in enumerate(x.x.double()):
@@ -110,7 +110,7 @@ def held(m: Method, mod: Modality, x: Batch, raw: bool) -> list[list[list[float 
                 v = (float(item[(channel, *at)]) - mod.spec.mean[channel]) / mod.spec.std[channel] if exists else math.nan
                 values.append(None if math.isnan(v) else v)
             known = [v for v in values if v is not None]
-            if not raw and known and math.prod(cell) > 1:
+            if not raw and known and math.prod(cell) > 1 and mod.spec.modality == "image":
                 again = iter(standardised(known, 1e-2))
                 values = [None if v is None else next(again) for v in values]
             cells.append(values)

@@ -143,8 +143,8 @@ def test_chance_is_the_loss_of_a_network_that_says_nothing(case: str) -> None:
     if step.chance is None:
         assert name_of(case) in ("data2vec", "ijepa", "lejepa", "barlow", "vicreg", "mae") or "numbers" in case or "adversarial" in case
     else:
-        average = m.views.weak  # data that is only about standardised, and as many rivals as fit
-        assert float(step.loss) == pytest.approx(step.chance, rel=0.15 if average else 1e-3)
+        average = m.views.weak  # a few cells of data that is only about standardised, and as many rivals as fit
+        assert float(step.loss) == pytest.approx(step.chance, rel=0.25 if average else 1e-3)
 
 
 # ---- what gets no gradient ----

@@ -97,7 +97,10 @@ def standardised(values: list[float], eps: float) -> list[float]:
 
 
 def held(m: Method, mod: Modality, x: Batch, raw: bool) -> list[list[list[float | None]]]:
-    """What each cell of each item held, standardised: values [B][N][P], None where there is none. raw, and not images: not cell by cell too."""
+    """What each cell of each item held, standardised: values [B][N][P], None where there is none.
+
+    raw: not cell by cell too, as series never are.
+    """
     sizes, cell, out = x.x.shape[2:], m.encoder.cell, []
     there = torch.ones(len(x.ids), *sizes, dtype=torch.bool) if x.valid is None else x.valid.view(-1, *sizes)
     for b, item in enumerate(x.x.double()):

@@ -69,7 +69,7 @@ def test_writing_marks_the_best_of_each_family(part2: Any, tmp_path: Path, monke
     assert [found[m]["image"]["place"] for m in rows] == [1, 2, 3] and found["vae"]["image"]["of"] == 3
     monkeypatch.setattr(measured, "FILE", tmp_path / "src" / "tacit" / "measured.json")
     table = {r["method"]: r for r in matrices.matrix()}
-    assert [matrices.mark(table[m]["image"]) for m in rows] == ["leads", "learns", "runs, does not learn"]
+    assert [matrices.mark(table[m]["image"]) for m in rows] == ["leads", "learns", "does not learn"]
     reason = measured.because("simclr", "image")
     assert reason.startswith("number 1 of 3 after 60 s on d, 70 % against") and "nothing was" in measured.because("simclr", "vector")
     assert matrices.mark(table["arrow"]["image"]) == "-" and matrices.mark(table["arrow"]["series"]) == "runs"

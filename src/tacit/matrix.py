@@ -55,4 +55,4 @@ def mark(cell: dict[str, Any]) -> str:
         return "-"
     if cell["leads"]:
         return "leads"
-    return {True: "learns", False: "runs, does not learn", None: "runs"}[cell["learns"]]
+    return {True: "learns", False: "does not learn", None: "runs"}[cell["learns"]]

@@ -272,7 +272,7 @@ def cost_table(costs: dict[str, Any]) -> list[str]:
     lines = [
         f"### Speed: {costs['device']}, {costs['threads']} threads, 3 x 32 x 32, batches of {sizes}",
         "",
-        "Items a second, and the share of the ceiling: forward and backward of the passes that a step needs, on batches that lie ready. `after` is",
+        "Items a second, and the share of the ceiling: forward and backward of the passes through the encoder that a step needs (views of one shape are one), on ready batches; predictors and decoders are not in it. `after` is",
         f"what follows the optimizer's step (teachers, queues), in % of a step. `python benchmarks/speed.py` measures it (commit {costs['commit']}).",
         "",
         "| method | passes | " + " | ".join(f"{b}, items/s | of ceiling | after" for b in backbones) + " |",

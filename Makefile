@@ -20,7 +20,7 @@ test-slow: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/part1.py
 	$(BIN)/python benchmarks/speed.py
-	$(BIN)/python benchmarks/part2.py --only images,series,more,seeds,longer,reach
+	$(BIN)/python benchmarks/part2.py
 
 # bytecode is compiled once: importing torch without it takes twice as long
 $(VENV)/.ready: pyproject.toml constraints.txt

@@ -134,7 +134,7 @@ def overview(rows: dict[str, Any], extra: str) -> str:
         "official test split, in %, beside the untrained encoder with the same backbone. Differences with 95 % intervals over labels and test items;",
         "the luck of one pretraining is not in them. Methods of the family `labels` saw all labels of the training split; they are there to",
         "compare with; `combine` has no settings of its own and is left out. 2 CPU cores with AVX512-BF16, wall seconds.",
-        "`python benchmarks/part2.py --only images,series,more,seeds,longer,reach,speed --write` measures and writes this page.", "",
+        "`python benchmarks/part2.py --write` measures and writes this page.", "",
     ]  # fmt: skip
     for kind in ("image", "series"):
         mine = {m: each[kind] for m, each in rows.items() if kind in each}

@@ -129,8 +129,8 @@ def test_plug_ins_from_elsewhere_cannot_hide_the_matrix(monkeypatch: pytest.Monk
             raise ValueError("mine")
 
     real, every = registry.find, registry.every
-    Broken.__module__ = "elsewhere"
     monkeypatch.setattr(registry, "find", lambda kind, name: Broken if (kind, name) == ("methods", "barlow") else real(kind, name))
     monkeypatch.setattr(registry, "every", lambda kind: {**every(kind), **({"odd": Modality} if kind == "modalities" else {})})
     rows = {r["method"]: r for r in matrices.matrix()}
     assert "odd" not in rows["mae"] and rows["mae"]["image"]["runs"] and rows["barlow"]["image"]["runs"] is None
+    assert rows["barlow"]["family"] == "ValueError: mine"

@@ -21,14 +21,13 @@ def matrix() -> list[dict[str, Any]]:
             kinds[name] = make_modality(cls.example(), {})
     for name in registry.names("methods"):
         try:
-            row: dict[str, Any] = {"method": name, "family": registry.find("methods", name).family}
-        except Asked as error:  # a plug-in from elsewhere that does not load
-            nothing = {"runs": None, "learns": None, "leads": None}
-            rows.append({"method": name, "family": error.message, **dict.fromkeys(kinds, nothing)})
-            continue
-        for kind, modality in kinds.items():
-            found = known.get(name, {}).get(kind, {})
-            row[kind] = {"runs": runs(name, modality), "learns": found.get("learns"), "leads": found.get("leads")}
+            family, able = registry.find("methods", name).family, {kind: runs(name, modality) for kind, modality in kinds.items()}
+        except Exception as error:  # a plug-in from elsewhere must not hide the others: its fault stands where its family would
+            family, able = error.message if isinstance(error, Asked) else f"{type(error).__name__}: {error}", dict.fromkeys(kinds)
+        row: dict[str, Any] = {"method": name, "family": family}
+        for kind, backbone in able.items():
+            found = known.get(name, {}).get(kind, {}) if backbone else {}
+            row[kind] = {"runs": backbone, "learns": found.get("learns"), "leads": found.get("leads")}
         rows.append(row)
     return sorted(rows, key=lambda r: (r["family"], r["method"]))
 
@@ -41,10 +40,6 @@ def runs(method: str, modality: Modality) -> str | None:
             make_method(modality, {"name": method}, {"name": backbone, "size": "tiny"}, info_of(modality, 64, 2), 0)
         except CannotPair:
             continue
-        except Exception:
-            if registry.find("methods", method).__module__.startswith("tacit."):
-                raise
-            return None  # the fault of a plug-in from elsewhere, which must not hide the others
         return backbone
     return None
 

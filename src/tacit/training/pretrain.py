@@ -157,7 +157,7 @@ def _fill(loop: Loop, budget: float, begin: float, most: int | None, say: Say) -
 def _fewer_surveys(loop: Loop, budget: float, pause: float, say: Say) -> float:
     """Look at all items as often as a third of the budget allows; the seconds of that. Raises Asked where that is not once, or not free."""
     surveys, method = loop.method.surveys, loop.config.method
-    fewer = int(loop.fabric.broadcast(int(surveys * budget / 3 / pause)))
+    fewer = int(surveys * budget / 3 / pause)
     free = "rounds" in registry.knobs(type(loop.method)) and "rounds" not in method
     said = f"embedding all items {surveys} times would take {pause:.0f} s of {budget:.0f} s"
     if not fewer or not free:

@@ -25,7 +25,7 @@ FLOORS: dict[str, float] = {
             "losses",
             "masking",
             "layers",
-            "heads",
+            "predictors",
             "teacher",
             "schedules",
             "optim",

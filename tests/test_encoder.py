@@ -14,7 +14,7 @@ from tacit import registry
 from tacit.assemble import make_encoder, make_modality
 from tacit.encoder import Encoder, grow, join, match, pool, pool_valid, split
 from tacit.errors import CannotPair
-from tacit.heads import Predictor
+from tacit.predictors import Predictor
 from tacit.layers import SHORT, Block, Place, attend, sincos, unravel
 from tacit.masking import random_mask
 from tacit.modality import Modality

@@ -28,7 +28,7 @@ from tacit.encoder import Encoder
 from tacit.errors import Asked, CannotPair
 from tacit.gather import everyone, mean_over_everyone, world
 from tacit.grid import PARTS, Grid, permutations
-from tacit.heads import Decoder, Prototypes, Reverse
+from tacit.predictors import Decoder, Prototypes, Reverse
 from tacit.method import Method
 from tacit.methods.byol import BYOL
 from tacit.modalities.image import Image
@@ -352,7 +352,7 @@ def test_deep_augmentation_after_a_layer_that_is_not_there_is_refused() -> None:
     assert math.isfinite(float(loop.advance().loss.detach()))
 
 
-# ---- heads ----
+# ---- predictors ----
 
 
 def test_reverse_turns_the_gradient_and_nothing_else() -> None:

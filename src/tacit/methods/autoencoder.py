@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tacit.encoder import Encoder
-from tacit.heads import Decoder
+from tacit.predictors import Decoder
 from tacit.method import Method
 from tacit.types import Batch, Context, Count, Info, Step, Views
 

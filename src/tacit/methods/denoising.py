@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tacit.encoder import Encoder
-from tacit.heads import Decoder
+from tacit.predictors import Decoder
 from tacit.method import Method
 from tacit.types import Batch, Context, Count, Fraction, Info, NonNegative, Step, Views
 

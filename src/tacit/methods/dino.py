@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tacit.clusters import sinkhorn
 from tacit.encoder import Encoder
 from tacit.gather import everyone, mean_over_everyone, own_rows
-from tacit.heads import Prototypes
+from tacit.predictors import Prototypes
 from tacit.layers import mlp
 from tacit.losses import soft_cross_entropy
 from tacit.method import Method

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tacit.encoder import Encoder
-from tacit.heads import Predictor
+from tacit.predictors import Predictor
 from tacit.layers import over_cells
 from tacit.losses import smooth_l1
 from tacit.masking import random_mask

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from tacit.encoder import Encoder
 from tacit.errors import CannotPair
-from tacit.heads import Reverse
+from tacit.predictors import Reverse
 from tacit.layers import mlp
 from tacit.losses import full_precision
 from tacit.masking import block_mask

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tacit.encoder import Encoder
-from tacit.heads import Predictor
+from tacit.predictors import Predictor
 from tacit.masking import random_mask
 from tacit.method import Method
 from tacit.types import Batch, Context, Count, Info, Share, Step, Views

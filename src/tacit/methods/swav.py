@@ -11,7 +11,7 @@ from torch import Tensor
 from tacit.clusters import sinkhorn
 from tacit.encoder import Encoder
 from tacit.gather import everyone, own_rows
-from tacit.heads import Prototypes
+from tacit.predictors import Prototypes
 from tacit.layers import mlp
 from tacit.losses import soft_cross_entropy
 from tacit.method import Method

@@ -1,4 +1,4 @@
-"""Heads that see cells: the predictor that fills in what an encoder did not see."""
+"""What pretext tasks put on top of an encoder: the predictor that fills in what it did not see, decoders, prototypes."""
 
 from __future__ import annotations
 

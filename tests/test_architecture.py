@@ -19,7 +19,7 @@ from tacit import registry
 
 SRC = Path(__file__).parent.parent / "src"
 FLOORS: dict[str, float] = {
-    **dict.fromkeys(("", "types", "errors", "registry", "config", "runtime"), 0),
+    **dict.fromkeys(("", "types", "errors", "registry", "config", "runtime", "later"), 0),
     **dict.fromkeys(
         (
             "losses",
@@ -40,7 +40,7 @@ FLOORS: dict[str, float] = {
         ),
         1,
     ),
-    **dict.fromkeys(("encoder", "convolution", "patches", "modality", "grid", "backbones", "modalities"), 2),
+    **dict.fromkeys(("encoder", "convolution", "patches", "columns", "modality", "grid", "backbones", "modalities"), 2),
     **dict.fromkeys(("method", "methods"), 3),
     "assemble": 3.5,
     **dict.fromkeys(("data", "training", "embedding"), 4),

@@ -14,11 +14,11 @@ from tacit import registry
 from tacit.assemble import make_encoder, make_modality
 from tacit.encoder import Encoder, grow, join, match, pool, pool_valid, split
 from tacit.errors import CannotPair
-from tacit.predictors import Predictor
 from tacit.layers import SHORT, Block, Place, attend, sincos, unravel
 from tacit.masking import random_mask
 from tacit.modality import Modality
 from tacit.patches import patches
+from tacit.predictors import Predictor
 from tacit.teacher import Teacher
 from tacit.types import Batch, Cells, Features, Layout, Spec
 

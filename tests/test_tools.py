@@ -28,12 +28,12 @@ from tacit.encoder import Encoder
 from tacit.errors import Asked, CannotPair
 from tacit.gather import everyone, mean_over_everyone, world
 from tacit.grid import PARTS, Grid, permutations
-from tacit.predictors import Decoder, Prototypes, Reverse
 from tacit.method import Method
 from tacit.methods.byol import BYOL
 from tacit.modalities.image import Image
 from tacit.modalities.series import Series
 from tacit.patches import patches
+from tacit.predictors import Decoder, Prototypes, Reverse
 from tacit.queue import Queue
 from tacit.training.loader import Loader, mates_of
 from tacit.training.loop import Loop, deterministic, make_fabric

@@ -7,18 +7,23 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from tacit.augment import apply_axes, interpolation, uniform
 from tacit.errors import Asked, CannotPair
-from tacit.layers import unravel
+from tacit.later import later
 from tacit.modality import Modality
 from tacit.types import Batch, Spec, Views
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from tacit import augment, layers
+else:
+    torch, augment, layers = later("torch"), later("tacit.augment"), later("tacit.layers")
 
 PARTS = 3  # a side, of the pretext tasks that cut an item into parts
 PART = 0.85  # of a part's place that the part shows
@@ -82,30 +87,30 @@ class Grid(Modality):
 
         def part(which: Tensor) -> Batch:
             """Parts with these numbers [B], a little smaller than their place and moved within it, so that no edge goes on in the next."""
-            corner = whole + unravel(which, (PARTS,) * rank) * side
-            loose = uniform(generator, (b, rank)) * (1 - PART)
+            corner = whole + layers.unravel(which, (PARTS,) * rank) * side
+            loose = augment.uniform(generator, (b, rank)) * (1 - PART)
             return replace(self.resample(batch, corner + loose * side, side * PART, size), frame=None)
 
         if task == "permute":
             orders = torch.tensor(permutations(PARTS**rank), device=device)
-            answer = (uniform(generator, (b,)) * len(orders)).long().clamp(max=len(orders) - 1)
+            answer = (augment.uniform(generator, (b,)) * len(orders)).long().clamp(max=len(orders) - 1)
             parts = [part(orders[answer, i]) for i in range(PARTS**rank)]
             return [*parts[:-1], replace(parts[-1], answer=answer)]
         others = PARTS**rank - 1
-        answer = (uniform(generator, (b,)) * others).long().clamp(max=others - 1)
+        answer = (augment.uniform(generator, (b,)) * others).long().clamp(max=others - 1)
         return [part(torch.full_like(answer, middle)), replace(part(answer + (answer >= middle)), answer=answer)]
 
     def place(self, b: int, share: tuple[float, float], generator: torch.Generator, stretch: float = 1.0) -> tuple[Tensor, Tensor]:
         """Random boxes: start and extent [B, r], together covering a share of the item drawn from `share`."""
         rank = len(self.sizes)
-        side = uniform(generator, (b, 1), *share) ** (1 / rank)
+        side = augment.uniform(generator, (b, 1), *share) ** (1 / rank)
         extent = side.expand(b, rank)
         if rank > 1 and stretch > 1:
             log = torch.log(torch.tensor(stretch)).item()
             # no side longer than the item's, or less than the share would be left
-            ratio = torch.exp(uniform(generator, (b, 1), -log, log) / 2).clamp(side, 1 / side)
+            ratio = torch.exp(augment.uniform(generator, (b, 1), -log, log) / 2).clamp(side, 1 / side)
             extent = (extent * torch.cat([ratio, 1 / ratio, torch.ones(b, rank - 2, device=ratio.device)], 1)).clamp(max=1)
-        start = uniform(generator, (b, rank)) * (1 - extent)
+        start = augment.uniform(generator, (b, rank)) * (1 - extent)
         return start, extent
 
     def resample(self, batch: Batch, start: Tensor, extent: Tensor, size: Sequence[int], blur: Sequence[Tensor] | None = None) -> Batch:
@@ -115,13 +120,13 @@ class Grid(Modality):
         if batch.valid is not None:
             own[-1] = _lengths(batch)
         pairs = zip(own, reach, size, strict=True)
-        matrices = [interpolation(start[:, a], extent[:, a], n, r, s) for a, (n, r, s) in enumerate(pairs)]
+        matrices = [augment.interpolation(start[:, a], extent[:, a], n, r, s) for a, (n, r, s) in enumerate(pairs)]
         if blur is not None:
             matrices = [torch.bmm(g, m) for g, m in zip(blur, matrices, strict=True)]
         x = batch.x
         if batch.valid is not None:
             x = x.masked_fill(~batch.valid.reshape(len(x), 1, *reach), 0.0)
-        return replace(batch, x=apply_axes(x, matrices), valid=None, frame=torch.stack([start, extent], -1))
+        return replace(batch, x=augment.apply_axes(x, matrices), valid=None, frame=torch.stack([start, extent], -1))
 
     def whole(self, batch: Batch) -> Batch:
         """The item itself at the training size; untouched where it is stored at that size."""
@@ -169,7 +174,7 @@ class Grid(Modality):
             room = torch.full((b,), n - (high[a] - low[a]) + 1.0, device=device)
             if batch.valid is not None and a == len(blocks) - 1:
                 room = (_lengths(batch) // cell[a] - (high[a] - low[a]) + 1.0).clamp(min=1)
-            shift.append((uniform(generator, (b,)) * room).long() - low[a])
+            shift.append((augment.uniform(generator, (b,)) * room).long() - low[a])
         out = []
         for k in range(count):
             begin = [s - bf for s, bf in zip(shift, before[k], strict=True)]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from tacit import registry
-from tacit.encoder import Tokenizer
 from tacit.errors import CannotPair
 from tacit.measured import because
 from tacit.types import Batch, Layout, Spec, Views
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from tacit.encoder import Tokenizer
 
 Raw = Path | bytes | np.ndarray
 RECIPE = Views()

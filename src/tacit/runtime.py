@@ -7,11 +7,16 @@ import os
 import subprocess
 from functools import cache
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from tacit.errors import Asked
+from tacit.later import later
 from tacit.types import Chosen
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = later("torch")
 
 
 def rng(seed: int, name: str, counter: int = 0, device: str | torch.device = "cpu") -> torch.Generator:

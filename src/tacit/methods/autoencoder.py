@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from tacit.encoder import Encoder
-from tacit.predictors import Decoder
 from tacit.method import Method
+from tacit.predictors import Decoder
 from tacit.types import Batch, Context, Count, Info, Step, Views
 
 

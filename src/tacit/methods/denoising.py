@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from tacit.encoder import Encoder
-from tacit.predictors import Decoder
 from tacit.method import Method
+from tacit.predictors import Decoder
 from tacit.types import Batch, Context, Count, Fraction, Info, NonNegative, Step, Views
 
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from tacit.clusters import sinkhorn
 from tacit.encoder import Encoder
 from tacit.gather import everyone, mean_over_everyone, own_rows
-from tacit.predictors import Prototypes
 from tacit.layers import mlp
 from tacit.losses import soft_cross_entropy
 from tacit.method import Method
+from tacit.predictors import Prototypes
 from tacit.schedules import cosine
 from tacit.teacher import Teacher
 from tacit.types import Batch, Context, Count, Info, Positive, Share, Step, Views

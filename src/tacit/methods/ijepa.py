@@ -8,11 +8,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tacit.encoder import Encoder
-from tacit.predictors import Predictor
 from tacit.layers import over_cells
 from tacit.losses import smooth_l1
 from tacit.masking import random_mask
 from tacit.method import Method
+from tacit.predictors import Predictor
 from tacit.schedules import cosine
 from tacit.teacher import Teacher
 from tacit.types import Batch, Cells, Context, Count, Info, Share, Step, Views

@@ -6,11 +6,11 @@ from torch import Tensor, nn
 
 from tacit.encoder import Encoder
 from tacit.errors import CannotPair
-from tacit.predictors import Reverse
 from tacit.layers import mlp
 from tacit.losses import full_precision
 from tacit.masking import block_mask
 from tacit.method import Method
+from tacit.predictors import Reverse
 from tacit.types import Batch, Context, Count, Info, NonNegative, Share, Step, Views
 
 

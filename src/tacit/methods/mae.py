@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 from tacit.encoder import Encoder
-from tacit.predictors import Predictor
 from tacit.masking import random_mask
 from tacit.method import Method
+from tacit.predictors import Predictor
 from tacit.types import Batch, Context, Count, Info, Share, Step, Views
 
 

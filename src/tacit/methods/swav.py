@@ -11,10 +11,10 @@ from torch import Tensor
 from tacit.clusters import sinkhorn
 from tacit.encoder import Encoder
 from tacit.gather import everyone, own_rows
-from tacit.predictors import Prototypes
 from tacit.layers import mlp
 from tacit.losses import soft_cross_entropy
 from tacit.method import Method
+from tacit.predictors import Prototypes
 from tacit.queue import Queue
 from tacit.types import Batch, Context, Count, Fraction, Info, Positive, Step, Views
 

@@ -4,9 +4,9 @@ import torch
 from torch import nn
 
 from tacit.encoder import Encoder
-from tacit.predictors import Decoder
 from tacit.losses import gaussian_divergence
 from tacit.method import Method
+from tacit.predictors import Decoder
 from tacit.types import Batch, Context, Count, Info, NonNegative, Step, Views
 
 

@@ -8,21 +8,26 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-import torch
 from PIL import Image as Pillow
 from pydantic import Field
-from torch import Tensor
-from torch.nn import functional as F
 
-from tacit.augment import apply_axes, gaussian, interpolation, jitter_colour, luma_chroma, rotate, uniform
-from tacit.encoder import Tokenizer
 from tacit.grid import PARTS, Grid, Size, no_larger, permutations
+from tacit.later import later
 from tacit.modality import RECIPE, BadItem, Raw
-from tacit.patches import GridTokenizer
 from tacit.types import Batch, Fraction, NonNegative, Share, Spec, Views
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.nn import functional as F
+
+    from tacit import augment, patches
+    from tacit.encoder import Tokenizer
+else:
+    torch, F, augment, patches = later("torch"), later("torch.nn.functional"), later("tacit.augment"), later("tacit.patches")
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 MOST_PIXELS = 89_478_485  # Pillow's own threshold of suspicion: 256 MiB as RGB
@@ -113,21 +118,21 @@ class Image(Grid):
         size = self.sizes if kind != "local" else self.local_sizes(cell)
         start, extent = self.place(b, self.shares(kind, want), generator, self.stretch if kind != "weak" else 1.0)
         if self.flip:
-            mirrored = uniform(generator, (b,)) < 0.5
+            mirrored = augment.uniform(generator, (b,)) < 0.5
             start = torch.stack([start[:, 0], torch.where(mirrored, start[:, 1] + extent[:, 1], start[:, 1])], 1)
             extent = torch.stack([extent[:, 0], torch.where(mirrored, -extent[:, 1], extent[:, 1])], 1)
         blurs = None
         if self.blur and kind != "weak":
-            sigma = uniform(generator, (b,), 0.0, min(size) / 20) * (uniform(generator, (b,)) < self.blur * want.strength)
-            blurs = [gaussian(sigma, s) for s in size]
+            sigma = augment.uniform(generator, (b,), 0.0, min(size) / 20) * (augment.uniform(generator, (b,)) < self.blur * want.strength)
+            blurs = [augment.gaussian(sigma, s) for s in size]
         view = self.resample(batch, start, extent, size, blurs)
         x = view.x
         if self.turn and kind != "weak":
-            x = rotate(x, uniform(generator, (b,), -self.turn, self.turn) * (want.strength * torch.pi / 180))
+            x = augment.rotate(x, augment.uniform(generator, (b,), -self.turn, self.turn) * (want.strength * torch.pi / 180))
         if self.colour and kind != "weak":
             v = min(1.0, self.colour * want.strength)
             grey = min(1.0, self.grey * want.strength) if x.shape[1] == 3 else 0.0
-            x = jitter_colour(x, generator, brightness=v, contrast=v, saturation=v, hue=v / 4, grey=grey, share=0.8)
+            x = augment.jitter_colour(x, generator, brightness=v, contrast=v, saturation=v, hue=v / 4, grey=grey, share=0.8)
         return replace(view, x=x)
 
     def pretext(self, task: str, batch: Batch, generator: torch.Generator, cell: Sequence[int]) -> list[Batch]:
@@ -137,24 +142,24 @@ class Image(Grid):
         """
         if task == "colour":
             view = self.resample(batch, *self.place(len(batch.x), (self.weakest, 1.0), generator, self.stretch), self.sizes)
-            y, chroma = luma_chroma(view.x)
+            y, chroma = augment.luma_chroma(view.x)
             return [replace(view, x=y.expand_as(view.x), frame=None, answer=(chroma / CHROMA).clamp(-1, 1))]
         if task != "turn":
             return super().pretext(task, batch, generator, cell)
         b, side = len(batch.x), min(self.sizes)
         start, extent = self.place(b, (self.weakest, 1.0), generator)
         view = self.resample(batch, start, extent, (side, side))
-        quarter = (uniform(generator, (b,)) * 4).long().clamp(max=3)
+        quarter = (augment.uniform(generator, (b,)) * 4).long().clamp(max=3)
         turned = torch.stack([view.x.rot90(k, (2, 3)) for k in range(4)])
         x = turned[quarter, torch.arange(b, device=quarter.device)]
         if self.sizes != (side, side):
             zero = torch.zeros(b, device=x.device)
-            x = apply_axes(x, [interpolation(zero, zero + 1, side, side, s) for s in self.sizes])
+            x = augment.apply_axes(x, [augment.interpolation(zero, zero + 1, side, side, s) for s in self.sizes])
         return [replace(view, x=x, frame=None, answer=quarter)]
 
     def tokenizer(self, dense: bool) -> Tokenizer:
         side = 1 if dense else self.patch
-        return GridTokenizer(self.spec.mean, self.spec.std, (side, side))
+        return patches.GridTokenizer(self.spec.mean, self.spec.std, (side, side))
 
     @classmethod
     def plan(

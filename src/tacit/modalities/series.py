@@ -6,17 +6,22 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from tacit.augment import uniform
-from tacit.encoder import Tokenizer
 from tacit.grid import PARTS, Grid, Size, no_larger, permutations
+from tacit.later import later
 from tacit.modality import RECIPE, BadItem, Raw
-from tacit.patches import GridTokenizer
 from tacit.types import Batch, NonNegative, Share, Spec, Views
+
+if TYPE_CHECKING:
+    import torch
+
+    from tacit import augment, patches
+    from tacit.encoder import Tokenizer
+else:
+    torch, augment, patches = later("torch"), later("tacit.augment"), later("tacit.patches")
 
 
 def _steps(spec: Spec, items: int) -> int:
@@ -100,11 +105,11 @@ class Series(Grid):
         if task != "reverse":
             return super().pretext(task, batch, generator, cell)
         view = self.resample(batch, *self.place(len(batch.x), (self.weakest, 1.0), generator), self.sizes)
-        back = uniform(generator, (len(batch.x),)) < 0.5
+        back = augment.uniform(generator, (len(batch.x),)) < 0.5
         return [replace(view, x=torch.where(back[:, None, None], view.x.flip(-1), view.x), frame=None, answer=back.long())]
 
     def tokenizer(self, dense: bool) -> Tokenizer:
-        return GridTokenizer(self.spec.mean, self.spec.std, (1 if dense else self.patch,), flag=True, normalise_target=False)
+        return patches.GridTokenizer(self.spec.mean, self.spec.std, (1 if dense else self.patch,), flag=True, normalise_target=False)
 
     @classmethod
     def plan(cls, sample: Sequence[Raw], *, size: int | None = None, limit: int = 224) -> Spec:

@@ -4,41 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from tacit.augment import uniform
-from tacit.encoder import Tokenizer
+from tacit.later import later
 from tacit.modality import RECIPE, BadItem, Modality, Raw
-from tacit.patches import Patches
-from tacit.types import Batch, Fraction, Layout, Spec, Tokens, Views
+from tacit.types import Batch, Fraction, Layout, Spec, Views
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-class VectorTokenizer(Tokenizer):
-    """One token a column: its standardised value, and whether it was observed. mean, std: one number a column."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
-        self.patch, self.dim = (1,), 2
-
-    def forward(self, batch: Batch) -> Tokens:
-        x = (batch.x - self.mean) / self.std
-        tokens = torch.stack([x.nan_to_num(), (~x.isnan()).to(x.dtype)], -1)
-        return Tokens(tokens, torch.ones_like(x, dtype=torch.bool), (x.shape[1],))
-
-    def target(self, batch: Batch, cell: Sequence[int], *, raw: bool = False) -> Patches:
-        x = (batch.x - self.mean) / self.std
-        return Patches(x.nan_to_num()[..., None], ~x.isnan()[..., None])
-
-    def head(self, dim: int, cell: Sequence[int]) -> nn.Module:
-        return nn.Linear(dim, 1)
+    from tacit import augment, columns
+    from tacit.encoder import Tokenizer
+else:
+    torch, augment, columns = later("torch"), later("tacit.augment"), later("tacit.columns")
 
 
 class Vector(Modality):
@@ -101,9 +82,9 @@ class Vector(Modality):
             return batch
         share = {"global_": min(1.0, self.swap * want.strength), "local": min(1.0, 0.6 * want.strength), "weak": 0.1}[kind]
         b, f = batch.x.shape
-        row = (uniform(generator, (b, f)) * b).long().clamp(max=b - 1)
-        swapped: Tensor = uniform(generator, (b, f)) < share
+        row = (augment.uniform(generator, (b, f)) * b).long().clamp(max=b - 1)
+        swapped: Tensor = augment.uniform(generator, (b, f)) < share
         return replace(batch, x=torch.where(swapped, batch.x.gather(0, row), batch.x))
 
     def tokenizer(self, dense: bool) -> Tokenizer:
-        return VectorTokenizer(self.spec.mean, self.spec.std)
+        return columns.VectorTokenizer(self.spec.mean, self.spec.std)

@@ -51,6 +51,10 @@ class Method(nn.Module):
     def after_step(self, ctx: Context) -> None:
         """Called after every optimizer step: teachers move here."""
 
+    def pace(self, name: str) -> float:
+        """Learning rate of a parameter as a share of the run's (AdamW only)."""
+        return 1.0
+
     def survey(self, z: Tensor, ctx: Context) -> None:
         """Embeddings of all training items [items, D], in the order of their ids."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,27 +11,38 @@ from torch import Tensor, nn
 WIDE = 512  # smaller side of a matrix, above which a projector's gets AdamW
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices and kernels, which decay, and everything of rank below 2 (norms, biases, tokens), which does not.
+def parameter_groups(module: nn.Module, weight_decay: float, pace: Callable[[str], float] = lambda name: 1.0) -> list[dict[str, Any]]:
+    """Matrices and kernels, which decay, and everything of rank below 2 (norms, biases, tokens), which does not, for each pace.
 
     "matrix" says what Muon treats as such: not the wide matrices of a projector, whose steps would cost as much as the encoder's.
+    pace: name of a parameter -> its learning rate, as a share of the run's.
     """
     trained = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
-    decays = [(n, p) for n, p in trained if p.ndim >= 2 and not n.endswith("table")]
-    stays = [p for n, p in trained if p.ndim < 2 or n.endswith("table")]
-    matrix, wide = list[nn.Parameter](), list[nn.Parameter]()
-    for name, p in decays:
-        (matrix if "encoder" in name.split(".") or min(len(p), p[0].numel()) <= WIDE else wide).append(p)
-    return [
-        {"params": matrix, "weight_decay": weight_decay, "matrix": True},
-        {"params": wide, "weight_decay": weight_decay, "matrix": False},
-        {"params": stays, "weight_decay": 0.0, "matrix": False},
-    ]
+    groups = []
+    for speed in sorted({pace(n) for n, _ in trained}, reverse=True) or [1.0]:
+        mine = [(n, p) for n, p in trained if pace(n) == speed]
+        stays = [p for n, p in mine if p.ndim < 2 or n.endswith("table")]
+        matrix, wide = list[nn.Parameter](), list[nn.Parameter]()
+        for name, p in mine:
+            if p.ndim >= 2 and not name.endswith("table"):
+                (matrix if "encoder" in name.split(".") or min(len(p), p[0].numel()) <= WIDE else wide).append(p)
+        groups += [
+            {"params": matrix, "weight_decay": weight_decay, "matrix": True, "pace": speed},
+            {"params": wide, "weight_decay": weight_decay, "matrix": False, "pace": speed},
+            {"params": stays, "weight_decay": 0.0, "matrix": False, "pace": speed},
+        ]
+    return groups
 
 
-def adamw(module: nn.Module, lr: float, weight_decay: float, betas: tuple[float, float] = (0.9, 0.95)) -> torch.optim.AdamW:
+def adamw(
+    module: nn.Module,
+    lr: float,
+    weight_decay: float,
+    betas: tuple[float, float] = (0.9, 0.95),
+    pace: Callable[[str], float] = lambda name: 1.0,
+) -> torch.optim.AdamW:
     """AdamW over all trainable parameters; foreach keeps the Python overhead of small networks low."""
-    return torch.optim.AdamW(parameter_groups(module, weight_decay), lr=lr, betas=betas, foreach=True)
+    return torch.optim.AdamW(parameter_groups(module, weight_decay, pace), lr=lr, betas=betas, foreach=True)
 
 
 def muon(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,13 @@ class Model(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Stored values (uint8 or float32 [B, C, *S]) -> embeddings [B, D]."""
         batch = Batch(self.modality.load(x), torch.arange(len(x), device=x.device))
-        return self._read(batch)
+        return self.read(batch)
 
-    def _read(self, batch: Batch, tiles: bool = True, cast: bool = False) -> Tensor:
-        """float32 [B, D]. source: mean over crops, Chen et al. 2022, arXiv:2206.08954; ours adds the deviation and keeps the whole."""
-        views = [self._plain(batch), *(self.modality.tiles_of(batch) if tiles and self.modality.tiles else [])]
+    def read(self, batch: Batch, tiles: bool = True, cast: bool = False) -> Tensor:
+        """Embeddings float32 [B, D]; tiles: False = of the whole item alone, [B, dim of the encoder]. cast: run the network in bfloat16.
+
+        source: mean over crops, Chen et al. 2022, arXiv:2206.08954; ours adds the deviation and keeps the whole."""
+        views = [self.plain(batch), *(self.modality.tiles_of(batch) if tiles and self.modality.tiles else [])]
         # as in training, only the network runs in bfloat16: resampling raw values in it would lose small differences
         with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=cast):
             each = [self.encoder(view).pooled.float() for view in views]
@@ -64,7 +66,8 @@ class Model(nn.Module):
         spread = (parts.var(0, correction=0) + 1e-12).sqrt()  # a root of zero has no gradient
         return torch.cat([whole, parts.mean(0), spread], 1)
 
-    def _plain(self, batch: Batch) -> Batch:
+    def plain(self, batch: Batch) -> Batch:
+        """Every item as the encoder sees it when nothing is random."""
         generator = torch.Generator(batch.x.device)
         return self.modality.views(batch, Views(plain=1), generator, self.encoder.cell)[0]
 
@@ -73,8 +76,14 @@ class Model(nn.Module):
         """Embeddings float32 [N, D] of decoded items; lengths: of ragged items, in samples. tiles: False = of the whole item alone."""
         was = self.training
         self.eval()
+        cast = self.precision.startswith("bf16")
+        out = [self.read(rows, tiles, cast).cpu().numpy() for rows in self.batches(x, lengths, batch)]
+        self.train(was)
+        return np.concatenate(out) if out else np.zeros((0, self.dim), np.float32)
+
+    def batches(self, x: np.ndarray, lengths: np.ndarray | None = None, batch: int = 256) -> Iterator[Batch]:
+        """Decoded items as batches on the model's device; lengths: of ragged items, in samples."""
         device = next(self.parameters()).device
-        out = []
         # a fixed number of values a batch keeps long series and large images within memory
         batch = max(1, min(batch, 2**24 // max(1, int(np.prod(x.shape[1:])))))
         for i in range(0, len(x), batch):
@@ -82,10 +91,7 @@ class Model(nn.Module):
             valid = None
             if lengths is not None:
                 valid = torch.arange(x.shape[-1], device=device) < torch.from_numpy(lengths[i : i + batch]).to(device)[:, None]
-            rows = Batch(self.modality.load(part), torch.arange(len(part), device=device), valid)
-            out.append(self._read(rows, tiles, self.precision.startswith("bf16")).cpu().numpy())
-        self.train(was)
-        return np.concatenate(out) if out else np.zeros((0, self.dim), np.float32)
+            yield Batch(self.modality.load(part), torch.arange(len(part), device=device), valid)
 
     def embed(self, data: Any) -> Embeddings:
         """Vectors with ids, labels and the groups' names, in the order of the data; None (in numbers: NaN) = unlabelled, no group.

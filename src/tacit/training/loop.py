@@ -81,7 +81,7 @@ class Loop:
             half = torch.bfloat16 if config.precision.startswith("bf16") else torch.float32
             optimizer = optim.muon(trainee, o.lr, o.weight_decay, (0.9, o.beta2), half)
         else:
-            optimizer = optim.adamw(trainee, o.lr, o.weight_decay, (0.9, o.beta2))
+            optimizer = optim.adamw(trainee, o.lr, o.weight_decay, (0.9, o.beta2), lambda name: method.pace(name.removeprefix("method.")))
         wrapped, optimizer = fabric.setup(trainee, optimizer)
         return cls(fabric, wrapped, method, optimizer, loader, modality, config, mates)
 
@@ -104,7 +104,7 @@ class Loop:
             views = self._views(rows, t)
         rate = c.optim.lr * warmup_cosine((t + 1) / self.total, c.optim.warmup, c.optim.floor)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("pace", 1.0)
         box = _Box(views, ctx)
         loss = self.trainee(box)
         deep = self.method.encoder.backbone.between

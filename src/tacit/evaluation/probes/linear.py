@@ -68,6 +68,12 @@ class Linear:
         assert solution is not None
         return chosen, solution
 
+    def coefficients(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weight float64 [D, classes] and bias [classes]; 0 and -inf for a class without a training row."""
+        weight, bias = np.zeros((len(self._weight), self._classes)), np.full(self._classes, -np.inf)
+        weight[:, self._present], bias[self._present] = self._weight, self._bias
+        return weight, bias
+
     def scores(self, z: np.ndarray) -> np.ndarray:
         """Log-odds [n, classes]; -inf for a class without a training row."""
         out = np.full((len(z), self._classes), -np.inf)

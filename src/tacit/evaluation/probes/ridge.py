@@ -64,6 +64,10 @@ class Ridge:
         self._bias = mean - space.mean @ self._weight
         return self
 
+    def coefficients(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weight [D, 1] and bias [1] of a regression."""
+        return self._weight, np.atleast_1d(self._bias)
+
     def scores(self, z: np.ndarray) -> np.ndarray:
         """Distances from the boundaries [n, classes] (-inf: a class without a training row), or predicted numbers [n]."""
         value = np.asarray(z, dtype=self._weight.dtype) @ self._weight + self._bias

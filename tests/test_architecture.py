@@ -40,7 +40,7 @@ FLOORS: dict[str, float] = {
         ),
         1,
     ),
-    **dict.fromkeys(("encoder", "convolution", "patches", "columns", "modality", "grid", "backbones", "modalities"), 2),
+    **dict.fromkeys(("encoder", "convolution", "patches", "columns", "modality", "grid", "pictures", "backbones", "modalities"), 2),
     **dict.fromkeys(("method", "methods"), 3),
     "assemble": 3.5,
     **dict.fromkeys(("data", "training", "embedding"), 4),

@@ -27,6 +27,19 @@ class BadItem(Exception):
     """This one item cannot be decoded; the text is the reason that the user reads."""
 
 
+def class_numbers(x: np.ndarray) -> np.ndarray:
+    """Values as int16 class numbers; NaN and what is negative become -1, unknown. Raises BadItem for what is no class number."""
+    if x.dtype.kind not in "buif":
+        raise BadItem(f"values of type {x.dtype} are no class numbers")
+    if x.dtype.kind == "f":
+        x = np.where(np.isnan(x), -1, x)
+        if (broken := x[x != np.rint(x)]).size:
+            raise BadItem(f"{broken.flat[0]:g} is no class number: whole numbers are")
+    if x.size and (largest := x.max()) > np.iinfo(np.int16).max:
+        raise BadItem(f"class number {largest:g} is beyond {np.iinfo(np.int16).max}")
+    return np.where(x < 0, -1, x).astype(np.int16)
+
+
 class Modality:
     """Base of all modalities; one instance serves one data set, described by its Spec.
 
@@ -40,6 +53,8 @@ class Modality:
     item_bytes: ClassVar[int] = 4  # of one stored value
     axes: ClassVar[int] = 0  # of an array of items that is of this kind unless it is named otherwise; 0 = none
     reads_files: ClassVar[bool] = False  # a single file is an item
+    tagged: ClassVar[str] = "positions"  # what a tag belongs to, in sentences
+    untagged: ClassVar[int | None] = None  # the class number that stands for "unknown" where files have no negative ones
     # what the planner starts from: method, batch, lr, weight_decay; passes over the data when no budget is given, or
     # steps, a number or a function of (spec, items); optim: further settings of the optimizer; it serves its own method
     preset: ClassVar[Mapping[str, Any]] = {
@@ -78,6 +93,18 @@ class Modality:
     def decode(cls, raw: Raw, spec: Spec) -> np.ndarray:
         """One item, [C, *S] (S shorter than spec.sizes only if spec.ragged), uint8 or float32. Raises BadItem."""
         raise NotImplementedError
+
+    @classmethod
+    def extent(cls, raw: Raw) -> tuple[int, ...]:
+        """Size of a raw item as found, [*S]; of a file only the head is read. Raises BadItem."""
+        return ()
+
+    @classmethod
+    def tags(cls, raw: Raw, spec: Spec) -> np.ndarray:
+        """Class numbers of the positions of one item, int16 [*S] where `decode` puts them, -1 = unknown or padding. Raises BadItem."""
+        if not isinstance(raw, np.ndarray) or raw.shape != spec.sizes:
+            raise BadItem(f"tags are an array of shape {spec.sizes} here")
+        return class_numbers(raw)
 
     @classmethod
     def example(cls) -> Spec:

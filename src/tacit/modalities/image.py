@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from PIL import Image as Pillow
 from pydantic import Field
 
+from tacit import pictures
 from tacit.grid import PARTS, Grid, Size, no_larger, permutations
 from tacit.later import later
-from tacit.modality import RECIPE, BadItem, Raw
+from tacit.modality import RECIPE, BadItem, Raw, class_numbers
 from tacit.types import Batch, Fraction, NonNegative, Share, Spec, Views
 
 if TYPE_CHECKING:
@@ -29,19 +28,11 @@ if TYPE_CHECKING:
 else:
     torch, F, augment, patches = later("torch"), later("torch.nn.functional"), later("tacit.augment"), later("tacit.patches")
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
-MOST_PIXELS = 89_478_485  # Pillow's own threshold of suspicion: 256 MiB as RGB
-BOMB = f"larger than {MOST_PIXELS // 10**6} megapixels, a possible decompression bomb"
-INFINITE = "some pixels are not finite numbers"
 SAMPLE = 512
 CHROMA = 0.25  # of I and Q that counts as full colour; few pixels have more
 MIRRORED = 1.15  # from this strangeness on, mirroring would teach the model to confuse different things
-TURN = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation -> Pillow's Transpose
-DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 Tiles = Annotated[int, Field(ge=0, le=8)]
-
-warnings.filterwarnings("error", category=Pillow.DecompressionBombWarning)
 
 
 class Image(Grid):
@@ -55,7 +46,7 @@ class Image(Grid):
     tiles: overlapping parts a side whose mean and deviation the embedding holds beside the whole image, 0 = the whole image alone.
     """
 
-    unit, item_bytes, axes, reads_files = "images", 1, 4, True
+    unit, item_bytes, axes, reads_files, tagged, untagged = "images", 1, 4, True, "pixels", 255
     strengths = {
         "crop": (0.7, 0.3, 0.1),
         "flip": (False, True),
@@ -175,18 +166,18 @@ class Image(Grid):
         for i in _spread(len(sample), SAMPLE):
             try:
                 if isinstance(raw := sample[i], np.ndarray):
-                    x = _channels_last(raw)
+                    x = pictures.channels_last(raw)
                     shapes.append(x.shape[:2])
                     grey &= x.shape[2] == 1
                     deep = None if raw.dtype in (np.uint8, np.bool_) else x
                 else:
-                    with _opened(raw) as image:
-                        turned = _orientation(image) in (5, 6, 7, 8)
+                    with pictures.opened(raw) as image:
+                        turned = pictures.orientation(image) in (5, 6, 7, 8)
                         shapes.append(image.size if turned else image.size[::-1])
-                        grey &= image.mode in ("1", "L", "LA", *DEEP)
-                        deep = np.asarray(image) if image.mode in DEEP else None
+                        grey &= image.mode in ("1", "L", "LA", *pictures.DEEP)
+                        deep = np.asarray(image) if image.mode in pictures.DEEP else None
             except Exception as error:  # decode will report this item
-                reason = reason or (str(error) if isinstance(error, BadItem) else _reason(error))
+                reason = reason or (str(error) if isinstance(error, BadItem) else pictures.reason(error))
                 continue
             if deep is not None:
                 whole &= deep.dtype.kind in "iu"
@@ -205,7 +196,7 @@ class Image(Grid):
         else:
             stored = (max(1, min(round(1.25 * chosen), short)),) * 2
             train = (chosen, chosen)
-        extra = {"size": list(train), "fit": fit, "scale": _ceiling(low, high, whole), "grey": grey}
+        extra = {"size": list(train), "fit": fit, "scale": pictures.ceiling(low, high, whole), "grey": grey}
         ranked = sorted(shapes, key=lambda s: s[0] * s[1])
         extra["original"] = [list(map(int, ranked[k])) for k in (0, len(ranked) // 2, -1)]
         return Spec("image", 1 if grey else 3, tuple(int(s) for s in stored), extra=extra)
@@ -215,27 +206,41 @@ class Image(Grid):
         """One image as uint8 [C, H, W]: upright, on white where transparent, at the stored size."""
         height, width = spec.sizes
         if isinstance(raw, np.ndarray):
-            x = _eight_bit(_channels_last(raw), spec.extra["scale"])
+            x = pictures.eight_bit(pictures.channels_last(raw), spec.extra["scale"])
             if x.shape == (height, width, spec.channels):
                 return np.ascontiguousarray(x.transpose(2, 0, 1))
             image = Pillow.fromarray(x[:, :, 0] if x.shape[2] == 1 else x)
-            return _array(_fitted(image, spec), spec)
-        with _opened(raw) as image:
-            try:
-                if image.format in ("JPEG", "MPO"):  # decodes at 1/2, 1/4 or 1/8 of the size, never below twice the stored one
-                    shrink = 2 * max(height, width) / min(image.size)
-                    image.draft(None, (round(image.width * shrink) + 1, round(image.height * shrink) + 1))
-                image.load()
-                turn = TURN.get(_orientation(image))
-                flat = _simple(image, spec)
-                upright = flat if turn is None else flat.transpose(Pillow.Transpose(turn))
-                return _array(_fitted(upright, spec), spec)
-            except BadItem:
-                raise
-            except MemoryError:
-                raise BadItem(f"{image.width} x {image.height} pixels do not fit into memory") from None
-            except Exception as error:  # Pillow's plug-ins raise OSError, ValueError, SyntaxError, struct.error, zlib.error, ...
-                raise BadItem(_reason(error)) from None
+            return pictures.array(pictures.fitted(image, spec), spec)
+        with pictures.opened(raw) as image, pictures.explained(image):
+            if image.format in ("JPEG", "MPO"):  # decodes at 1/2, 1/4 or 1/8 of the size, never below twice the stored one
+                shrink = 2 * max(height, width) / min(image.size)
+                image.draft(None, (round(image.width * shrink) + 1, round(image.height * shrink) + 1))
+            image.load()
+            return pictures.array(pictures.fitted(pictures.turned(pictures.simple(image, spec), image), spec), spec)
+
+    @classmethod
+    def extent(cls, raw: Raw) -> tuple[int, ...]:
+        """Height and width of one upright image."""
+        if isinstance(raw, np.ndarray):
+            return pictures.channels_last(np.broadcast_to(np.uint8(0), raw.shape)).shape[:2]
+        with pictures.opened(raw) as image:
+            return image.size if pictures.orientation(image) in (5, 6, 7, 8) else image.size[::-1]
+
+    @classmethod
+    def tags(cls, raw: Raw, spec: Spec) -> np.ndarray:
+        """One mask as int16 [H, W], cut and scaled as its image without blending values; -1 = unknown, and beyond the image.
+
+        255 stays as it is: only all masks together say whether it stands for "unknown".
+        """
+        found = raw if isinstance(raw, np.ndarray) else pictures.palette(raw)
+        x = pictures.channels_last(class_numbers(found))
+        if x.shape[2] != 1:
+            raise BadItem(f"shape {tuple(found.shape)} is not a mask: one value for each pixel is")
+        part = np.asarray(pictures.scaled(Pillow.fromarray(x[:, :, 0].astype(np.int32)), spec, Pillow.Resampling.NEAREST))
+        out = np.full(spec.sizes, -1, np.int16)
+        top, left = ((whole - inner) // 2 for whole, inner in zip(out.shape, part.shape, strict=True))
+        out[top : top + part.shape[0], left : left + part.shape[1]] = part
+        return out
 
     @classmethod
     def example(cls) -> Spec:
@@ -278,121 +283,6 @@ class Image(Grid):
 def _spread(n: int, most: int) -> list[int]:
     """At most `most` evenly spaced indices of n."""
     return list(range(n)) if n <= most else [i * n // most for i in range(most)]
-
-
-def _opened(raw: Path | bytes | np.ndarray) -> Pillow.Image:
-    """The image with its header read and nothing decoded. Raises BadItem."""
-    assert not isinstance(raw, np.ndarray)
-    try:
-        image = Pillow.open(io.BytesIO(raw) if isinstance(raw, bytes) else raw, formats=FORMATS)
-    except Exception as error:
-        raise BadItem(_reason(error)) from None
-    if image.width * image.height > MOST_PIXELS:
-        image.close()
-        raise BadItem(f"{image.width} x {image.height} pixels: {BOMB}")
-    return image
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, Pillow.DecompressionBombError | Pillow.DecompressionBombWarning):
-        return BOMB
-    if isinstance(error, Pillow.UnidentifiedImageError):
-        return "the content is not an image (JPEG, PNG, WebP, TIFF, BMP, GIF or PPM)"
-    if isinstance(error, PermissionError):
-        return "no permission to read it"
-    if isinstance(error, FileNotFoundError):
-        return "the file is gone"
-    text = str(error).split("\n")[0][:200]
-    return f"truncated: {text}" if "truncated" in text else f"damaged: {text or type(error).__name__}"
-
-
-def _orientation(image: Pillow.Image) -> int:
-    try:
-        return int(image.getexif().get(274, 1))
-    except Exception:  # damaged EXIF says nothing about the pixels
-        return 1
-
-
-def _simple(image: Pillow.Image, spec: Spec) -> Pillow.Image:
-    """The image in mode L, RGB, LA or RGBA, 8 bits a channel."""
-    if image.mode in DEEP:
-        deep = np.asarray(image)
-        if deep.dtype.kind == "f" and not np.isfinite(deep).all():
-            raise BadItem(INFINITE)
-        return Pillow.fromarray(_eight_bit(deep, spec.extra["scale"]))
-    if image.mode in ("RGBa", "PA", "P", "La") or (image.mode in ("L", "RGB", "1") and "transparency" in image.info):
-        return image.convert("LA" if image.mode == "La" else "RGBA" if image.mode != "P" or "transparency" in image.info else "RGB")
-    if image.mode in ("L", "LA", "RGB", "RGBA"):
-        return image
-    return image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _fitted(image: Pillow.Image, spec: Spec) -> Pillow.Image:
-    """The image at the stored size, antialiased."""
-    height, width = spec.sizes
-    if image.size == (width, height):
-        return image
-    fit, w, h = spec.extra["fit"], image.width, image.height
-    scale = max(width / w, height / h) if fit == "crop" else min(width / w, height / h)
-    if fit == "crop":
-        dx, dy = (w - width / scale) / 2, (h - height / scale) / 2
-        box = (max(0.0, dx), max(0.0, dy), min(float(w), w - dx), min(float(h), h - dy))
-        return image.resize((width, height), Pillow.Resampling.BICUBIC, box=box, reducing_gap=2.0)
-    if fit == "squash":
-        return image.resize((width, height), Pillow.Resampling.BICUBIC, reducing_gap=2.0)
-    inner = image.resize((max(1, round(w * scale)), max(1, round(h * scale))), Pillow.Resampling.BICUBIC, reducing_gap=2.0)
-    canvas = Pillow.new("L" if spec.channels == 1 else "RGB", (width, height))
-    canvas.paste(_on_white(inner, spec), ((width - inner.width) // 2, (height - inner.height) // 2))
-    return canvas
-
-
-def _on_white(image: Pillow.Image, spec: Spec) -> Pillow.Image:
-    """Without transparency, in the mode of the stored channels."""
-    if image.mode in ("LA", "RGBA"):
-        image = Pillow.alpha_composite(Pillow.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    return image.convert("L" if spec.channels == 1 else "RGB")
-
-
-def _array(image: Pillow.Image, spec: Spec) -> np.ndarray:
-    x = np.asarray(_on_white(image, spec))
-    return x[None].copy() if x.ndim == 2 else np.ascontiguousarray(x.transpose(2, 0, 1))
-
-
-def _channels_last(x: np.ndarray) -> np.ndarray:
-    """[H, W], [H, W, C] or [C, H, W] as [H, W, C] with 1, 3 or 4 channels. Raises BadItem."""
-    if x.dtype.kind not in "buif":
-        raise BadItem(f"values of type {x.dtype} are not pixels")
-    if x.ndim == 2:
-        x = x[:, :, None]
-    elif x.ndim == 3 and x.shape[2] not in (1, 3, 4) and x.shape[0] in (1, 3, 4):
-        x = x.transpose(1, 2, 0)
-    if x.ndim != 3 or x.shape[2] not in (1, 3, 4) or 0 in x.shape:
-        raise BadItem(f"shape {tuple(x.shape)} is not an image: expected height x width with 1, 3 or 4 channels")
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        raise BadItem(INFINITE)
-    return x
-
-
-def _ceiling(low: float, high: float, whole: bool) -> list[float]:
-    """The values that become 0 and 255, for pixels that are not 8 bits deep.
-
-    Whole numbers: 0 and the next 2^k - 1 (255 at least), so that 12-bit scans keep their brightness.
-    Fractions: 0..1, 0..255, or their own range.
-    """
-    if low < 0:
-        return [low, max(high, low + 1e-12)]
-    if whole:
-        return [0.0, float(max(255, 2 ** int(high).bit_length() - 1))]
-    return [0.0, 1.0 if high <= 1 else 255.0 if high <= 255 else high]
-
-
-def _eight_bit(x: np.ndarray, scale: Any) -> np.ndarray:
-    if x.dtype == np.uint8:
-        return x
-    if x.dtype == np.bool_:
-        return x.astype(np.uint8) * 255
-    low, high = scale
-    return np.clip(np.rint((x.astype(np.float64) - low) * (255 / (high - low))), 0, 255).astype(np.uint8)
 
 
 def _strangeness(x: Tensor, axis: int) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tacit.grid import PARTS, Grid, Size, no_larger, permutations
 from tacit.later import later
-from tacit.modality import RECIPE, BadItem, Raw
+from tacit.modality import RECIPE, BadItem, Raw, class_numbers
 from tacit.types import Batch, NonNegative, Share, Spec, Views
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Series(Grid):
     local view in samples, 0 = half. patch: samples of a token for transformers, 0 = from the length.
     """
 
-    unit, axes = "series", 3
+    unit, axes, tagged = "series", 3, "samples"
     strengths = {"crop": (0.8, 0.5, 0.25), "scale": (0.0, 0.2, 0.5), "noise": (0.0, 0.1, 0.3)}
     tasks = {"permute": len(permutations(PARTS)), "relation": PARTS - 1, "reverse": 2}
     # TS2Vec averages the weights of all steps, so nothing is gained by steps that become small
@@ -148,6 +148,21 @@ class Series(Grid):
         if np.isnan(x).all():
             raise BadItem("every value is missing")
         return x
+
+    @classmethod
+    def extent(cls, raw: Raw) -> tuple[int, ...]:
+        """Samples of one series."""
+        return _two_dimensional(raw).shape[1:]
+
+    @classmethod
+    def tags(cls, raw: Raw, spec: Spec) -> np.ndarray:
+        """A class number for each sample, int16 [T]; -1 = unknown, and where the series has ended."""
+        x = _two_dimensional(raw)
+        if len(x) != 1:
+            raise BadItem(f"tags of shape {tuple(x.shape)}: one for each sample is understood")
+        if x.shape[1] > spec.sizes[0] or (x.shape[1] < spec.sizes[0] and not spec.ragged):
+            raise BadItem(f"{x.shape[1]} tags for {spec.sizes[0]} samples")
+        return np.pad(class_numbers(x[0]), (0, spec.sizes[0] - x.shape[1]), constant_values=-1)
 
     @classmethod
     def example(cls) -> Spec:

@@ -43,15 +43,17 @@ FLOORS: dict[str, float] = {
         ),
         1,
     ),
-    **dict.fromkeys(("encoder", "convolution", "patches", "columns", "modality", "grid", "pictures", "backbones", "modalities"), 2),
-    **dict.fromkeys(("method", "methods"), 3),
+    **dict.fromkeys(("encoder", "convolution", "patches", "wrapped", "columns", "modality", "grid", "pictures", "backbones", "modalities"), 2),
+    **dict.fromkeys(("method", "methods", "head"), 3),
     "assemble": 3.5,
-    **dict.fromkeys(("data", "training", "embedding"), 4),
+    **dict.fromkeys(("data", "training", "embedding", "foreign"), 4),
     "evaluation": 5,
-    **dict.fromkeys(("report", "tournament"), 6),
+    **dict.fromkeys(("heads", "deciding"), 5.2),
+    "finetuning": 5.5,
+    **dict.fromkeys(("report", "tournament", "operate"), 6),
     **dict.fromkeys(("halving", "matrix"), 6.2),
     "augmentation": 6.4,
-    **dict.fromkeys(("api", "cli", "options", "choosing", "terminal", "doctor", "demo", "sklearn", "__main__"), 7),
+    **dict.fromkeys(("api", "tuning", "cli", "options", "choosing", "deciders", "terminal", "doctor", "demo", "sklearn", "__main__"), 7),
 }
 PLUGINS = {"tacit." + registry.FOLDERS.get(kind, kind).replace("/", ".") for kind in registry.KINDS}
 LONGEST = 450

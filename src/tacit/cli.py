@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tacit import __version__, choosing
+from tacit import __version__, choosing, deciders
 from tacit.errors import Asked, Stopped, TacitError, nearest
 from tacit.options import (
     Backbone,
@@ -84,7 +84,7 @@ def pretrain(
     epochs: Annotated[float | None, typer.Option(help="Passes over the data instead of a budget.")] = None,
     batch_size: BatchSize = None,
     image_size: ImageSize = None,
-    init: Annotated[str | None, typer.Option(help="Run whose encoder is the start.")] = None,
+    init: Annotated[str | None, typer.Option(help="Run whose encoder is the start, or a checkpoint: hf:NAME, timm:NAME.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random; default 0.")] = None,
     out_: Annotated[Path | None, typer.Option("--out", help="Run folder; default runs/<date>_<method>_<data>.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
@@ -271,13 +271,13 @@ def report(run: RunArg, json_: Json = False, quiet: Quiet = False) -> None:
 
 @app.command("list", epilog="Example: tacit list methods")
 def list_(
-    kind: Annotated[str | None, typer.Argument(help="methods, backbones, modalities, probes, classics or sources.")] = None,
+    kind: Annotated[str | None, typer.Argument(help="methods, backbones, modalities, heads, probes, classics or sources.")] = None,
     name: Annotated[str | None, typer.Argument(help="One of them: its hyperparameters.")] = None,
     matrix_: Annotated[bool, typer.Option("--matrix", help="Which method runs, learns and leads on which kind of data.")] = False,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """What is there: methods, backbones, modalities, probes, classics, sources."""
+    """What is there: methods, backbones, modalities, heads, probes, classics, sources."""
     from tacit import registry
 
     if kind is not None and kind not in registry.KINDS:
@@ -383,6 +383,9 @@ def demo(
 
 app.command(epilog="Example: tacit compare photos/ --methods simclr,mae,byol --budget 30min")(choosing.compare)
 app.command("tune-augmentation", epilog="Example: tacit tune-augmentation photos/ --budget 30min")(choosing.tune_augmentation)
+
+app.command(epilog="Example: tacit finetune runs/photos photos/ --target species")(deciders.finetune)
+app.command(epilog="Example: tacit predict runs/photos/finetune/species_lp-ft new/ --out decisions.csv")(deciders.predict)
 
 
 def _version(value: bool) -> None:

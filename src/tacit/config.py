@@ -104,19 +104,19 @@ class RunConfig:
 PARTS = ("method", "backbone", "modality", "optim", "train")
 
 
-def parse_overrides(words: Iterable[str]) -> dict[str, dict[str, Any]]:
+def parse_overrides(words: Iterable[str], parts: Collection[str] = PARTS) -> dict[str, dict[str, Any]]:
     """`part.name=value` words as {part: {name: value}}; values are read as TOML, and as text where that fails.
 
-    Raises Asked for a word of another form and for an unknown part.
+    parts: those that may be named. Raises Asked for a word of another form and for an unknown part.
     """
-    out: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+    out: dict[str, dict[str, Any]] = {part: {} for part in parts}
     for word in words:
         found = re.fullmatch(r"([A-Za-z]+)\.([A-Za-z_]\w*)=(.*)", word, re.DOTALL)
         if not found:
             raise Asked(f"cannot read {word!r}", "hyperparameters are written part.name=value, such as method.temperature=0.2")
         part, name, text = found.groups()
         if part not in out:
-            raise Asked(f"there is no part {part!r} in {word!r}", nearest(part, PARTS))
+            raise Asked(f"there is no part {part!r} in {word!r}", nearest(part, parts))
         try:
             out[part][name] = tomllib.loads(f"x = {text}")["x"]
         except tomllib.TOMLDecodeError:

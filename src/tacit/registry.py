@@ -27,6 +27,7 @@ KINDS = {
     "backbones": "networks that turn tokens into features",
     "modalities": "kinds of data",
     "probes": "readers of a frozen embedding",
+    "heads": "what decides on top of an encoder: fine-tuning, calibration, prediction",
     "classics": "representations without self-supervision, the bar to beat",
     "sources": "layouts of data on disk",
 }
@@ -79,13 +80,19 @@ def find(kind: str, name: str) -> Any:
 
 
 def every(kind: str) -> dict[str, Any]:
-    """name -> class of all plug-ins of a kind that load; one that somebody else installed and that does not is no reason to fail."""
+    """name -> class of all plug-ins of a kind that can be used here; one that does not load is no reason to fail.
+
+    A class that names a `package` which is not installed is left out.
+    """
     out = {}
     for name in names(kind):
         try:
-            out[name] = find(kind, name)
+            found = find(kind, name)
         except Asked:
             continue
+        package = getattr(found, "package", "")
+        if not package or importlib.util.find_spec(package) is not None:
+            out[name] = found
     return out
 
 

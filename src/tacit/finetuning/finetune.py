@@ -1,0 +1,270 @@
+"""`tacit finetune`: from a pretrained encoder and some labels to a model that decides, calibrated on labels that it did not learn from."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tacit import registry
+from tacit.data.dataset import Dataset
+from tacit.data.supervision import Supervision, check
+from tacit.deciding import Knowledge
+from tacit.embedding.model import Model
+from tacit.errors import Asked, BadData
+from tacit.finetuning import forgetting
+from tacit.finetuning.config import FinetuneConfig
+from tacit.finetuning.decider import Decider
+from tacit.finetuning.divide import Parts, divide
+from tacit.finetuning.fit import Task, check_head
+from tacit.finetuning.network import Network
+from tacit.head import Head
+from tacit.outliers import Reference
+
+Say = Callable[[str], None]
+BANK = 10_000  # training items that are kept as evidence
+PSEUDO = 0.95
+
+
+@dataclass
+class Finetuned:
+    """A fine-tuned model, and what was measured on labels that it never saw.
+
+    test: positions of the labelled test items in the answers. out, probe_out: outputs for them, of the model and of a linear probe that
+    learned from the same labels.
+    """
+
+    decider: Decider
+    found: dict[str, Any]
+    test: np.ndarray
+    out: np.ndarray | None
+    probe_out: np.ndarray | None
+    notes: list[str] = field(default_factory=list)
+
+
+def finetune(
+    model: Model,
+    data: Dataset,
+    answers: Supervision,
+    *,
+    strategy: str = "lp-ft",
+    config: FinetuneConfig | None = None,
+    head: dict[str, Any] | None = None,
+    folds: int | None = None,
+    alpha: float = 0.1,
+    pseudo: float | None = None,
+    seed: int = 0,
+    folder: Path | None = None,
+    say: Say | None = None,
+    show: Callable[[int, int, float, float], None] | None = None,
+) -> Finetuned:
+    """Fine-tune, calibrate, and score on the data's held-out items.
+
+    model: pretrained. data: with the split that pretraining had. answers: labels of some of its items. strategy: "probe", "lp-ft", "full",
+    "last-2", "lora". head: hyperparameters of the head. folds: of cross-validation, None = where labels are few. alpha: share of sets and
+    intervals that may miss the truth. pseudo: take over predictions for unlabelled training items that are at least this sure, None = off.
+    folder: of checkpoints; an interrupted training goes on from there.
+    Raises Asked and BadData for labels that nothing can be learned from, Stopped on an interrupt.
+    """
+    say = say or (lambda words: None)
+    config, knobs = config or FinetuneConfig(), dict(head or {})
+    kind = registry.find("heads", answers.head)
+    checked = registry.check_knobs(kind, knobs, "head")
+
+    def fresh() -> Head:
+        made: Head = kind(answers.classes, **checked)
+        return made
+
+    check_head(fresh(), model)
+    known = fresh().known(answers.values)
+    where = answers.items if answers.items.ndim == 1 else answers.items.max(1)
+    sides = data.split[answers.items] if answers.items.ndim == 1 else data.split[answers.items].max(1)
+    if answers.items.ndim == 2:  # a pair belongs to the side of both its items, or to none
+        known &= (data.split[answers.items] == sides[:, None]).all(1)
+    train, test = np.flatnonzero(known & (sides == 0)), np.flatnonzero(known & (sides == 1))
+    if not len(train):
+        raise BadData("no training item has a label, so there is nothing to learn from", "label some of the items that are not held out")
+    notes = [*answers.notes, *check(answers, train)]
+    groups = None if data.groups is None else data.groups[where[train]]
+    strata = fresh().strata(answers.values[train])
+    parts = divide(strata, len(train), groups, data.group_names, seed, folds)
+    notes += parts.notes
+    task = Task(model, data, answers, fresh, config, strategy, seed)
+    begin = time.perf_counter()
+    network, about = _fit(task, train, parts, folder, say, show)
+    out, truth = _calibration(task, train, parts, network, folder, say, show, about)
+    calibration = network.head.calibrate(out, truth, alpha) if len(truth) else {}
+    if pseudo is not None:
+        network, adopted = _pseudo(task, train, parts, network, calibration, pseudo, folder, say, show)
+        about |= adopted
+        if parts.calibrate.size:
+            held = train[parts.calibrate]
+            calibration = network.head.calibrate(task.outputs(network, held), answers.values[held], alpha)
+    about["seconds"] = round(time.perf_counter() - begin, 2)
+    changed = about.get("best_step", about["steps"]) > 0
+    if about["steps"] and not changed:
+        say("no step of fine-tuning read the held-out labels better than the probe: the probe is kept")
+    pretrained = model if changed else network.model
+    reference, bank = _reference(task, answers)
+    found: dict[str, Any] = {
+        "strategy": strategy,
+        "head_kind": answers.head,
+        "labels": len(train),
+        "learned_from": len(parts.learn),
+        "stopped_by": len(parts.stop),
+        "calibrated_on": len(truth),
+        "cross_fitted": bool(parts.folds),
+        "training": about,
+    }
+    if parts.folds and len(truth):
+        found["folds"] = about.pop("folds")
+    if changed:
+        rows = data.test[:2000] if len(data.test) >= 20 else data.train[:2000]
+        cut = None if data.lengths is None else data.lengths[rows]
+        found["forgotten"] = forgetting.forgetting(model.vectors(data.x[rows], cut), network.model.vectors(data.x[rows], cut))
+        say(forgetting.words(found["forgotten"]))
+    knowledge = Knowledge(
+        network.head,
+        answers.head,
+        knobs,
+        calibration,
+        reference,
+        tuple(data.names[r] for r in bank),
+        tuple(_label_of(data, answers, r) for r in bank),
+        network.model.encoder.cell,
+        network.seen if network.head.level == "token" else None,
+        _pair(network),
+        {**found, "target": None},
+    )
+    decider = Decider(network, pretrained, knowledge)
+    probe_out = out_test = None
+    if len(test):
+        out_test = task.outputs(network, test)
+        rest = train[np.concatenate([parts.learn, parts.stop])]
+        probe_out = task.outputs(task.probed(rest, parts.small, seed), test) if strategy != "probe" else None
+    else:
+        notes.append("no held-out item has a label: nothing was scored")
+    return Finetuned(decider, found, test, out_test, probe_out, notes)
+
+
+def _fit(
+    task: Task, train: np.ndarray, parts: Parts, folder: Path | None, say: Say, show: Any, extra: str = "model"
+) -> tuple[Network, dict[str, Any]]:
+    """The model itself, on all labels that are not set aside."""
+    say(f"{task.strategy}: learning from {len(parts.learn)} labels")
+    held = train[parts.stop] if len(parts.stop) else None
+    place = None if folder is None else folder / extra
+    return task.fit(train[parts.learn], held, small=parts.small, seed=task.seed, folder=place, say=say, show=show)
+
+
+def _calibration(
+    task: Task, train: np.ndarray, parts: Parts, network: Network, folder: Path | None, say: Say, show: Any, about: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(outputs, answers) of labelled items that were not learned from: those set aside, or each fold's by a model of the other folds."""
+    values = task.answers.values
+    if len(parts.calibrate):
+        held = train[parts.calibrate]
+        return task.outputs(network, held), values[held]
+    if not parts.folds:
+        return np.zeros((0, network.head.outputs)), values[:0]
+    outs, truths, rows = [], [], []
+    for k, (learn, held) in enumerate(parts.folds):
+        say(f"fold {k + 1} of {len(parts.folds)}: learning from {len(learn)} labels")
+        place = None if folder is None else folder / f"fold{k}"
+        fitted, _ = task.fit(
+            train[learn], None, small=parts.small, seed=task.seed + k + 1, folder=place, steps=about["steps"] or None, show=show
+        )
+        out, y = task.outputs(fitted, train[held]), values[train[held]]
+        found = fitted.head.scores(out, y, {})
+        rows.append({"n": len(held), **{k: v for k, v in found.items() if v == v and k in fitted.head.metrics}})
+        outs.append(out)
+        truths.append(y)
+    about["folds"] = rows
+    return np.concatenate(outs), np.concatenate(truths)
+
+
+def _pseudo(
+    task: Task,
+    train: np.ndarray,
+    parts: Parts,
+    network: Network,
+    calibration: dict[str, Any],
+    sure: float,
+    folder: Path | None,
+    say: Say,
+    show: Any,
+) -> tuple[Network, dict[str, Any]]:
+    """Learn again, also from the unlabelled training items of which the model is sure. source: Lee 2013, and Xie et al. 2020,
+    arXiv:1911.04252, without noise in a larger student."""
+    data, answers = task.data, task.answers
+    if answers.head != "classification":
+        raise Asked(f"--pseudo is for classes, not for {answers.head}", "leave it out")
+    free = np.setdiff1d(data.train, answers.items[train])
+    if not len(free):
+        raise Asked("--pseudo needs unlabelled training items, and every training item has a label", "leave it out")
+    from tacit.calibration import softmax
+
+    p = softmax(network.outcome(task.read(network, free)), calibration.get("temperature", 1.0))
+    best = p.max(1) >= sure
+    say(f"{int(best.sum())} of {len(free)} unlabelled items are taken over at {sure:.0%}")
+    adopted = {"pseudo": {"sure": sure, "adopted": int(best.sum()), "unlabelled": len(free)}}
+    if not best.any():
+        return network, adopted
+    more = replace(
+        answers,
+        items=np.concatenate([answers.items, free[best]]),
+        values=np.concatenate([answers.values, p[best].argmax(1).astype(answers.values.dtype)]),
+    )
+    new = np.arange(len(answers.items), len(more.items))
+    again = replace(task, answers=more)
+    again._features, again._standard = task._features, task._standard
+    held = train[parts.stop] if len(parts.stop) else None
+    place = None if folder is None else folder / "pseudo"
+    chosen = np.concatenate([train[parts.learn], new])
+    fitted, about = again.fit(chosen, held, small=False, seed=task.seed, folder=place, show=show)
+    return fitted, {**adopted, "steps": about["steps"]}
+
+
+def _reference(task: Task, answers: Supervision) -> tuple[Reference | None, np.ndarray]:
+    """What the pretrained features of the training items look like: four fifths are kept, one fifth tells how strange they may be."""
+    data = task.data
+    rows = data.train
+    if len(rows) < 20:
+        return None, np.zeros(0, np.int64)
+    order = np.random.default_rng([task.seed, 505]).permutation(rows)
+    held, kept = np.sort(order[: len(order) // 5][:BANK]), np.sort(order[len(order) // 5 :][:BANK])
+    z, z_held = (task.model.vectors(data.x[r], None if data.lengths is None else data.lengths[r]) for r in (kept, held))
+    labels = None
+    if answers.head == "classification":
+        own = np.full(len(data), -1)
+        own[answers.items] = answers.values
+        labels = own[kept]
+    return Reference.fit(z, labels).calibrated(z_held), kept
+
+
+def _label_of(data: Dataset, answers: Supervision, row: int) -> str:
+    if answers.head == "classification" and answers.items.ndim == 1:
+        at = np.searchsorted(answers.items, row)
+        found = at < len(answers.items) and answers.items[at] == row and answers.values[at] >= 0
+        return answers.classes[int(answers.values[at])] if found else ""
+    if answers.head == "regression":
+        at = np.searchsorted(answers.items, row)
+        return f"{answers.values[at]:g}" if at < len(answers.items) and answers.items[at] == row else ""
+    return ""
+
+
+def _pair(network: Network) -> dict[str, np.ndarray]:
+    """What reads a pair, in NumPy."""
+    if network.head.level != "pair":
+        return {}
+    return dict(zip(("mean", "scale", "weight", "bias"), (t.detach().cpu().double().numpy() for t in network.reading()), strict=True))
+
+
+def clear(folder: Path) -> None:
+    """Remove the checkpoints of a fine-tuning that is done."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,392 @@
+"""One fine-tuning: the probe's solution first, then the encoder with it, stopped where held-out labels are read best."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tacit.config import OptimConfig, RunConfig, TrainConfig
+from tacit.data.dataset import Dataset
+from tacit.data.supervision import Supervision
+from tacit.embedding.model import Model
+from tacit.errors import Asked, Stopped
+from tacit.finetuning.config import FinetuneConfig, strategy
+from tacit.finetuning.depth import depths, frozen
+from tacit.finetuning.lora import adapt, merge
+from tacit.finetuning.network import Network, Scaled, shares
+from tacit.head import Head, of_pair
+from tacit.method import Method
+from tacit.training import checkpoint
+from tacit.training.loader import Loader
+from tacit.training.loop import Loop, deterministic, make_fabric
+from tacit.training.session import interruptible
+from tacit.types import Batch, Context, Info, Step, Views
+
+LOOKS = 20  # at held-out labels, during one training
+STANDARD = 20_000  # items that mean and deviation of the features are measured on
+
+
+class FineTuning(Method):
+    """A network with a head as something that the loop can train."""
+
+    needs = frozenset({"labels"})
+
+    def __init__(self, network: Network, config: FinetuneConfig, stay: set[str], kind: str) -> None:
+        super().__init__(network.model.encoder, Info(items=0))
+        self.network, self.settings = network, config
+        self.views = Views(plain=1) if config.view == "plain" else Views(weak=1) if config.view == "weak" else Views(global_=1)
+        self.where, self.deepest = depths(network.encoder)
+        if kind == "lora":
+            adapt(network.encoder, config.rank)
+        else:
+            for name, parameter in network.encoder.named_parameters():
+                parameter.requires_grad_(name not in stay)
+        self.start = {n: p.detach().clone() for n, p in network.encoder.named_parameters() if p.requires_grad} if config.l2sp else {}
+
+    def pace(self, name: str) -> float:
+        name = name.removeprefix("encoder.").replace("parametrizations.", "").removeprefix("network.model.encoder.")
+        for tail in (".original", ".0.down", ".0.up"):
+            name = name.removesuffix(tail)
+        return self.settings.decay ** (self.deepest + 1 - self.where[name]) if name in self.where else 1.0
+
+    def train(self, mode: bool = True) -> FineTuning:
+        super().train(mode)
+        if mode and self.settings.norms == "frozen":
+            for part in self.network.encoder.modules():
+                if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
+                    part.eval()
+        return self
+
+    def forward(self, views: list[Batch], ctx: Context) -> Step:
+        (view,), net, head = views, self.network, self.network.head
+        assert view.label is not None
+        answer, other, share = view.label, None, 1.0
+        if self.settings.mixup and head.mixes:
+            view, other, share = self._mixed(view, ctx)
+        f = net.read(view)
+        if head.level == "pair":
+            loss = head.loss(net.pairs(f), answer[: len(answer) // 2])
+        elif head.level == "token":
+            grid = net.model.encoder.cells(net.model.plain(view)).grid
+            assert net.layer is not None
+            loss = head.loss(net.layer(f), shares(answer, view, grid, net.model.encoder.cell, head.outputs))
+        else:
+            assert net.layer is not None
+            out = net.layer(f)
+            loss = head.loss(out, answer)
+            if other is not None:
+                loss = share * loss + (1 - share) * head.loss(out, other)
+        if self.settings.l2sp:
+            apart = [(p - self.start[n]).square().sum() for n, p in net.encoder.named_parameters() if n in self.start]
+            loss = loss + 0.5 * self.settings.l2sp * torch.stack(apart).sum()
+        return Step(loss, f.detach() if f.ndim == 2 else f.detach().mean(1))
+
+    def _mixed(self, view: Batch, ctx: Context) -> tuple[Batch, Tensor, float]:
+        """Every item mixed with another one of the batch, the other's answer, and the share of the first.
+
+        source: Zhang et al. 2017, arXiv:1710.09412.
+        """
+        g, a = ctx.generator, self.settings.mixup
+        order = torch.randperm(len(view.x), generator=g, device=g.device)
+        seed = int(torch.randint(2**31, (1,), generator=g, device=g.device))
+        share = float(np.random.default_rng(seed).beta(a, a))
+        assert view.label is not None
+        mixed = replace(view, x=share * view.x + (1 - share) * view.x[order])
+        if view.valid is not None:
+            mixed = replace(mixed, valid=view.valid | view.valid[order])
+        return mixed, view.label[order], share
+
+
+class Pairs(Loader):
+    """Batches of pairs: all first items, then all second ones, with the pair's answer twice."""
+
+    def __init__(self, data: Dataset, pairs: np.ndarray, values: np.ndarray, *parts: Any) -> None:
+        super().__init__(replace(data, labels=None), pairs, *parts)
+        self.values = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+    def batch(self, index: np.ndarray) -> Batch:
+        both = self.rows[index]
+        one = Loader(self.data, np.concatenate([both[:, 0], both[:, 1]]), self.modality, self.device)
+        found = one.batch(np.arange(2 * len(index)))
+        label = self.values[torch.from_numpy(index)].to(self.device)
+        return replace(found, label=torch.cat([label, label]), group=None)
+
+
+@dataclass
+class Task:
+    """What one fine-tuning after the other shares: the pretrained model, the data, what is to be predicted, and features computed once.
+
+    seed: of everything random. device, precision: None = the model's own.
+    """
+
+    model: Model
+    data: Dataset
+    answers: Supervision
+    head: Callable[[], Head]
+    config: FinetuneConfig
+    strategy: str = "lp-ft"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        strategy(self.strategy)
+        self._features: dict[int, np.ndarray] = {}
+        self._standard: tuple[np.ndarray, np.ndarray] | None = None
+
+    def fresh(self) -> Network:
+        """An untouched network."""
+        model = copy.deepcopy(self.model)
+        return Network(model, self.head(), self.config.tiles)
+
+    def read(self, network: Network, rows: np.ndarray) -> np.ndarray:
+        """Features of these rows of the data."""
+        x, lengths = self.data.x[rows], None if self.data.lengths is None else self.data.lengths[rows]
+        return network.features(x, lengths)
+
+    def pretrained(self, rows: np.ndarray) -> np.ndarray:
+        """Features of these rows by the pretrained encoder, each computed once."""
+        new = np.array([r for r in dict.fromkeys(rows.tolist()) if r not in self._features], dtype=np.int64)
+        if len(new):
+            self._features.update(zip(new.tolist(), self.read(self.fresh(), new), strict=True))
+        return np.stack([self._features[r] for r in rows.tolist()])
+
+    def standard(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation of the features over the training items, labelled or not."""
+        if self._standard is None:
+            rows = self.data.train
+            f = self.pretrained(rows[:: max(1, -(-len(rows) // (STANDARD if self.fresh().head.level != "token" else 500)))])
+            f = f.reshape(-1, f.shape[-1]).astype(np.float64)
+            mean, scale = f.mean(0), f.std(0)
+            scale[scale <= 1e-6 * np.abs(mean)] = 1.0
+            scale[scale == 0] = 1.0
+            self._standard = mean, scale
+        return self._standard
+
+    def items(self, chosen: np.ndarray) -> np.ndarray:
+        """Rows of the data behind these examples, each once."""
+        return np.unique(self.answers.items[chosen])
+
+    def probed(self, chosen: np.ndarray, small: bool, seed: int) -> Network:
+        """The network with its head set to the linear probe's solution on these examples."""
+        network = self.fresh()
+        head, y = network.head, self.answers.values[chosen]
+        head.prepare(y)
+        where = self.answers.items[chosen]
+        groups = None if self.data.groups is None else self.data.groups[where if where.ndim == 1 else where[:, 0]]
+        mean, scale = self.standard()
+        if head.level == "pair":
+            network.inner = Scaled(mean, scale, 1)
+            a, b = ((self.pretrained(where[:, k]) - mean) / scale for k in (0, 1))
+            f = of_pair(a, b)
+            own = f.std(0)
+            mean, scale = f.mean(0), np.where(own > 1e-12, own, 1.0)
+        else:
+            f = self.pretrained(where)
+        if head.level == "token":
+            y = self._shares(network, y)
+        weight, bias = head.probe((f - mean) / scale, y, small=small, seed=seed, groups=groups)
+        network.layer = Scaled(mean, scale, head.outputs)
+        network.layer.set(weight, bias)
+        return network.to(next(self.model.parameters()).device)
+
+    def _shares(self, network: Network, y: np.ndarray) -> np.ndarray:
+        parts = []
+        spec, encoder = self.model.spec, network.model.encoder
+        for i in range(0, len(y), 64):
+            label = torch.from_numpy(y[i : i + 64].astype(np.int64))
+            view = network.model.plain(Batch(torch.zeros(len(label), spec.channels, *label.shape[1:]), torch.arange(len(label))))
+            parts.append(shares(label, view, encoder.cells(view).grid, encoder.cell, network.head.outputs).numpy())
+        return np.concatenate(parts)
+
+    def outputs(self, network: Network, chosen: np.ndarray) -> np.ndarray:
+        """The head's outputs for these examples; of tokens at every place of the item."""
+        where = self.answers.items[chosen]
+        if where.ndim == 2:
+            rows, back = np.unique(where, return_inverse=True)
+            return network.outcome(self.read(network, rows), back.reshape(where.shape))
+        out = network.outcome(self.read(network, where))
+        return network.spread(out, self.data.x.shape[2:]) if network.head.level == "token" else out
+
+    def fit(
+        self,
+        chosen: np.ndarray,
+        held: np.ndarray | None = None,
+        *,
+        small: bool = False,
+        seed: int = 0,
+        steps: int | None = None,
+        folder: Path | None = None,
+        say: Callable[[str], None] | None = None,
+        show: Callable[[int, int, float, float], None] | None = None,
+    ) -> tuple[Network, dict[str, Any]]:
+        """Fine-tune on some examples; the network and what is worth knowing of the training.
+
+        chosen, held: positions in the answers to learn from, and to stop by (None = all steps are done). small: too few labels to tune the
+        probe. steps: None = as many as the settings say. folder: of checkpoints; an interrupted training goes on from there. say: told
+        what happens. show: progress. Raises Stopped on an interrupt, Diverged.
+        """
+        kind, last = strategy(self.strategy)
+        network = self.probed(chosen, small, seed)
+        if kind == "probe":
+            return network, {"steps": 0, "seconds": 0.0}
+        if kind == "full":  # what fine-tuning is where no probe comes first
+            assert network.layer is not None
+            network.layer.set(np.zeros((network.layer.linear.in_features, network.head.outputs)), np.zeros(network.head.outputs))
+        stay = frozen(network.encoder, self.config.freeze, last)
+        trainer = _Trainer(self, network, FineTuning(network, self.config, stay, kind), chosen, held, seed, steps, folder)
+        try:
+            about = trainer.run(show)
+        finally:
+            if kind == "lora":
+                merge(network.encoder)
+        network.encoder.requires_grad_(True)
+        network.eval()
+        return network, about
+
+
+class _Trainer:
+    """The loop of one fine-tuning, its looks at held-out labels and its checkpoints."""
+
+    def __init__(
+        self,
+        task: Task,
+        network: Network,
+        method: FineTuning,
+        chosen: np.ndarray,
+        held: np.ndarray | None,
+        seed: int,
+        steps: int | None,
+        folder: Path | None,
+    ) -> None:
+        self.task, self.network, self.held, self.folder = task, network, held, folder
+        c, data = task.config, task.data
+        count = len(chosen)
+        batch = max(2, min(c.batch, count))
+        total = steps or int(np.clip(math.ceil(c.passes * count / batch), c.least, c.most))
+        model = task.model
+        device = next(model.parameters()).device
+        config = RunConfig(
+            data={},
+            modality=dict(model.config["modality"]),
+            method={"name": "finetune"},
+            backbone=dict(model.config["backbone"]),
+            optim=OptimConfig(kind="adamw", lr=c.lr, weight_decay=c.weight_decay, warmup=0.1, clip=1.0, beta2=0.999),
+            train=TrainConfig(steps=total, batch=batch, seed=task.seed * 1000 + seed),
+            device=str(device),
+            precision=model.precision,
+        )
+        fabric = make_fabric(config)
+        modality = network.model.modality
+        if count < 2:  # a batch holds two items at least
+            chosen = np.tile(chosen, 2)
+        where, values = task.answers.items[chosen], task.answers.values[chosen]
+        loader: Loader
+        if network.head.level == "pair":
+            loader = Pairs(data, where, values, modality, fabric.device)
+        else:
+            full = np.full((len(data), *values.shape[1:]), -1 if values.dtype.kind in "iu" else np.nan, _wide(values.dtype))
+            full[where] = values
+            loader = Loader(replace(data, labels=full), where, modality, fabric.device, labels=True)
+        self.loop = Loop.build(fabric, method, loader, modality, config)
+        self.loop.method.train()
+        self.best, self.best_step, self.spent = self._score(), 0, 0.0
+        self.kept = self._state()
+
+    def run(self, show: Callable[[int, int, float, float], None] | None) -> dict[str, Any]:
+        loop, c = self.loop, self.task.config
+        self._restore()
+        begin, saved = time.perf_counter() - self.spent, time.perf_counter()
+        every = max(1, loop.total // LOOKS)
+        with deterministic(), interruptible() as interrupted:
+            while loop.step < loop.total:
+                step = loop.advance()
+                self.spent = time.perf_counter() - begin
+                if loop.step % every == 0 or loop.step == loop.total:
+                    loss = float(step.loss.detach())
+                    if self.held is not None:
+                        now = self._score()
+                        if now > self.best:
+                            self.best, self.best_step, self.kept = now, loop.step, self._state()
+                    if show is not None:
+                        show(loop.step, loop.total, loss, self.best[0])
+                    if self.held is not None and c.patience and loop.step - self.best_step > c.patience * loop.total:
+                        break
+                if self.folder is not None and (interrupted() or time.perf_counter() - saved > loop.config.train.checkpoint):
+                    self._save()
+                    saved = time.perf_counter()
+                if interrupted():
+                    raise Stopped(f"interrupted at step {loop.step} of {loop.total}; everything is saved", self.folder or Path("."))
+        done = loop.step
+        if self.held is not None:
+            self._load(self.kept)
+        loop.method.eval()
+        return {"steps": done, "planned": loop.total, "best_step": self.best_step if self.held is not None else done, "seconds": self.spent}
+
+    def _score(self) -> tuple[float, float]:
+        """(metric that decides, minus the loss) on the held-out examples; larger is better."""
+        if self.held is None or not len(self.held):
+            return (-math.inf, -math.inf)
+        head, y = self.network.head, self.task.answers.values[self.held]
+        was = self.loop.method.training
+        self.loop.method.eval()
+        out = self.task.outputs(self.network, self.held)
+        self.loop.method.train(was)
+        found = head.scores(out, y, {})
+        name = head.metrics[0]
+        second = found.get("nll", found.get("rmse", 0.0))
+        value = -found[name] if name in head.errors else found[name]
+        return (value if value == value else -math.inf, -second)
+
+    def _state(self) -> dict[str, Tensor]:
+        return {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
+
+    def _load(self, state: Mapping[str, Tensor]) -> None:
+        self.network.load_state_dict(dict(state))
+
+    def _save(self) -> None:
+        assert self.folder is not None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        beside = self.folder / ".best.safetensors"
+        save_file({k: v.contiguous() for k, v in self.kept.items()}, beside)
+        beside.replace(self.folder / f"best-{self.best_step:08d}.safetensors")
+        meta = {"best": [v if math.isfinite(v) else None for v in self.best], "best_step": self.best_step, "seconds": self.spent}
+        checkpoint.save(self.folder / "steps", self.loop.step, self.loop.trainee, self.loop.optimizer, meta)
+        for old in self.folder.glob("best-*.safetensors"):
+            if old.name != f"best-{self.best_step:08d}.safetensors" and old.name not in self._named():
+                old.unlink()
+
+    def _named(self) -> set[str]:
+        """Best states that a kept checkpoint still refers to."""
+        steps = (self.folder or Path()) / "steps"
+        return {f"best-{json.loads(p.read_text())['best_step']:08d}.safetensors" for p in steps.glob("[0-9]*/meta.json")}
+
+    def _restore(self) -> None:
+        newest = None if self.folder is None else checkpoint.latest(self.folder / "steps")
+        if newest is None or self.folder is None:
+            return
+        meta = checkpoint.restore(newest, self.loop.trainee, self.loop.optimizer, self.loop.fabric.device)
+        self.loop.step, self.best_step, self.spent = meta["step"], meta["best_step"], meta["seconds"]
+        low, second = (-math.inf if v is None else v for v in meta["best"])
+        self.best = (low, second)
+        self.kept = load_file(self.folder / f"best-{self.best_step:08d}.safetensors")
+
+
+def _wide(kind: np.dtype[Any]) -> Any:
+    """The type in which answers travel in a batch."""
+    return np.int64 if kind.kind in "iu" else np.float32
+
+
+def check_head(head: Head, model: Model) -> None:
+    """Raise Asked where this kind of data or network has no places to tag."""
+    if head.level == "token" and "tokens" not in model.encoder.can:
+        raise Asked("tagging needs a feature for every part of an item, which this backbone does not give", "train with another --backbone")

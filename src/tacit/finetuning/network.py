@@ -1,0 +1,152 @@
+"""The network that decides: an encoder, and a linear reading of its features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tacit.embedding.model import Model
+from tacit.head import Head, at_places, of_pair
+from tacit.types import Batch
+
+PARTS = 4  # along each axis, of a cell whose labels are counted
+
+
+class Scaled(nn.Module):
+    """Features with mean 0 and deviation 1 in the training data, then a linear layer: a probe that can go on learning."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, mean: np.ndarray, scale: np.ndarray, outputs: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32))
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
+        self.linear = nn.Linear(len(mean), outputs)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def set(self, weight: np.ndarray, bias: np.ndarray) -> None:
+        """Take over a probe's solution: weight [D, outputs], bias [outputs]."""
+        with torch.no_grad():
+            self.linear.weight.copy_(torch.as_tensor(np.ascontiguousarray(weight.T), dtype=torch.float32))
+            self.linear.bias.copy_(torch.as_tensor(bias, dtype=torch.float32))
+
+    def forward(self, f: Tensor) -> Tensor:
+        with torch.autocast(f.device.type, enabled=False):
+            return self.linear((f.float() - self.mean) / self.scale)
+
+
+class Network(nn.Module):
+    """What is fine-tuned: the encoder of `model`, and on its features the reading `layer` of a head.
+
+    tiles: read items whole and in parts, as their embedding is. A pair's features are those of its items, standardised by `inner` and
+    combined.
+    """
+
+    def __init__(self, model: Model, head: Head, tiles: bool) -> None:
+        super().__init__()
+        self.model, self.head, self.tiles = model, head, tiles
+        self.layer: Scaled | None = None
+        self.inner: Scaled | None = None
+
+    @property
+    def encoder(self) -> nn.Module:
+        return self.model.encoder
+
+    def read(self, batch: Batch, cast: bool = False) -> Tensor:
+        """Features of every item [B, D], or of its tokens [B, M, D]."""
+        if self.head.level != "token":
+            return self.model.read(batch, self.tiles, cast)
+        with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=cast):
+            return self.model.encoder(self.model.plain(batch)).tokens.float()
+
+    def decide(self, batch: Batch, cast: bool = False) -> Tensor:
+        """The head's output for every item or token; of pairs the standardised features, which `outcome` combines."""
+        f = self.read(batch, cast)
+        if self.head.level == "pair":
+            assert self.inner is not None
+            return (f - self.inner.mean) / self.inner.scale
+        assert self.layer is not None
+        return self.layer(f)
+
+    def pairs(self, f: Tensor) -> Tensor:
+        """Outputs [B, outputs] for features [2 B, D] whose first half belongs to the second, one by one."""
+        assert self.inner is not None and self.layer is not None
+        a, b = F.normalize((f.float() - self.inner.mean) / self.inner.scale, dim=1).chunk(2)
+        return self.layer(torch.cat([(a - b).abs(), a * b], 1))
+
+    @torch.no_grad()
+    def features(self, x: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+        """Features of decoded items, [N, D] or [N, M, D]; lengths: of ragged items."""
+        was, parts = self.training, []
+        self.eval()
+        cast = self.model.precision.startswith("bf16")
+        for batch in self.model.batches(x, lengths):
+            parts.append(self.read(batch, cast).cpu().numpy())
+        self.train(was)
+        return np.concatenate(parts)
+
+    def outcome(self, f: np.ndarray, pairs: np.ndarray | None = None) -> np.ndarray:
+        """The head's output for features: [N, outputs], [N, M, outputs], or [R, outputs] for pairs [R, 2] of rows."""
+        assert self.layer is not None
+        mean, scale, weight, bias = (t.detach().cpu().double().numpy() for t in self.reading())
+        if pairs is not None:
+            assert self.inner is not None
+            f = (f - self.inner.mean.cpu().numpy()) / self.inner.scale.cpu().numpy()
+            f = of_pair(f[pairs[:, 0]], f[pairs[:, 1]])
+        return ((f - mean) / scale) @ weight.T + bias
+
+    def reading(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Mean, scale, weight and bias of the reading."""
+        assert self.layer is not None
+        return self.layer.mean, self.layer.scale, self.layer.linear.weight, self.layer.linear.bias
+
+    @property
+    def seen(self) -> tuple[int, ...] | None:
+        """The size to which every item is brought, None where items keep their own."""
+        spec, sizes = self.model.spec, self.model.modality.sizes
+        twice = torch.zeros(1, spec.channels, *[2 * s for s in sizes], device=next(self.parameters()).device)
+        shown = self.model.plain(Batch(twice, torch.zeros(1, dtype=torch.int64)))
+        return sizes if tuple(shown.x.shape[2:]) == sizes else None
+
+    def spread(self, out: np.ndarray, places: Sequence[int]) -> np.ndarray:
+        """Outputs of tokens [N, M, K] at every place of the item: [N, *places, K]."""
+        cell, size = self.model.encoder.cell, self.seen or tuple(places)
+        grid = tuple(-(-s // c) for s, c in zip(size, cell, strict=True))
+        return at_places(out, grid, cell, size, places)
+
+
+def shares(label: Tensor, view: Batch, grid: Sequence[int], cell: Sequence[int], classes: int) -> Tensor:
+    """Share of each label in every cell of a view, float32 [B, M, classes]; label: int64 [B, *S] of the whole item, -1 = unknown.
+
+    The view's frame says which part of the item it shows; a cell that shows nothing known is 0 everywhere.
+    """
+    b, rank, device = len(label), len(grid), label.device
+    size = view.x.shape[-rank:]
+    frame = view.frame if view.frame is not None else torch.tensor([[0.0, 1.0]] * rank, device=device).expand(b, rank, 2)
+    index, inside = [], []
+    for axis in range(rank):
+        parts = min(PARTS, cell[axis])
+        at = (torch.arange(grid[axis] * parts, device=device) + 0.5) * (cell[axis] / parts) / size[axis]  # in the view
+        inside.append(at < 1)
+        places = label.shape[1 + axis]
+        place = (frame[:, axis, :1] + at * frame[:, axis, 1:]) * places
+        index.append(place.long().clamp(0, places - 1))
+    picked = label
+    for axis, i in enumerate(index):
+        shape = [b, *[1] * rank]
+        shape[1 + axis] = i.shape[1]
+        wide = list(picked.shape)
+        wide[1 + axis] = i.shape[1]
+        picked = picked.gather(1 + axis, i.view(shape).expand(wide))
+        there = inside[axis].view([1, *[-1 if a == axis else 1 for a in range(rank)]])
+        picked = torch.where(there, picked, torch.full_like(picked, -1))
+    one = F.one_hot(picked.clamp(min=0), classes).float() * (picked >= 0)[..., None]
+    for axis in range(rank):
+        one = one.unflatten(1 + axis, (grid[axis], -1)).mean(2 + axis)
+    return one.flatten(1, rank)

@@ -1,0 +1,117 @@
+"""What a head is: it turns features into a decision, and knows how that decision is learned, calibrated, said and scored.
+
+Everything here but `loss` works without torch, so that an exported model decides with NumPy alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Decided:
+    """Decisions about N items (or pairs).
+
+    columns: name -> one entry an item, in plain Python or NumPy. unsure: bool [N], where the head itself abstains. why: in words, for
+    those. promise: what the sets or intervals hold, in words.
+    """
+
+    columns: dict[str, Any]
+    unsure: np.ndarray
+    why: list[str] = field(default_factory=list)
+    promise: str = ""
+
+
+class Head:
+    """Base of all heads. Subclasses take `(classes, *, hyperparameters)`; the file is the registration.
+
+    level: "item" (one output an item), "token" (one for each feature of its grid) or "pair" (one for two items). metrics: names of what
+    `scores` returns, the one that decides first; all but those in `errors` are better when larger. mixes: whether two items with two
+    answers may be mixed (mixup). classes: names of the classes or labels, empty for numbers.
+    """
+
+    level: ClassVar[str] = "item"
+    metrics: ClassVar[tuple[str, ...]] = ()
+    errors: ClassVar[frozenset[str]] = frozenset({"rmse", "mae", "nll", "brier", "ece"})
+    source: ClassVar[str] = ""
+    mixes: ClassVar[bool] = False
+
+    def __init__(self, classes: Sequence[str] = ()) -> None:
+        self.classes = tuple(classes)
+        self.centre, self.unit = 0.0, 1.0  # numbers are learned in units of their own deviation
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the head gives for an item, a token or a pair."""
+        return max(1, len(self.classes))
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs beside classes and hyperparameters, plain JSON."""
+        return {"centre": self.centre, "unit": self.unit}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`."""
+        self.centre, self.unit = float(state["centre"]), float(state["unit"])
+
+    def known(self, y: np.ndarray) -> np.ndarray:
+        """bool [N]: items with an answer that can be learned from or scored."""
+        return y >= 0 if y.dtype.kind in "iu" else np.isfinite(y)
+
+    def prepare(self, y: np.ndarray) -> None:
+        """Look at the answers that will be learned from."""
+
+    def strata(self, y: np.ndarray) -> np.ndarray | None:
+        """int64 [N] classes that splits should be balanced in, None where there are none."""
+        return None
+
+    def probe(self, f: np.ndarray, y: np.ndarray, *, small: bool, seed: int, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Weight [D, outputs] and bias [outputs] of the best linear reading of standardised features f [N, D] (tokens: [N, M, D])."""
+        raise NotImplementedError
+
+    def loss(self, out: Tensor, answer: Tensor) -> Tensor:
+        """Mean loss of outputs [B, outputs] (tokens: [B, M, outputs]) against answers; unknown answers count for nothing."""
+        raise NotImplementedError
+
+    def values(self, out: np.ndarray) -> np.ndarray:
+        """Outputs in the data's own units."""
+        return out
+
+    def calibrate(self, out: np.ndarray, y: np.ndarray, alpha: float) -> dict[str, Any]:
+        """What `decide` needs to know of outputs for items that were not learned from, plain JSON; alpha: share of misses allowed."""
+        return {}
+
+    def decide(self, out: np.ndarray, calibration: Mapping[str, Any]) -> Decided:
+        """What outputs mean."""
+        raise NotImplementedError
+
+    def scores(self, out: np.ndarray, y: np.ndarray, calibration: Mapping[str, Any]) -> dict[str, float]:
+        """Every metric on items with known answers; NaN where one is not defined."""
+        raise NotImplementedError
+
+
+def at_places(out: np.ndarray, grid: Sequence[int], cell: Sequence[int], size: Sequence[int], places: Sequence[int]) -> np.ndarray:
+    """Outputs [N, M, K] on the grid of features, brought to every place of the item by straight lines: [N, *places, K].
+
+    cell: samples that one feature covers. size: samples of the item as the encoder saw it. places: samples of the item itself.
+    """
+    x = out.reshape(len(out), *grid, out.shape[-1])
+    for axis, (g, c, s, p) in enumerate(zip(grid, cell, size, places, strict=True)):
+        at = np.clip((np.arange(p) + 0.5) / p * s / c - 0.5, 0, g - 1)
+        left = np.minimum(at.astype(np.int64), max(0, g - 2))
+        share = (at - left).astype(np.float32).reshape(-1, *[1] * (x.ndim - axis - 2))
+        right = np.minimum(left + 1, g - 1)
+        x = np.take(x, left, 1 + axis) * (1 - share) + np.take(x, right, 1 + axis) * share
+    return x
+
+
+def of_pair(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """What is read of two embeddings [N, D]: their distance and their product, feature by feature, at unit length: [N, 2 D]."""
+    a, b = (v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12) for v in (a, b))
+    return np.concatenate([np.abs(a - b), a * b], 1)

@@ -1,0 +1,86 @@
+"""A label for every part of an item: words of a text, frames of a recording, segments of a series, regions of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tacit import calibration
+from tacit.evaluation.probes.linear import Linear
+from tacit.head import Decided, Head
+from tacit.later import later
+from tacit.types import Count
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = later("torch")
+
+
+class Tagging(Head):
+    """A label for every token of an item. It is learned and decided at the resolution of the features, and brought to that of the data.
+
+    A token's answer is the share of each label in the part of the item that it covers. most: tokens that the linear probe learns from.
+    """
+
+    level = "token"
+    metrics = ("iou", "accuracy", "nll", "ece")
+
+    def __init__(self, classes: tuple[str, ...] = (), *, most: Count = 30_000) -> None:
+        super().__init__(classes)
+        self.most = most
+
+    def known(self, y: np.ndarray) -> np.ndarray:
+        return np.asarray((y.reshape(len(y), -1) >= 0).any(1))
+
+    def probe(self, f: np.ndarray, y: np.ndarray, *, small: bool, seed: int, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """f: [N, M, D]; y: [N, M, K], the share of each label in each token, 0 everywhere = unknown."""
+        share = y.sum(-1)
+        rows, tokens = np.nonzero(share > 0.5)
+        if len(rows) > self.most:
+            keep = np.sort(np.random.default_rng([seed, 303]).permutation(len(rows))[: self.most])
+            rows, tokens = rows[keep], tokens[keep]
+        whole = rows if groups is None else groups[rows]  # tokens of one item stay together
+        answer = y[rows, tokens].argmax(-1)
+        weight, bias = Linear().fit(f[rows, tokens], answer, self.outputs, small=small, seed=seed, groups=whole).coefficients()
+        return weight, np.where(np.isfinite(bias), bias, -30.0)
+
+    def loss(self, out: Tensor, answer: Tensor) -> Tensor:
+        """answer: [B, M, K], shares."""
+        each = -(answer * torch.log_softmax(out.float(), -1)).sum(-1)
+        return each.sum() / answer.sum().clamp(min=1)
+
+    def calibrate(self, out: np.ndarray, y: np.ndarray, alpha: float) -> dict[str, Any]:
+        rows = y >= 0
+        flat, truth = out[rows], y[rows].astype(np.int64)
+        step = max(1, len(flat) // 50_000)
+        return {"temperature": calibration.temperature(flat[::step], truth[::step]), "n": len(out)}
+
+    def decide(self, out: np.ndarray, calibration_: Mapping[str, Any]) -> Decided:
+        """out: [N, *S, K], at the data's own resolution."""
+        n, k = len(out), out.shape[-1]
+        p = calibration.softmax(out.reshape(-1, k), calibration_.get("temperature", 1.0)).reshape(out.shape)
+        best = p.argmax(-1).astype(np.int16)
+        sure = p.max(-1).reshape(n, -1).mean(1)
+        share = [(best.reshape(n, -1) == j).mean(1) for j in range(k)]
+        columns: dict[str, Any] = {"prediction": [self.classes[int(np.argmax([s[i] for s in share]))] for i in range(n)]}
+        columns["probability"] = sure
+        columns |= {f"share:{name}": share[j] for j, name in enumerate(self.classes)}
+        columns["tags"] = list(best)
+        return Decided(columns, np.zeros(n, bool), [""] * n, "prediction names the commonest label; tags holds one for every place")
+
+    def scores(self, out: np.ndarray, y: np.ndarray, calibration_: Mapping[str, Any]) -> dict[str, float]:
+        known = y >= 0
+        guess, truth = out.argmax(-1)[known], y[known].astype(np.int64)
+        table = np.bincount(truth * self.outputs + guess, minlength=self.outputs**2).reshape(self.outputs, -1)
+        union = table.sum(0) + table.sum(1) - np.diag(table)
+        here = table.sum(1) > 0
+        found = {"iou": float((np.diag(table)[here] / union[here]).mean()), "accuracy": float((guess == truth).mean())}
+        flat = out[known]
+        step = max(1, len(flat) // 200_000)
+        p = calibration.softmax(flat[::step], calibration_.get("temperature", 1.0))
+        found |= {"nll": calibration.nll(p, truth[::step]), "ece": calibration.ece(p.max(1), (guess == truth)[::step])}
+        return found

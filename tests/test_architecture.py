@@ -40,6 +40,7 @@ FLOORS: dict[str, float] = {
             "calibration",
             "conformal",
             "outliers",
+            "costs",
         ),
         1,
     ),

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tacit.layers import exporting
+
 
 def uniform(generator: torch.Generator, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> Tensor:
     """Uniform draws of this shape in low..high, on the generator's device."""
@@ -44,10 +46,10 @@ def gaussian(sigma: Tensor, size: int) -> Tensor:
     return weight / weight.sum(-1, keepdim=True)
 
 
-def apply_axes(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
-    """Multiply each spatial axis of x [B, C, *S] with its matrix [B, out, in]; NaN = missing stays missing."""
-    missing = x.isnan() if x.is_floating_point() else None
-    if missing is not None and bool(missing.any()):
+def apply_axes(x: Tensor, matrices: Sequence[Tensor], gaps: bool = True) -> Tensor:
+    """Multiply each spatial axis of x [B, C, *S] with its matrix [B, out, in]; NaN = missing stays missing. gaps: there may be any."""
+    missing = x.isnan() if gaps and x.is_floating_point() else None
+    if missing is not None and (exporting() or bool(missing.any())):
         value = _product(x.nan_to_num(), matrices)
         known = _product((~missing).to(x.dtype), matrices)
         return torch.where(known >= 0.5, value / known.clamp(min=1e-6), torch.nan)

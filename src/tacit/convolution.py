@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from tacit.encoder import pool_valid
 from tacit.types import Tokens
 
 
@@ -22,20 +21,22 @@ def norm(rank: int, width: int) -> nn.Module:
 
 
 class Padding:
-    """Re-zeroes positions that do not exist after every layer, at whatever stride the layer has reached."""
+    """Re-zeroes positions that do not exist after every layer, at whatever stride the layers have reached.
+
+    valid: bool [B, N] over `grid`, None = all exist.
+    """
 
     def __init__(self, valid: Tensor | None, grid: Sequence[int]) -> None:
-        self.valid, self.grid = valid, tuple(grid)
+        self.there = None if valid is None else valid.view(-1, 1, *grid).float()
 
-    def __call__(self, x: Tensor) -> Tensor:
-        if self.valid is None:
+    def __call__(self, x: Tensor, stride: int = 1) -> Tensor:
+        """x [B, C, *grid]; stride: of what was done to x since the last call."""
+        if self.there is None:
             return x
-        now = tuple(x.shape[2:])
-        mask = self.valid
-        if now != self.grid:
-            cell = tuple(-(-g // n) for g, n in zip(self.grid, now, strict=True))
-            mask = pool_valid(self.valid, len(x), self.grid, cell, now, x.device)
-        return x * mask.view(len(x), 1, *now).to(x.dtype)
+        if stride > 1:
+            for axis in range(2, x.ndim):  # what does not exist lies at the end, so a cell is there if its first sample is
+                self.there = self.there[(slice(None),) * axis + (slice(None, None, stride),)]
+        return x * self.there.to(x.dtype)
 
 
 def as_map(tokens: Tokens, full: bool) -> tuple[Tensor, Padding]:

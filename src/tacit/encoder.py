@@ -115,7 +115,7 @@ class Encoder(nn.Module):
         """Grid and validity of the features, known before computing them."""
         sizes = batch.x.shape[-len(self.cell) :]
         grid = tuple(-(-s // c) for s, c in zip(sizes, self.cell, strict=True))
-        return Cells(grid, pool_valid(batch.valid, len(batch.x), sizes, self.cell, grid, batch.x.device))
+        return Cells(grid, pool_valid(batch.valid, batch.x.shape[0], sizes, self.cell, grid, batch.x.device))
 
     def target(self, batch: Batch, *, raw: bool = False) -> Target:
         """What the cells of this batch held; raw: as it is."""

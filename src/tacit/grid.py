@@ -125,8 +125,9 @@ class Grid(Modality):
             matrices = [torch.bmm(g, m) for g, m in zip(blur, matrices, strict=True)]
         x = batch.x
         if batch.valid is not None:
-            x = x.masked_fill(~batch.valid.reshape(len(x), 1, *reach), 0.0)
-        return replace(batch, x=augment.apply_axes(x, matrices), valid=None, frame=torch.stack([start, extent], -1))
+            x = x.masked_fill(~batch.valid.reshape(x.shape[0], 1, *reach), 0.0)
+        gaps = self.item_bytes > 1  # what is stored in bytes has no NaN
+        return replace(batch, x=augment.apply_axes(x, matrices, gaps), valid=None, frame=torch.stack([start, extent], -1))
 
     def whole(self, batch: Batch) -> Batch:
         """The item itself at the training size; untouched where it is stored at that size."""
@@ -134,13 +135,13 @@ class Grid(Modality):
 
     def scaled(self, batch: Batch) -> Batch:
         """The item itself, brought to the training size whatever its own is."""
-        rank, b = len(self.sizes), len(batch.x)
+        rank, b = len(self.sizes), batch.x.shape[0]
         zero = torch.zeros(b, rank, device=batch.x.device)
         return replace(self.resample(batch, zero, zero + 1, self.sizes), frame=None)
 
     def tiles_of(self, batch: Batch) -> list[Batch]:
         """`tiles` crops along each axis, evenly spread, each TILE of a side long, at the training size."""
-        device, rank, b = batch.x.device, len(self.sizes), len(batch.x)
+        device, rank, b = batch.x.device, len(self.sizes), batch.x.shape[0]
         extent = torch.full((b, rank), TILE, device=device)
         steps = torch.linspace(0, 1 - TILE, self.tiles).tolist() if self.tiles > 1 else [(1 - TILE) / 2] * self.tiles
         corners = itertools.product(steps, repeat=rank)
@@ -224,4 +225,4 @@ def permutations(n: int) -> list[list[int]]:
 def _lengths(batch: Batch) -> Tensor:
     """Samples of each item along the last axis that exist, int64 [B], at least 1."""
     assert batch.valid is not None
-    return batch.valid.reshape(len(batch.x), -1, batch.x.shape[-1]).any(1).sum(-1).clamp(min=1)
+    return batch.valid.reshape(batch.x.shape[0], -1, batch.x.shape[-1]).any(1).sum(-1).clamp(min=1)

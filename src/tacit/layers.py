@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +11,19 @@ from torch import Tensor, nn
 from tacit.types import Layout
 
 
+def exporting() -> bool:
+    """Whether a graph is being written down for all inputs: what happens may then depend neither on values nor on a length."""
+    asked: Callable[[], bool] = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # torch 2.6 has the latter alone
+    return asked()
+
+
 def unravel(position: Tensor, grid: Sequence[int]) -> Tensor:
     """Flat cell numbers [...] as coordinates [..., r] in a grid of any rank."""
     out = []
-    for size in reversed(grid):
+    for size in reversed(grid[1:]):
         out.append(position % size)
         position = position // size
-    return torch.stack(out[::-1], -1)
+    return torch.stack([position, *out[::-1]], -1)
 
 
 def sincos(coordinate: Tensor, dim: int, period: float = 10_000.0) -> Tensor:

@@ -84,14 +84,14 @@ class GridTokenizer(Tokenizer):
         """batch.x [B, C, *S] -> tokens [B, N, dim]."""
         x = self.normalised(batch.x)
         if batch.valid is not None:  # the last cell of an item may hold padding beside samples
-            x = x.masked_fill(~batch.valid.reshape(len(x), 1, *x.shape[2:]), torch.nan if self.flag else 0.0)
+            x = x.masked_fill(~batch.valid.reshape(x.shape[0], 1, *x.shape[2:]), torch.nan if self.flag else 0.0)
         sizes = x.shape[2:]
         if self.flag:
             x = padded(x, self.patch, torch.nan)
             # 0 where a value is there, so that an encoder which learns with hidden cells sees nothing new without them
             x = torch.cat([x.nan_to_num(), x.isnan().any(1, keepdim=True).to(x.dtype)], 1)
         x, grid = patches(x, self.patch)
-        valid = pool_valid(batch.valid, len(x), sizes, self.patch, grid, x.device)
+        valid = pool_valid(batch.valid, x.shape[0], sizes, self.patch, grid, x.device)
         return Tokens(x if self.project is None else self.project(x), valid, grid)
 
     def target(self, batch: Batch, cell: Sequence[int], *, raw: bool = False) -> Patches:

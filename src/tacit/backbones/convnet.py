@@ -36,14 +36,14 @@ class ConvNet(Backbone):
         halvings = min(depth, strides or max(0, (max(grid) - 1).bit_length() - 1))
         self.stride, self.dim = 2**halvings, dim
         widths = [width, *(min(channels * 2**i, dim) for i in range(depth - 1)), dim]
-        steps: Sequence[int] = [1] * (depth - halvings) + [2] * halvings
-        self.layers = nn.ModuleList(conv(rank, a, b, 3, s) for a, b, s in zip(widths[:-1], widths[1:], steps, strict=True))
+        self.steps: Sequence[int] = [1] * (depth - halvings) + [2] * halvings
+        self.layers = nn.ModuleList(conv(rank, a, b, 3, s) for a, b, s in zip(widths[:-1], widths[1:], self.steps, strict=True))
         self.norms = nn.ModuleList(norm(rank, b) for b in widths[1:])
 
     def forward(
         self, tokens: Tokens, position: Tensor, full: bool, *, causal: bool = False, layers: int = 0
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         x, padding = as_map(tokens, full)
-        for i, (layer, bn) in enumerate(zip(self.layers, self.norms, strict=True)):
-            x = padding(self.after(i, F.relu(bn(layer(x))), 1))
+        for i, (layer, bn, step) in enumerate(zip(self.layers, self.norms, self.steps, strict=True)):
+            x = padding(self.after(i, F.relu(bn(layer(x))), 1), step)
         return as_tokens(x), ()

@@ -25,6 +25,7 @@ class _Residual(nn.Module):
             if bottleneck
             else [(width, inner, 3, stride), (inner, out, 3, 1)]
         )
+        self.steps = [s[3] for s in shape]
         self.layers = nn.ModuleList(conv(rank, *s) for s in shape)
         self.norms = nn.ModuleList(norm(rank, s[1]) for s in shape)
         self.short = nn.Sequential(conv(rank, width, out, 1, stride), norm(rank, out)) if stride > 1 or width != out else nn.Identity()
@@ -32,9 +33,9 @@ class _Residual(nn.Module):
     def forward(self, x: Tensor, padding: Padding) -> Tensor:
         y = x
         for i, (layer, bn) in enumerate(zip(self.layers, self.norms, strict=True)):
-            y = bn(layer(padding(y)))
+            y = bn(layer(y))
             if i < len(self.layers) - 1:
-                y = F.relu(y)
+                y = padding(F.relu(y), self.steps[i])
         return padding(F.relu(y + self.short(x)))
 
 
@@ -81,9 +82,9 @@ class ResNet(Backbone):
         self, tokens: Tokens, position: Tensor, full: bool, *, causal: bool = False, layers: int = 0
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         x, padding = as_map(tokens, full)
-        x = padding(F.relu(self.stem_norm(self.stem(x))))
+        x = padding(F.relu(self.stem_norm(self.stem(x))), 2 if self.large else 1)
         if self.large:
-            x = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[self.layout.rank - 1](x, 3, 2, 1)
+            x = padding((F.max_pool1d, F.max_pool2d, F.max_pool3d)[self.layout.rank - 1](x, 3, 2, 1), 2)
         for i, block in enumerate(self.blocks):
             x = padding(self.after(i, block(x, padding), 1))
         return as_tokens(x), ()

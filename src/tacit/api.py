@@ -136,6 +136,9 @@ def evaluate(
     target = asked.get("target")
     full = {"modality": net.spec.modality, "spec": net.spec, **asked}
     data = net.prepare(opened(data, **full))
+    if data.labels is None and data.forms:
+        words = " and ".join(data.forms.values())
+        raise Asked(f"evaluate measures one label an item, and {data.path} has {words}", f"tacit finetune {path or 'RUN'} {data.path}")
     if data.labels is None:
         raise Asked(f"{data.path} has no labels to evaluate with", "put the items into class folders, or name a label column with --target")
     other = data if test is None else net.prepare(opened(test, **{**full, "target": None, "group": None, "split": None, **given}))

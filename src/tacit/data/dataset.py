@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from tacit import registry
-from tacit.data import builtin, cache, decoding, labels, splits
+from tacit.data import builtin, cache, decoding, labels, shapes, splits
 from tacit.data.listing import Listing, Problem, ending, few, parts_said, size_in_words
+from tacit.data.tags import Tags
 from tacit.data.tree import Tree, grow
 from tacit.errors import Asked, BadData, nearest
 from tacit.modality import BadItem, Modality
@@ -35,6 +36,8 @@ class Dataset:
     groups: int64 [N], index into `group_names`, -1 = unknown. split: int8 [N], 0 train, 1 test, 2 val.
     hashes: uint64 [N], equal = exact duplicates. fingerprint: of all decoded content and names.
     opened: what it was opened from and with, so that `decoded_for` can do it again.
+    tagged: classes of the positions of items (masks), decoded when `tags` is first read. multi: float32 [N, K], 0 or 1 for each of
+    several labels, NaN = unknown; multi_names: their K names. Pretraining and `evaluate` read neither.
     """
 
     path: str
@@ -57,6 +60,9 @@ class Dataset:
     cache_path: Path | None = None
     cache_bytes: int = 0
     opened: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    tagged: Tags | None = field(default=None, repr=False)
+    multi: np.ndarray | None = field(default=None, repr=False)
+    multi_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -67,7 +73,8 @@ class Dataset:
         return item if self.lengths is None else item[..., : self.lengths[row]]
 
     def __str__(self) -> str:
-        labels = f"{len(self.classes)} classes" if self.classes else "numbers as labels" if self.labels is not None else "no labels"
+        labels = f"{len(self.classes)} classes" if self.classes else "numbers as labels" if self.labels is not None else ""
+        labels = ", ".join(filter(None, [labels, *self.forms.values()])) or "no labels"
         stored = " x ".join(map(str, (self.spec.channels, *self.spec.sizes)))
         bad = f", {len(self.bad)} unreadable" if self.bad else ""
         parts = f"{len(self.train):,} to learn from, {len(self.test):,} held out"
@@ -77,6 +84,23 @@ class Dataset:
     def task(self) -> str | None:
         """What the labels ask for: "classification", "regression" or None."""
         return None if self.labels is None else "classification" if self.classes else "regression"
+
+    @property
+    def forms(self) -> dict[str, str]:
+        """What there is to predict beside one label an item: head -> words."""
+        tags = f"tags of their {registry.find('modalities', self.modality).tagged}" if self.tagged is not None else ""
+        several = f"several labels an item ({few(self.multi_names)})" if self.multi is not None else ""
+        return {head: words for head, words in (("multilabel", several), ("tagging", tags)) if words}
+
+    @property
+    def tags(self) -> np.ndarray | None:
+        """int16 [N, *S], index into `tag_names`, -1 = unknown or padding; decoded when first asked for. None = no tags."""
+        return None if self.tagged is None else self.tagged.values
+
+    @property
+    def tag_names(self) -> tuple[str, ...]:
+        """The classes of the positions."""
+        return () if self.tagged is None else self.tagged.classes
 
     @property
     def train(self) -> np.ndarray:
@@ -110,7 +134,7 @@ class Dataset:
         again = read(**{**asked, "spec": spec})
         if again.names != self.names:  # an item may be readable in one form only
             return again
-        kept = ("labels", "classes", "groups", "group_names", "split", "split_rule")
+        kept = ("labels", "classes", "groups", "group_names", "split", "split_rule", "multi", "multi_names")
         return replace(again, **{name: getattr(self, name) for name in kept})
 
     def whole(self) -> Dataset:
@@ -129,6 +153,8 @@ class Dataset:
             "spec": {**asdict(self.spec), "extra": dict(self.spec.extra)},
             "task": self.task,
             "classes": {c: int((self.labels == i).sum()) for i, c in enumerate(self.classes)} if self.labels is not None else {},
+            "multilabel": {c: int(np.nansum(self.multi[:, k])) for k, c in enumerate(self.multi_names)} if self.multi is not None else {},
+            "tags": self.tagged is not None,
             "groups": len(self.group_names),
             "split": {
                 "rule": self.split_rule,
@@ -198,7 +224,8 @@ def from_arrays(
     """A data set of arrays in memory.
 
     x: [N, F] vectors, [N, C, T] series (or a list of [C, T] of unequal lengths), [N, C, H, W] or [N, H, W, C] images.
-    y, groups, split ("train", "test", "val"): one entry for each item.
+    y: one label for each item; tags of its positions, [N, H, W] or [N, T] (for a list of series a list of [T]); or several
+    labels, [N, K] of 0, 1 and NaN. groups, split ("train", "test", "val"): one entry for each item.
     """
     opened: dict[str, Any] = {"x": x, "y": y, "modality": modality, "groups": groups, "split": split, "name": name}
     opened |= {"size": size, "limit": limit, "seed": seed, "max_bad": max_bad, "options": dict(options)}
@@ -212,16 +239,18 @@ def from_arrays(
             raise Asked(f"{n} items but {len(column)} entries in {word}", "give one for each item")
     if isinstance(x, np.ndarray) and x.dtype == object:
         raise Asked("an array of Python objects is not data to learn from", "convert it with np.stack or astype(float)")
-    found = None if y is None else np.asarray(y).tolist()
+    found = {} if y is None or not n else shapes.given(registry.find("modalities", modality or kinds[rank]), x, y)
     grouped = None if groups is None else ["" if g is None else str(g) for g in np.asarray(groups).tolist()]
     listing = Listing(
         modality or kinds[rank],
         f"array of {rank} axes",
         [f"{name}:{i}" for i in range(n)],
-        found,
+        found.get("labels"),
         grouped,
         None if split is None else parts_said(np.asarray(split, dtype=object).tolist(), "split", True)[0],
         lambda i: np.asarray(x[i]),
+        tags=found.get("tags"),
+        multi=found.get("multi"),
     )
     return _build(name, listing, None, size, limit, False, seed, max_bad, dict(options), lambda line: None, spec, opened)
 
@@ -336,6 +365,8 @@ def _build(
     if bad:
         shown = "".join(f"\n  {p.name}: {p.reason}" for p in bad[:5]) + (f"\n  and {len(bad) - 5:,} more" if len(bad) > 5 else "")
         say(f"{len(bad):,} of {len(names) + len(bad):,} {kind.unit} cannot be used and are left out{shown}")
+    tags = listing.tags
+    several = None if listing.multi is None or np.isnan(listing.multi[rows]).all() else listing.multi[rows]
     return Dataset(
         path=labels.writable(path),
         modality=listing.modality,
@@ -357,6 +388,9 @@ def _build(
         cache_path=place,
         cache_bytes=taken,
         opened=opened,
+        tagged=None if tags is None else Tags(kind, spec, names, lambda i: tags(rows[i])),
+        multi=several,
+        multi_names=() if several is None else listing.multi_names or tuple(map(str, range(several.shape[1]))),
     )
 
 

@@ -33,6 +33,8 @@ def inspect(dataset: Dataset) -> dict[str, Any]:
         "lengths": _lengths(dataset),
         "split": {"rule": dataset.split_rule, **{k: int(v.sum()) for k, v in sizes.items()}},
         "labels": _labels(dataset, sizes),
+        "tags": _tags(dataset),
+        "multilabel": _several(dataset),
         "groups": _groups(dataset),
         "missing": values["missing"],
         "constant": values["constant"],
@@ -69,8 +71,15 @@ def lines(report: dict[str, Any]) -> list[str]:
         )
     elif labels["task"] == "regression":
         out.append("target     {min:g} to {max:g}, mean {mean:g}".format(**labels["values"]))
-    else:
+    elif not (report["tags"] or report["multilabel"]):
         out.append("labels     none")
+    if several := report["multilabel"]:
+        out.append(
+            f"labels     multi-label: {len(several['counts'])} labels, {few((f'{c} ({n:,})' for c, n in several['counts'].items()), 10)}"
+        )
+    if tags := report["tags"]:
+        what = f"{tags['what']}: {len(tags['counts'])} classes, {100 * tags['share']:.0f} % of the {tags['unit']} labelled"
+        out.append(f"labels     {what}, in {tags['items']:,} items")
     if groups["count"]:
         unknown = f", {groups['unknown']} items without" if groups["unknown"] else ""
         out.append(f"groups     {groups['count']:,} of {groups['smallest']} to {groups['largest']} items{unknown}")
@@ -84,7 +93,7 @@ def lines(report: dict[str, Any]) -> list[str]:
         out.append(f"bad        {report['bad']['count']:,} items left out")
         out += [f"  {p['name']}: {p['reason']}" for p in report["bad"]["items"][:SHOWN]]
         out += [f"  and {report['bad']['count'] - SHOWN:,} more"] if report["bad"]["count"] > SHOWN else []
-    out += [f"note       {note}" for note in report["notes"]]
+    out += [f"note       {note}" for note in (*report["notes"], *(report["tags"]["notes"] if report["tags"] else []))]
     if report["cache"]["path"]:
         out.append(f"cache      {size_in_words(report['cache']['bytes'])} in {report['cache']['path']}")
     return out
@@ -139,6 +148,36 @@ def _labels(dataset: Dataset, parts: dict[str, np.ndarray]) -> dict[str, Any]:
 
     by_part = {name: counts(which) for name, which in parts.items() if which.any()}
     return {"task": "classification", "unlabelled": int((y < 0).sum()), "counts": counts(np.ones(len(y), bool)), "parts": by_part}
+
+
+def _tags(dataset: Dataset) -> dict[str, Any] | None:
+    """How many positions of how many items carry which class, and whose tags cannot be used."""
+    tags = dataset.tagged
+    if tags is None:
+        return None
+    counts, items = np.zeros(len(tags.classes), np.int64), 0
+    for value in tags.values:
+        known = np.bincount(value[value >= 0], minlength=len(counts))
+        counts, items = counts + known, items + bool(known.any())
+    positions = len(dataset) * int(np.prod(dataset.spec.sizes)) if dataset.lengths is None else int(dataset.lengths.sum())
+    return {
+        "what": "segmentation masks" if len(dataset.spec.sizes) == 2 else "tags",
+        "unit": tags.kind.tagged,
+        "items": items,
+        "share": float(counts.sum()) / max(1, positions),
+        "counts": dict(zip(tags.classes, counts.tolist(), strict=True)),
+        "bad": [{"name": p.name, "reason": p.reason} for p in tags.bad],
+        "notes": list(tags.notes),
+    }
+
+
+def _several(dataset: Dataset) -> dict[str, Any] | None:
+    """How many items have each of several labels."""
+    if dataset.multi is None:
+        return None
+    counts = np.nansum(dataset.multi, 0).astype(int).tolist()
+    unlabelled = int(np.isnan(dataset.multi).all(1).sum())
+    return {"counts": dict(zip(dataset.multi_names, counts, strict=True)), "unlabelled": unlabelled}
 
 
 def _groups(dataset: Dataset) -> dict[str, int]:
@@ -204,6 +243,8 @@ def _warnings(dataset: Dataset, report: dict[str, Any]) -> list[str]:
         out.append("every item holds one value only: there is nothing to learn")
     if report["missing"]["share"] > 0.5:
         out.append(f"{report['missing']['share']:.0%} of the values are missing")
+    if report["tags"] and (bad := report["tags"]["bad"]):
+        out.append(f"the tags of {len(bad):,} items cannot be used, for example {bad[0]['name']}: {bad[0]['reason']}")
     if dataset.bad:
         out.append(f"{len(dataset.bad):,} items cannot be used, for example {dataset.bad[0].name}: {dataset.bad[0].reason}")
     return out

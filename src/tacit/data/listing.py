@@ -11,6 +11,8 @@ from tacit.errors import Asked
 from tacit.modality import Raw
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tacit.data.tree import Tree
 
 SPLITS = {
@@ -42,6 +44,8 @@ class Listing:
     read: raw content of item i, read when asked for. bad: what could not even be listed. notes: what the user should know.
     variant: what besides the files' content decides the items (chosen columns); part of the cache's key.
     tree: the files that the items come from, if they are not exactly those that the user named.
+    tags: raw class numbers of the positions of item i (its mask), read when asked for, None = unlabelled; None = no tags at all.
+    multi: float32 [n, K], 0 or 1 for each of several labels, NaN = unknown; multi_names: their K names.
     """
 
     modality: str
@@ -55,6 +59,9 @@ class Listing:
     notes: list[str] = field(default_factory=list)
     variant: str = ""
     tree: Tree | None = None
+    tags: Callable[[int], Raw | None] | None = None
+    multi: np.ndarray | None = None
+    multi_names: tuple[str, ...] = ()
 
 
 def split_name(word: str) -> str:

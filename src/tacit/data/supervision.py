@@ -2,48 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from tacit.data import forms, labelfile
 from tacit.data.dataset import Dataset
+from tacit.data.forms import HEADS, Supervision
 from tacit.data.listing import few
-from tacit.errors import Asked, BadData
-
-HEADS = ("classification", "multilabel", "regression", "tagging", "similarity")
-WHOLE = 2.0**24  # up to here float32 holds every whole number
-
-
-@dataclass(frozen=True)
-class Supervision:
-    """What is to be predicted for some items of a data set.
-
-    head: name of the head that suits: "classification", "multilabel", "regression", "tagging" or "similarity".
-    items: int64 [R], rows of the data set; of pairs [R, 2].
-    values: classification int64 [R]; multilabel float32 [R, K], NaN = unknown; regression float32 [R]; tagging int16 [R, *S],
-    -1 = unknown; similarity float32 [R].
-    classes: names, empty for numbers. notes: what a person should know.
-    """
-
-    head: str
-    items: np.ndarray = field(repr=False)
-    values: np.ndarray = field(repr=False)
-    classes: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.items)
+from tacit.errors import Asked, BadData, nearest
 
 
 def supervise(data: Dataset, *, target: str | None = None, file: str | Path | None = None, head: str | None = None) -> Supervision:
     """The labels of a data set for fine-tuning, unlabelled items left out.
 
-    head: how to read them, None = as the labels suggest. Raises Asked where they cannot be read that way.
+    file: a table of labels (.csv, .tsv, .jsonl, .parquet) by name of the item, None = the labels that the data was opened with.
+    target: the column; several with commas between them are yes-or-no labels. head: how to read them, None = as they suggest.
+    Raises Asked where the labels cannot be read that way, or belong to other data; BadData where there is none.
     """
-    if data.labels is None:
-        raise Asked(f"{data.path} has no labels to learn from", "put the items into class folders, or name a label column with --target")
-    return _classes(data) if head == "classification" or (head is None and data.classes) else _numbers(data)
+    if head is not None and head not in HEADS:
+        raise Asked(f"there is no head {head!r}", nearest(head, HEADS))
+    if file is not None:
+        return labelfile.read(data, Path(file), target, head)
+    chosen = _columns(data, target)
+    rows = np.arange(len(data))
+    form = _form(data, head, chosen)
+    if form == "several" and data.multi is not None:
+        columns = list(range(len(data.multi_names))) if chosen is None else chosen
+        names = tuple(data.multi_names[k] for k in columns)
+        return forms.several(rows, data.multi[:, columns], names, head, data.path)
+    if form == "one" and data.labels is not None:
+        more = [f"the data also has {words}, which the head {name} learns" for name, words in data.forms.items() if head is None]
+        return forms.single(rows, data.labels, data.classes, head, data.path, more)
+    if form == "tags" and data.tagged is not None:
+        return forms.tagging(rows, data.tagged, head, data.path)
+    raise Asked(f"{data.path} has no labels to learn from" if head is None else f"{data.path} has no labels for {head}", _hint(head))
+
+
+def _form(data: Dataset, head: str | None, chosen: list[int] | None) -> str:
+    """Which of the labels of the data the head learns from: "one" an item, "several", "tags", or "" for none."""
+    if head == "similarity":
+        return ""
+    if head == "tagging":
+        return "tags"
+    if data.multi is not None and (chosen is not None or head == "multilabel" or data.labels is None):
+        return "several"
+    return "one" if data.labels is not None else "tags" if head is None else ""
 
 
 def check(s: Supervision, rows: np.ndarray) -> list[str]:
@@ -54,83 +58,52 @@ def check(s: Supervision, rows: np.ndarray) -> list[str]:
     """
     if len(rows) < 2:
         raise BadData(f"{len(rows)} labelled items to learn from", "label more items, at least two of every class")
-    known = [_known(s, s.values[rows][:, k]) for k in range(len(s.classes))] if s.head == "multilabel" else [_known(s, s.values[rows])]
-    if all(len(v) == 0 or (v == v[0]).all() for v in known):
-        first = next((v[0] for v in known if len(v)), None)
-        said = s.classes[int(first)] if s.classes and s.head != "multilabel" and first is not None else first
-        raise BadData(
-            f"all labels to learn from are equal: {said}", "label items of another kind too, or name another label column with --target"
-        )
+    values = s.values[rows]
+    columns = list(values.T) if s.head == "multilabel" else [values]
+    known = [v[~np.isnan(v)] if v.dtype.kind == "f" else v[v >= 0] for v in columns]
+    alike = [len(v) == 0 or bool((v == v[0]).all()) for v in known]
+    if all(alike):
+        first = next((v[0] for v in known if len(v)), -1)
+        said = s.classes[int(first)] if s.head in ("classification", "tagging") and first >= 0 else f"{first:g}"
+        hint = "label items of another kind too, or name another label column with --target"
+        raise BadData(f"all labels to learn from are equal: {said}", hint)
     if s.head == "multilabel":
-        same = [c for c, v in zip(s.classes, known, strict=True) if len(v) == 0 or (v == v[0]).all()]
-        return [f"labels that are the same for all training items and cannot be learned: {few(same)}"] if same else []
-    if not s.classes:
-        return []
-    return _rare(s, rows)
+        same = [c for c, one in zip(s.classes, alike, strict=True) if one]
+        return [f"labels that are the same for all items to learn from, and cannot be learned: {few(same)}"] if same else []
+    return _rare(s, rows) if s.classes else []
 
 
 def _rare(s: Supervision, rows: np.ndarray) -> list[str]:
     """Notes on classes of one item, and on classes that only held-out items have."""
-    learned, every = _having(s, s.values[rows]), _having(s, s.values)
+    having = np.zeros((len(s), len(s.classes)), bool)  # which item has which class, anywhere
+    for has, value in zip(having, s.values, strict=True):
+        flat = np.ravel(value)
+        has[flat[flat >= 0]] = True
+    every, learned = having.sum(0), having[rows].sum(0)
     single = [c for c, n, m in zip(s.classes, every, learned, strict=True) if n == m == 1]
     absent = [c for c, n, m in zip(s.classes, every, learned, strict=True) if n and not m]
     notes = [f"classes of a single item, which cannot be held out: {few(map(repr, single))}"] if single else []
-    return notes + ([f"classes that no training item has, so they will never be predicted: {few(map(repr, absent))}"] if absent else [])
+    return notes + ([f"classes that no item to learn from has, so they cannot be predicted: {few(map(repr, absent))}"] if absent else [])
 
 
-def _having(s: Supervision, values: np.ndarray) -> np.ndarray:
-    """int64 [K]: how many items have each class, anywhere."""
-    if values.ndim == 1:
-        return np.bincount(values, minlength=len(s.classes))
-    return np.array([int((values == k).any(tuple(range(1, values.ndim))).sum()) for k in range(len(s.classes))])
+def _columns(data: Dataset, target: str | None) -> list[int] | None:
+    """Which of several labels were asked for. Raises Asked for a target that is neither one of them nor what the data was opened with."""
+    if target is None:
+        return None
+    wanted = [w.strip() for w in target.split(",")]
+    if data.multi_names and all(w in data.multi_names for w in wanted):
+        return [data.multi_names.index(w) for w in wanted]
+    if target != data.opened.get("target"):
+        raise Asked(f"{data.path} was not opened with the labels {target!r}", "open it with target=..., or give a file of labels")
+    return None
 
 
-def _known(s: Supervision, values: np.ndarray) -> np.ndarray:
-    """Values that are known, flat."""
-    return values[~np.isnan(values)] if values.dtype.kind == "f" else values[values >= 0]
+def _hint(head: str | None) -> str:
+    if head == "tagging":
+        return "put a folder masks/ beside images/, or save whole numbers for each position as y"
+    if head == "similarity":
+        return "give a table of two columns with names of items (a, b) and one with a number"
+    return "put the items into class folders, name a label column with --target, or give a table of labels"
 
 
-def _classes(data: Dataset) -> Supervision:
-    """Classes, made of whole numbers where the data took them for values."""
-    y = data.labels
-    assert y is not None
-    if data.classes:
-        items = np.flatnonzero(y >= 0)
-        return Supervision("classification", items, y[items].astype(np.int64), data.classes)
-    items = np.flatnonzero(~np.isnan(y))
-    known = y[items].astype(np.float64)
-    broken = known[(known != np.rint(known)) | (np.abs(known) > WHOLE)]
-    if len(broken):
-        raise Asked(
-            f"the labels of {data.path} are numbers such as {broken[0]:g}, not classes", "leave the head out, or ask for regression"
-        )
-    found, values = np.unique(known.astype(np.int64), return_inverse=True)
-    return Supervision("classification", items, values.astype(np.int64), tuple(map(str, found.tolist())))
-
-
-def _numbers(data: Dataset) -> Supervision:
-    """Values, read out of the names of the classes where the data took them for classes."""
-    y = data.labels
-    assert y is not None
-    if not data.classes:
-        items = np.flatnonzero(~np.isnan(y))
-        return Supervision("regression", items, y[items].astype(np.float32))
-    items = np.flatnonzero(y >= 0)
-    return Supervision("regression", items, _as_numbers(data.classes, data.path)[y[items]])
-
-
-def _as_numbers(words: tuple[str, ...], where: str) -> np.ndarray:
-    """float32 of labels that are written as words. Raises Asked naming some that are no numbers."""
-    strange = []
-    for word in words:
-        try:
-            if not np.isfinite(np.float32(word)):
-                strange.append(word)
-        except ValueError:
-            strange.append(word)
-    if strange:
-        raise Asked(
-            f"a number cannot be predicted: the labels of {where} are words such as {few(map(repr, strange))}",
-            "leave the head out to predict classes, or name a column of numbers with --target",
-        )
-    return np.array(words, np.float32)
+__all__ = ["HEADS", "Supervision", "check", "supervise"]

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tacit.data.listing import GROUP_COLUMNS, LABEL_COLUMNS, MISSING, Problem, ending
+import numpy as np
+
+from tacit.data.listing import GROUP_COLUMNS, LABEL_COLUMNS, MISSING, Problem, ending, few
 from tacit.data.text import decode_text, is_number
 from tacit.errors import Asked, BadData, nearest
 
@@ -79,6 +81,27 @@ def special(table: Table, **asked: str | None) -> dict[str, int]:
     return found
 
 
+def several(table: Table, target: str | None) -> dict[str, int]:
+    """Where the columns of several targets are, named with commas between them; empty for one target. Raises Asked for an unknown one."""
+    if target is None or "," not in target or target in table.columns:
+        return {}
+    return {name: table.index(name, "target") for name in dict.fromkeys(w.strip() for w in target.split(",") if w.strip())}
+
+
+def flags(cells: Sequence[str], column: str) -> np.ndarray:
+    """Yes-or-no cells as float32 1 and 0, missing ones as NaN. Raises Asked for other words, naming some."""
+    known = (
+        dict.fromkeys(("1", "1.0", "yes", "true"), 1.0) | dict.fromkeys(("0", "0.0", "no", "false"), 0.0) | dict.fromkeys(MISSING, np.nan)
+    )
+    words = [c.strip().lower() for c in cells]
+    if strange := sorted({c.strip() for c, w in zip(cells, words, strict=True) if w not in known}):
+        raise Asked(
+            f"{column!r} says {few(map(repr, strange))} where yes or no is expected",
+            "understood: 1, 0, yes, no, true, false, and empty cells",
+        )
+    return np.array([known[w] for w in words], np.float32)
+
+
 def _csv(text: str, name: str, note: str) -> Table:
     if "\0" in text[:10_000]:
         raise BadData(f"{name} is not a text file")
@@ -136,7 +159,7 @@ def _jsonl(text: str, name: str, note: str) -> Table:
         else:
             bad.append(Problem(f"{name}:{k}", "not a JSON object"))
     columns = list(dict.fromkeys(key for record in found for key in record))
-    rows = [["" if r.get(c) is None else str(r[c]) for c in columns] for r in found]
+    rows = [[_text(r.get(c)) for c in columns] for r in found]
     return Table(columns, rows, lines, bad, note, True)
 
 
@@ -148,6 +171,13 @@ def _parquet(data: bytes, name: str) -> Table:
         table = pyarrow.parquet.read_table(pyarrow.BufferReader(data))
     except (pyarrow.ArrowException, OSError) as error:
         raise BadData(f"{name} is truncated or damaged: {str(error).splitlines()[0][:200]}", "write it again") from None
-    cells = [["" if v is None else str(v) for v in column.to_pylist()] for column in table.columns]
+    cells = [[_text(v) for v in column.to_pylist()] for column in table.columns]
     rows = [list(row) for row in zip(*cells, strict=True)] if cells else []
     return Table(list(table.column_names), rows, list(range(1, len(rows) + 1)), [], "", True)
+
+
+def _text(value: Any) -> str:
+    """A value as a cell; a list as words with | between them, an empty one as "none"."""
+    if isinstance(value, list):
+        return "|".join(map(str, value)) or "none"
+    return "" if value is None else str(value)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
-from tacit.data import npy
+from tacit import registry
+from tacit.data import npy, shapes
 from tacit.data.labels import as_text
 from tacit.data.listing import GROUP_COLUMNS, LABEL_COLUMNS, Listing, ending, few, parts_said, split_name, stem
 from tacit.data.tree import Tree
 from tacit.errors import Asked, BadData, nearest
-from tacit.modality import BadItem, Raw
+from tacit.modality import BadItem, Modality, Raw
 
 DATA = ("x", "data", "images", "image", "imgs", "series", "signals", "features", "inputs", "samples", "arr_0")
 LABELS = (*LABEL_COLUMNS, "targets", "classes")
+TAGS = ("tags", "masks", "mask", "segments", "segmentation", "segmentations")
 GROUPS = (*GROUP_COLUMNS, "groups", "subjects", "patients", "speakers", "sessions")
 
 
 class Arrays:
-    """NumPy .npy and .npz files: [N, T] or [N, C, T] series, [N, H, W(, C)] images, with labels y."""
+    """NumPy .npy and .npz files: [N, T] or [N, C, T] series, [N, H, W(, C)] images, with labels y, one an item or one a position."""
 
     @staticmethod
     def matches(tree: Tree) -> float:
@@ -33,6 +38,7 @@ class Arrays:
         labels: dict[str, npy.Array] = {}
         groups: dict[str, npy.Array] = {}
         splits: dict[str, npy.Array] = {}
+        tags: dict[str, npy.Array] = {}
         unused = []
         for key, array in found.items():
             part, role = _role(key)
@@ -48,6 +54,8 @@ class Arrays:
                 labels[part] = array
             elif role in GROUPS and group is None:
                 groups[part] = array
+            elif role in TAGS:
+                tags[part] = array
             else:
                 unused.append(key)
         for option, name, where in (("target", target, labels), ("group", group, groups), ("split", split, splits)):
@@ -79,15 +87,18 @@ class Arrays:
             array, row = places[i]
             return np.asarray(array.values[row])
 
-        columns = [_column(tree, data, c, word) for c, word in ((labels, "labels"), (groups, "groups"), (splits, "split"))]
+        said, left = _labels(tree, kind, data, labels, tags)
+        unused += [k for k, array in found.items() if any(array is a for a in left)]
+        columns = [_column(tree, data, c, word) for c, word in ((groups, "groups"), (splits, "split"))]
         notes = list(tree.notes) + ([f"left out arrays: {few(unused)}"] if unused else [])
         parts: list[str] | None = None
-        if columns[2] is not None:
-            parts, strange = parts_said(columns[2], split or "split", split is not None)
+        if columns[1] is not None:
+            parts, strange = parts_said(columns[1], split or "split", split is not None)
             notes += [strange] if strange else []
         parts = parts if parts is not None else [p for p, a in data.items() for _ in range(a.shape[0])]
-        grouped = None if columns[1] is None else [str(as_text(g)) for g in columns[1]]
-        return Listing(kind, why, names, columns[0], grouped, parts, read, list(tree.bad), notes, ",".join(sorted(held)))
+        grouped = None if columns[0] is None else [str(as_text(g)) for g in columns[0]]
+        one = said.pop("labels", None)
+        return Listing(kind, why, names, one, grouped, parts, read, list(tree.bad), notes, ",".join(sorted(held)), **said)
 
 
 def _found(tree: Tree) -> dict[str, npy.Array]:
@@ -146,26 +157,84 @@ def _kind(array: npy.Array, given: str | None, named_image: bool) -> tuple[str, 
     return "series", f"{what}: one series a row (--modality vector if the order of the columns means nothing)"
 
 
-def _column(tree: Tree, data: dict[str, npy.Array], arrays: dict[str, npy.Array], word: str) -> list | None:
-    """One value an item, in the order of the data; None where a part has none."""
-    if not arrays:
-        return None
+def _labels(
+    tree: Tree, kind: str, data: dict[str, npy.Array], labels: dict[str, npy.Array], tags: dict[str, npy.Array]
+) -> tuple[dict[str, Any], list[npy.Array]]:
+    """What the Listing holds of labels, one an item, tags of positions or several; and guessed tags that do not fit the items.
+
+    labels: what is called y or was asked for. tags: what is called masks or the like.
+    """
+    cls = registry.find("modalities", kind)
+
+    def form(arrays: dict[str, npy.Array]) -> str:
+        found = {shapes.form(cls, data[part].shape[1:], a.shape) for part, a in arrays.items() if part in data and a.shape}
+        return found.pop() if len(found) == 1 else ""
+
+    out: dict[str, Any] = {}
+    if form(tags) == "tags" and all(a.dtype.kind in "bui" for a in tags.values()):
+        out["tags"] = _tags(tree, cls, data, tags)
+        tags = {}
+    if (said := form(labels)) == "tags":
+        out["tags"] = _tags(tree, cls, data, labels)
+    elif said == "several":
+        pieces = _pieces(tree, data, labels, "labels")
+        width = max(shapes.several_of(p, "labels").shape[1] for p in pieces if p is not None)
+        empty = [np.full((a.shape[0], width), np.nan, np.float32) for a in data.values()]
+        rows = [e if p is None else shapes.several_of(p, "labels") for e, p in zip(empty, pieces, strict=True)]
+        if {r.shape[1] for r in rows} != {width}:
+            raise BadData(f"{tree.path}: the parts hold different numbers of labels", "save the same columns for all")
+        out["multi"] = np.concatenate(rows)
+    else:
+        out["labels"] = _column(tree, data, labels, "labels")
+    return out, list(tags.values())
+
+
+def _tags(tree: Tree, kind: type[Modality], data: dict[str, npy.Array], arrays: dict[str, npy.Array]) -> Callable[[int], Raw | None]:
+    """The reader of the tags of item i, None where its part has none."""
+    places: list[tuple[np.ndarray, int, tuple[int, ...]] | None] = []
+    for array, piece in zip(data.values(), _pieces(tree, data, arrays, "tags"), strict=True):
+        n, shape = array.shape[0], shapes.extent(kind, array.shape[1:])
+        values = None if piece is None else shapes.tags_of(piece, f"{tree.path}: labels")
+        places += [None] * n if values is None else [(values, i, shape) for i in range(n)]
+
+    def read(i: int) -> Raw | None:
+        place = places[i]
+        return None if place is None else np.asarray(place[0][place[1]]).reshape(place[2])
+
+    return read
+
+
+def _pieces(tree: Tree, data: dict[str, npy.Array], arrays: dict[str, npy.Array], word: str) -> list[np.ndarray | None]:
+    """The values for each part of the data, as many as it has items; None where a part has none."""
     if "" in arrays and len(data) > 1:
         raise Asked(f"{tree.path}: the {word} do not say which part they belong to", f"name them {word}_train and {word}_test")
-    out: list = []
+    out: list[np.ndarray | None] = []
     for part, array in data.items():
-        n = array.shape[0]
         if part not in arrays:
-            out += [None] * n
+            out.append(None)
             continue
         try:
             values = arrays[part].values
         except BadItem as error:
             raise BadData(f"{tree.path}: {word}: {error}", "copy or download it again") from None
-        values = values.reshape(len(values), -1) if values.ndim else values.reshape(0, 1)
-        if len(values) != n:
-            raise BadData(f"{tree.path}: {n} items but {len(values)} {word}" + (f" in {part}" if part else ""), "save one for each item")
+        n, found = array.shape[0], len(values) if values.ndim else 0
+        if found != n:
+            raise BadData(f"{tree.path}: {n} items but {found} {word}" + (f" in {part}" if part else ""), "save one for each item")
+        out.append(values)
+    return out
+
+
+def _column(tree: Tree, data: dict[str, npy.Array], arrays: dict[str, npy.Array], word: str) -> list | None:
+    """One value an item, in the order of the data; None where a part has none."""
+    if not arrays:
+        return None
+    out: list = []
+    for array, piece in zip(data.values(), _pieces(tree, data, arrays, word), strict=True):
+        if piece is None:
+            out += [None] * array.shape[0]
+            continue
+        values = piece.reshape(len(piece), -1)
         if values.shape[1] != 1:
-            raise Asked(f"{tree.path}: {word} of shape {arrays[part].shape}: one value for each item is understood", "choose one column")
+            raise Asked(f"{tree.path}: {word} of shape {piece.shape}: one value for each item is understood", "choose one column")
         out += values[:, 0].tolist()
     return out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tacit.data import tables
 from tacit.data.listing import MISSING, Listing, Problem, ending, few, parts_said
 from tacit.data.pairs import parts
@@ -39,8 +41,11 @@ class Csv:
                 raise BadData(f"{name} holds no row")
             notes += [f"{name}: {table.note}"] if table.note else []
             bad += table.bad
-            special = tables.special(table, target=target, group=group, split=split)
-            left = [i for i, c in enumerate(table.columns) if i not in special.values() and c.strip().lower() not in IDS]
+            several = tables.several(table, target)
+            special = tables.special(table, target=None if several else target, group=group, split=split)
+            aside = {*special.values(), *several.values()}
+            special = {o: i for o, i in special.items() if not several or o != "target"} | several
+            left = [i for i, c in enumerate(table.columns) if i not in aside and c.strip().lower() not in IDS]
             _numeric(table, left, name, guessed=target is None)
             said: list[str] | None = None
             if "split" in special:
@@ -55,8 +60,8 @@ class Csv:
                     continue
                 names.append(f"{name}:{line}")
                 splits.append(part if said is None else said[k])
-                for option, cells in found.items():
-                    cells.append(row[special[option]] if option in special else "")
+                for option in ("target", "group", *several):
+                    found.setdefault(option, []).append(row[special[option]] if option in special else "")
                 rows.append(values)
             taken = [f"{option}: {table.columns[i]}" for option, i in special.items()]
             notes += [f"columns by name: {', '.join(taken)}"] if taken and not (target or group or split) and part in ("", "train") else []
@@ -69,7 +74,11 @@ class Csv:
         notes += tables.unlabelled(found["target"])
         groups = found["group"] if any(found["group"]) else None
         kind = modality or "series"
-        return Listing(kind, why, names, labels, groups, splits, rows.__getitem__, bad, notes, f"{target} {group} {split}", tree)
+        multi = np.stack([tables.flags(found[c], c) for c in several], 1) if several else None
+        key = f"{target} {group} {split}"
+        return Listing(
+            kind, why, names, labels, groups, splits, rows.__getitem__, bad, notes, key, tree, multi=multi, multi_names=tuple(several)
+        )
 
 
 def _wanted(name: str) -> bool:

@@ -46,11 +46,11 @@ def divide(strata: np.ndarray | None, n: int, groups: np.ndarray | None, names: 
     codes = own_groups(groups)
     if folds is not None or n < MANY:
         many = folds or FOLDS
-        reason = _impossible(n, strata, codes, groups, names, many)
+        reason = f"{n} labels are too few to calibrate with" if n < FEWEST and folds is None else ""
+        reason = reason or _impossible(n, strata, codes, groups, names, many)
         if reason and folds is not None:
             raise Asked(f"--folds {folds}: {reason}", "give fewer folds, or label items of other groups")
-        if reason or n < FEWEST:
-            reason = reason or f"{n} labels are too few to calibrate with"
+        if reason:
             return Parts(every, none, none, small=small, notes=[f"not calibrated: {reason}"])
         parts = Parts(every, none, none, _folds(n, strata, codes, seed, many), small)
         if n < MANY:

@@ -10,9 +10,9 @@ NEAR = 10
 def forgetting(before: np.ndarray, after: np.ndarray, seed: int = 0) -> dict[str, float]:
     """Compare two embeddings [N, D], [N, D'] of the same items.
 
-    kept: share of the variance of `before` that a linear map from `after` recovers on items that the map was not fitted on, over
-    the share that a map from `before` itself recovers. neighbours: share of the 10 nearest items that are the same. cka: linear centred kernel alignment (Kornblith et al. 2019,
-    arXiv:1905.00414), 1 = alike.
+    kept: share of the variance of `before` that a linear map from `after` recovers on items that the map was not fitted on, over the share
+    that a map from `before` itself recovers. neighbours: share of the 10 nearest items that are the same. cka: linear centred kernel
+    alignment (Kornblith et al. 2019, arXiv:1905.00414), 1 = alike.
     """
     from sklearn.linear_model import RidgeCV
 

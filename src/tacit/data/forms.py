@@ -56,6 +56,8 @@ def single(
     if head == "classification":
         if not classes:
             y, classes = _counted(y, where)
+        if joined := [c for c in classes if SEPARATOR.search(c)]:
+            notes += (f"classes such as {joined[0]!r} look like several labels: the head multilabel reads them so",)
         return Supervision(head, items, y.astype(np.int64), classes, notes)
     if head != "regression":
         raise Asked(f"{where} has one label an item, not what {head} learns from", "leave the head out")

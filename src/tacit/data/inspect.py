@@ -38,7 +38,7 @@ def inspect(dataset: Dataset) -> dict[str, Any]:
         "groups": _groups(dataset),
         "missing": values["missing"],
         "constant": values["constant"],
-        "duplicates": _duplicates(dataset),
+        "duplicates": duplicates(dataset),
         "bad": {"count": len(dataset.bad), "items": [{"name": p.name, "reason": p.reason} for p in dataset.bad]},
         "notes": list(dataset.notes),
         "cache": {"path": str(dataset.cache_path) if dataset.cache_path else None, "bytes": dataset.cache_bytes},
@@ -190,7 +190,7 @@ def _groups(dataset: Dataset) -> dict[str, int]:
     return {"count": len(sizes), "unknown": unknown, "smallest": int(sizes.min()), "largest": int(sizes.max()), "across": across}
 
 
-def _duplicates(dataset: Dataset) -> dict[str, Any]:
+def duplicates(dataset: Dataset) -> dict[str, Any]:
     """Exact copies: how many within a part, and which held-out items are in the training part too."""
     places: dict[int, list[int]] = defaultdict(list)
     for i, h in enumerate(dataset.hashes.tolist()):

@@ -603,6 +603,7 @@ def test_several_words_in_one_cell_are_several_labels(tmp_path, form):
         text = "id,label\narray:0,cat|dog\narray:1,none\narray:2,dog\narray:3,\n"
     s = supervise(images(), file=table(tmp_path / f"l.{form}", text), head="multilabel")
     assert s.classes == ("cat", "dog") and s.items.tolist() == [0, 1, 2] and s.values.tolist() == [[1, 1], [0, 0], [0, 1]]
+    assert any("look like several labels" in n for n in supervise(images(4, y=["a;b", "b", "c", None])).notes)
     assert supervise(images(4, y=["a;b", "b", "c", None]), head="multilabel").values.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
 
 
@@ -666,6 +667,20 @@ def test_tags_of_a_series_of_another_length_are_refused(tmp_path):
 
 
 # ---- what others see of it ----
+
+
+def test_pretraining_decodes_no_mask_and_learns_the_same_without_them(tacit, tmp_path, monkeypatch):
+    squares(tmp_path / "d", n=20)
+    kind = registry.find("modalities", "image")
+    monkeypatch.setattr(kind, "tags", classmethod(lambda cls, raw, spec: pytest.fail("a mask was decoded")))
+    stored = []
+    for name in ("with", "without"):
+        said = tacit("pretrain", tmp_path / "d", "--steps", 2, "--size", "tiny", "--out", tmp_path / name)
+        assert said.code == 0, said.err
+        stored.append((tmp_path / name / "model" / "model.safetensors").read_bytes())
+        for mask in (tmp_path / "d" / "masks").iterdir():
+            picture(mask, np.zeros((10, 10), np.uint8))
+    assert stored[0] == stored[1]
 
 
 def test_evaluate_says_what_it_measures_and_what_to_use(tacit, trained, tmp_path):

@@ -19,7 +19,7 @@ from tacit import registry
 from tacit.assemble import info_of, make_method, make_modality, needs_before, needs_of, parameters
 from tacit.config import RunConfig
 from tacit.data.dataset import Dataset
-from tacit.data.inspect import inspect
+from tacit.data.inspect import duplicates
 from tacit.embedding.model import Model
 from tacit.errors import Asked
 from tacit.method import Method
@@ -173,7 +173,7 @@ def _lay_out(
     command: str, say: Say,
 ) -> None:  # fmt: skip
     """Write what a run knows before its first step; config.toml last, because from then on a resume trusts what is there."""
-    config, copies, hashes = loop.config, inspect(data)["duplicates"], data.hashes[data.train]
+    config, copies, hashes = loop.config, duplicates(data), data.hashes[data.train]
     if copies["across"]:
         say(f"{copies['across']:,} held-out items are exact copies of training items; `tacit evaluate` will leave them out")
     write_json(run.path / "data.json", {**data.describe(), "duplicates": copies["within"], "leaks": copies["across"]})

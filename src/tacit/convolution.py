@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tacit.types import Tokens
@@ -18,6 +19,13 @@ def conv(rank: int, width: int, out: int, kernel: int, stride: int = 1) -> nn.Mo
 def norm(rank: int, width: int) -> nn.Module:
     """Batch normalisation of this rank."""
     return (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[rank - 1](width)
+
+
+def halved(x: Tensor) -> Tensor:
+    """The maximum of three samples at every second place of a map [B, C, *grid], along every axis."""
+    if x.ndim == 3:  # pooling over one axis would fix the length of a graph that is written down
+        return F.max_pool2d(x[..., None], (3, 1), (2, 1), (1, 0))[..., 0]
+    return (F.max_pool2d, F.max_pool3d)[x.ndim - 4](x, 3, 2, 1)
 
 
 class Padding:

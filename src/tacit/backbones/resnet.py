@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from tacit.convolution import Padding, as_map, as_tokens, conv, norm
+from tacit.convolution import Padding, as_map, as_tokens, conv, halved, norm
 from tacit.encoder import Backbone
 from tacit.errors import Asked
 from tacit.types import Count, Layout, Tokens
@@ -84,7 +84,7 @@ class ResNet(Backbone):
         x, padding = as_map(tokens, full)
         x = padding(F.relu(self.stem_norm(self.stem(x))), 2 if self.large else 1)
         if self.large:
-            x = padding((F.max_pool1d, F.max_pool2d, F.max_pool3d)[self.layout.rank - 1](x, 3, 2, 1), 2)
+            x = padding(halved(x), 2)
         for i, block in enumerate(self.blocks):
             x = padding(self.after(i, block(x, padding), 1))
         return as_tokens(x), ()

@@ -185,10 +185,14 @@ def test_labels_of_another_shape_stay_refused(tmp_path, y):
 
 def test_several_columns_of_a_table_of_numbers(tmp_path):
     rows = [f"{i},{i * 2},{i % 2},{'yes' if i % 3 else 'no'}" for i in range(20)]
+    table(tmp_path / "plain.csv", "u,v,wet\n" + "\n".join(r.rsplit(",", 1)[0] for r in rows))
     table(tmp_path / "d.csv", "u,v,wet,cold\n" + "\n".join(rows))
     data = dataset.open(tmp_path / "d.csv", target="wet,cold")
     assert data.multi_names == ("wet", "cold") and data.x.shape[-1] == 2
     assert data.multi[:4].tolist() == [[0, 0], [1, 1], [0, 1], [1, 0]]
+    assert supervise(data, target="cold,wet").classes == ("cold", "wet")
+    with pytest.raises(Asked, match="'wet' is part of the items"):
+        supervise(dataset.open(tmp_path / "plain.csv"), target="wet")
 
 
 # ---- tags of positions ----
@@ -459,6 +463,11 @@ def test_metadata_names_masks_and_several_targets(tmp_path):
         assert data.labels is None and data.multi_names == ("wet", "cold")
         np.testing.assert_array_equal(data.multi, [[0, 0], [1, np.nan], [0, 0], [1, 0], [0, 1], [1, 0]])
         assert dataset.open(path, target="mask").labels is None
+        plain = dataset.open(path)
+        np.testing.assert_array_equal(supervise(plain, target="wet,cold").values, data.multi)
+        assert supervise(plain, target="cold").head == "classification" and supervise(plain, target="mask").head == "tagging"
+        with pytest.raises(Asked, match="wett"):
+            supervise(plain, target="wett")
     with pytest.raises(Asked, match="wett"):
         dataset.open(folder, target="wett,cold")
     with pytest.raises(Asked, match="'a', 'b' where yes or no"):
@@ -530,7 +539,7 @@ def test_a_name_that_fits_several_items_is_left_out(tmp_path):
     photos(tmp_path / "d" / "y", 2)
     data = dataset.open(tmp_path / "d")
     s = supervise(data, file=table(tmp_path / "l.csv", "id,label\nx/0.png,a\ny/0.png,b\n2,a\n1.png,b\n"))
-    assert [data.names[i] for i in s.items] == ["x/0.png", "y/0.png", "x/2.png"] and any(
+    assert [data.names[i] for i in s.items] == ["x/0.png", "x/2.png", "y/0.png"] and any(
         "fit several items" in n and "'1.png'" in n for n in s.notes
     )
 
@@ -585,7 +594,7 @@ def test_a_table_without_a_header_loses_no_row(tmp_path):
 
 
 def test_several_labels_of_a_table(tmp_path):
-    path = table(tmp_path / "l.csv", "id,wet,cold\narray:0,1,no\narray:1,TRUE,\narray:2,0,yes\narray:0,yes,0\n")
+    path = table(tmp_path / "l.csv", "id,wet,cold\narray:2,0,yes\narray:0,1,no\narray:1,TRUE,\narray:0,yes,0\n")
     s = supervise(images(), file=path, target="wet,cold")
     assert s.head == "multilabel" and s.classes == ("wet", "cold") and s.items.tolist() == [0, 1, 2]
     np.testing.assert_array_equal(s.values, np.array([[1, 0], [1, np.nan], [0, 1]], np.float32))

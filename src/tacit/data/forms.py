@@ -23,7 +23,7 @@ class Supervision:
     """What is to be predicted for some items of a data set.
 
     head: name of the head that suits: "classification", "multilabel", "regression", "tagging" or "similarity".
-    items: int64 [R], rows of the data set; of pairs [R, 2].
+    items: int64 [R], rows of the data set, ascending; of pairs [R, 2], in no order.
     values: classification int64 [R]; multilabel float32 [R, K], NaN = unknown; regression float32 [R]; tagging int16 [R, *S],
     -1 = unknown; similarity float32 [R].
     classes: names, empty for numbers. notes: what a person should know.

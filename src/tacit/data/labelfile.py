@@ -151,7 +151,7 @@ def _target(table: Table, where: int, target: str | None, head: str | None, path
 
 
 def _once(data: Dataset, items: np.ndarray, values: np.ndarray, said: Sequence[str], path: Path) -> np.ndarray:
-    """Positions of `items` [n] without repetitions; an item's label counts before a missing one.
+    """Positions of `items` [n] without repetitions, in the order of the data; an item's label counts before a missing one.
 
     values: [n] or [n, K], -1 or NaN = missing. said: the label as written. Raises Asked for an item with two different labels.
     """
@@ -164,7 +164,7 @@ def _once(data: Dataset, items: np.ndarray, values: np.ndarray, said: Sequence[s
             first[item] = k
         elif not np.array_equal(values[j], values[k], equal_nan=values.dtype.kind == "f"):
             raise Asked(f"{path}: {data.names[item]} is labelled {said[j]!r} and also {said[k]!r}", "keep one row for each item")
-    return np.array(sorted(first.values()), np.int64)
+    return np.array([k for _, k in sorted(first.items())], np.int64)
 
 
 def _missing(value: np.ndarray) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from tacit.data import forms, labelfile
+from tacit.data import dataset, forms, labelfile
 from tacit.data.dataset import Dataset
 from tacit.data.forms import HEADS, Supervision
 from tacit.data.listing import few
@@ -24,6 +25,7 @@ def supervise(data: Dataset, *, target: str | None = None, file: str | Path | No
         raise Asked(f"there is no head {head!r}", nearest(head, HEADS))
     if file is not None:
         return labelfile.read(data, Path(file), target, head)
+    data = _opened_with(data, target)
     chosen = _columns(data, target)
     rows = np.arange(len(data))
     form = _form(data, head, chosen)
@@ -87,15 +89,22 @@ def _rare(s: Supervision, rows: np.ndarray) -> list[str]:
 
 
 def _columns(data: Dataset, target: str | None) -> list[int] | None:
-    """Which of several labels were asked for. Raises Asked for a target that is neither one of them nor what the data was opened with."""
-    if target is None:
-        return None
-    wanted = [w.strip() for w in target.split(",")]
-    if data.multi_names and all(w in data.multi_names for w in wanted):
-        return [data.multi_names.index(w) for w in wanted]
-    if target != data.opened.get("target"):
-        raise Asked(f"{data.path} was not opened with the labels {target!r}", "open it with target=..., or give a file of labels")
-    return None
+    """Which of several labels were asked for; None = all, or there are none."""
+    wanted = [w.strip() for w in (target or "").split(",")]
+    return [data.multi_names.index(w) for w in wanted] if data.multi is not None and set(wanted) <= set(data.multi_names) else None
+
+
+def _opened_with(data: Dataset, target: str | None) -> Dataset:
+    """The data with the labels of this column, if it was opened with another. Raises Asked where that would change the items."""
+    if target is None or target == data.opened.get("target") or _columns(data, target) is not None:
+        return data
+    hint = "open it with target=..., or give a table of labels"
+    if "path" not in data.opened:
+        raise Asked(f"{data.path} was not opened with the labels {target!r}", hint)
+    again = dataset.open(**{**data.opened, "target": target, "spec": data.spec})
+    if again.fingerprint != data.fingerprint:
+        raise Asked(f"{target!r} is part of the items of {data.path} as they were opened", hint)
+    return replace(again, split=data.split, split_rule=data.split_rule)
 
 
 def _hint(head: str | None) -> str:

@@ -95,6 +95,8 @@ def finetune(
     parts = divide(strata, len(train), groups, data.group_names, seed, folds)
     notes += parts.notes
     task = Task(model, data, answers, fresh, config, strategy, seed)
+    if fresh().level == "token":
+        notes += _coarse(task, train)
     begin = time.perf_counter()
     network, about = _fit(task, train, parts, folder, say, show)
     out, truth = _calibration(task, train, parts, network, folder, say, show, about)
@@ -256,6 +258,16 @@ def _label_of(data: Dataset, answers: Supervision, row: int) -> str:
         at = np.searchsorted(answers.items, row)
         return f"{answers.values[at]:g}" if at < len(answers.items) and answers.items[at] == row else ""
     return ""
+
+
+def _coarse(task: Task, train: np.ndarray) -> list[str]:
+    """A note where the features are too coarse for what is to be tagged."""
+    best, cell = task.ceiling(train[:500]), task.model.encoder.cell
+    if best > 0.9:
+        return []
+    size = " x ".join(map(str, cell))
+    finer = "a backbone that keeps more places does better: pretrain with --backbone resnet, or backbone.strides=2 of a convnet"
+    return [f"a feature covers {size} places: no head on them can have more than {best:.2f} {task.fresh().head.metrics[0]}; {finer}"]
 
 
 def _pair(network: Network) -> dict[str, np.ndarray]:

@@ -208,6 +208,13 @@ class Task:
             parts.append(shares(label, view, encoder.cells(view).grid, encoder.cell, network.head.outputs).numpy())
         return np.concatenate(parts)
 
+    def ceiling(self, chosen: np.ndarray) -> float:
+        """The best score that any head of tokens could have on these examples: that of every token's own shares of the labels."""
+        network, y = self.fresh(), self.answers.values[chosen]
+        out = np.log(np.maximum(self._shares(network, y), 1e-9))
+        found = network.head.scores(network.spread(out, y.shape[1:]), y, {})
+        return found[network.head.metrics[0]]
+
     def outputs(self, network: Network, chosen: np.ndarray) -> np.ndarray:
         """The head's outputs for these examples; of tokens at every place of the item."""
         where = self.answers.items[chosen]

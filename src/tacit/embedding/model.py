@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from tacit import registry
 from tacit.assemble import make_encoder, make_modality
 from tacit.data.dataset import Dataset
-from tacit.encoder import Encoder
+from tacit.embedding.prepare import named, prepare
+from tacit.encoder import Encoder, join
 from tacit.errors import Asked, TacitError
+from tacit.layers import exporting
 from tacit.modality import Modality
 from tacit.runtime import choose_precision
 from tacit.types import Batch, Embeddings, Spec, Views
@@ -59,7 +61,10 @@ class Model(nn.Module):
         views = [self.plain(batch), *(self.modality.tiles_of(batch) if tiles and self.modality.tiles else [])]
         # as in training, only the network runs in bfloat16: resampling raw values in it would lose small differences
         with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=cast):
-            each = [self.encoder(view).pooled.float() for view in views]
+            if exporting():  # in one pass, so that the graph holds every weight once
+                each = list(self.encoder(join(views)).pooled.float().unflatten(0, (len(views), -1)).unbind())
+            else:
+                each = [self.encoder(view).pooled.float() for view in views]
         if len(each) == 1:
             return each[0]
         whole, parts = each[0], torch.stack(each[1:])
@@ -99,28 +104,11 @@ class Model(nn.Module):
         data: a Dataset, a path, a list of file paths, or an array of decoded items. Raises Asked when it is of another modality.
         """
         data = self.prepare(data)
-        labels = None
-        if data.labels is not None:
-            labels = np.array([*data.classes, None], dtype=object)[data.labels] if data.classes else data.labels
-        groups = None if data.groups is None else np.array([*data.group_names, None], dtype=object)[data.groups]
-        vectors = self.vectors(data.x, data.lengths)
-        return Embeddings(vectors, tuple(data.names), labels, groups)
+        return named(data, self.vectors(data.x, data.lengths))
 
     def prepare(self, data: Any) -> Dataset:
         """Any data as a Dataset decoded the way this model was trained; labels, groups and split are kept."""
-        from tacit.data import dataset
-
-        if isinstance(data, Dataset):
-            if data.modality != self.spec.modality:
-                raise Asked(f"the model was trained on {self.spec.modality} data, this is {data.modality}", "give it data of that kind")
-            return data.decoded_for(self.spec)
-        if isinstance(data, (str, Path)):
-            return dataset.open(str(data), modality=self.spec.modality, spec=self.spec)
-        if isinstance(data, (list, tuple)) and data and isinstance(data[0], (str, Path)):
-            return dataset.from_files([Path(p) for p in data], spec=self.spec)
-        if not (isinstance(data, (list, tuple)) and data and all(isinstance(item, np.ndarray) for item in data)):
-            data = np.asarray(data)  # a list of arrays stays one: series may differ in length
-        return dataset.from_arrays(data, modality=self.spec.modality, spec=self.spec)
+        return prepare(data, self.spec)
 
     def save(self, path: str | Path) -> Path:
         """Write model.safetensors and model.json into a folder."""

@@ -83,12 +83,11 @@ def finetune(
     if not 0 < alpha < 1:
         raise Asked(f"alpha {alpha} is not a share of misses", "0.1 lets one set in ten miss the truth")
     net, run = _start(model, data, options)
-    # several columns, or a table of its own, are read below
-    asked = {k: v for k, v in {"target": None if labels or "," in (target or "") else target, **(options or {})}.items() if v is not None}
+    asked = {k: v for k, v in {"target": None if labels else target, **(options or {})}.items() if v is not None}
     if run is not None:
         asked = remembered(run, data, asked, say)
     found = net.prepare(opened(data, **{"modality": net.spec.modality, "spec": net.spec, **asked}))
-    answers = supervise(found, target=target if labels or "," in (target or "") else asked.get("target"), file=labels, head=head)
+    answers = supervise(found, target=target if labels else asked.get("target"), file=labels, head=head)
     name = f"{_stem(target or (Path(labels).stem if labels else answers.head))}_{strategy}"
     path = Path(out) if out else run / "finetune" / name if run is not None else None
     if path is None and isinstance(model, (str, Path)):

@@ -19,7 +19,7 @@ STRATEGIES = ("probe", "lp-ft", "full", "last-N", "lora")
 class FinetuneConfig:
     """lr: peak learning rate of the head; layer i of L below it learns at decay^(L + 1 - i) of that. weight_decay: on matrices.
 
-    batch: items a step. passes: over the labelled items, but at least `least` and at most `most` steps. patience: stop when the
+    batch: items a step, 0 = 64, or as many as pretraining shows where items are long. passes: over the labelled items, but at least `least` and at most `most` steps. patience: stop when the
     held-out labels were not read better over this share of the steps, 0 = never. mixup: parameter of the Beta distribution that mixes
     two items, 0 = off. l2sp: pull of every weight towards the pretrained one. freeze: names of parameters that stay as they are, as
     shell patterns with commas between ("tokenizer*,*norm*"). rank: of the low-rank adapters of `lora`. view: what a training step shows
@@ -31,7 +31,7 @@ class FinetuneConfig:
     lr: Positive = 1e-3
     decay: Annotated[float, Field(gt=0, le=1)] = 0.75
     weight_decay: NonNegative = 0.05
-    batch: Count = 64
+    batch: Annotated[int, Field(ge=0)] = 0
     passes: Positive = 20.0
     least: Count = 100
     most: Count = 2000

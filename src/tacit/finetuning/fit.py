@@ -278,9 +278,10 @@ class _Trainer:
         self.task, self.network, self.held, self.folder = task, network, held, folder
         c, data = task.config, task.data
         count = len(chosen)
-        batch = max(2, min(c.batch, count))
-        total = steps or int(np.clip(math.ceil(c.passes * count / batch), c.least, c.most))
         model = task.model
+        usual = min(64, int(model.modality.settings("simclr", model.spec)["batch"]))
+        batch = max(2, min(c.batch or usual, count))
+        total = steps or int(np.clip(math.ceil(c.passes * count / batch), c.least, c.most))
         device = next(model.parameters()).device
         config = RunConfig(
             data={},

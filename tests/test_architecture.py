@@ -48,7 +48,7 @@ FLOORS: dict[str, float] = {
     **dict.fromkeys(("method", "methods", "head"), 3),
     "assemble": 3.5,
     **dict.fromkeys(("data", "training", "embedding", "foreign"), 4),
-    "evaluation": 5,
+    **dict.fromkeys(("evaluation", "sides"), 5),
     **dict.fromkeys(("heads", "deciding"), 5.2),
     "finetuning": 5.5,
     **dict.fromkeys(("report", "tournament", "operate"), 6),

@@ -76,7 +76,7 @@ def out(value: Any) -> None:
 
 def scores(result: dict[str, Any], teller: Teller) -> None:
     """The results as one table a metric, the verdict below, and what was not checked."""
-    rows = result["results"]
+    rows, few_shot = ([r for r in result["results"] if r["probe"].startswith("episodes:") == wanted] for wanted in (False, True))
     levels = list(dict.fromkeys(r["labels_per_class"] for r in rows))
     for metric in dict.fromkeys(r["metric"] for r in rows):
         mine = [r for r in rows if r["metric"] == metric]
@@ -87,9 +87,29 @@ def scores(result: dict[str, Any], teller: Teller) -> None:
         n = next((r["n_test"] for r in mine), 0)
         amount = "labels a class" if metric == "accuracy" else "labels"
         table(f"{metric} on {n} test items, by {amount} [95 % interval]", ["", *map(str, levels)], lines)
+    if few_shot:
+        _episodes(few_shot)
     print(result["verdict"]["sentence"], flush=True)
     for note in result["notes"]:
         teller.say(f"note: {note}")
+
+
+def _episodes(rows: list[dict[str, Any]]) -> None:
+    """Few-shot episodes: one column for each kind and reader, and how far ours is from the best other."""
+    kinds = list(dict.fromkeys(r["probe"] for r in rows))
+    lines = []
+    for name in dict.fromkeys(r["representation"] for r in rows):
+        lines.append([name, *(_cell(next((r for r in rows if (r["representation"], r["probe"]) == (name, k)), None)) for k in kinds)])
+    apart = {r["probe"]: r for r in rows if "difference" in r}
+    if apart:
+        told = [(f"{100 * r['difference']:+.1f} to {r['best_other']}", r) if (r := apart.get(k)) else ("n/a", None) for k in kinds]
+        lines.append(["difference", *(w if r is None else f"{w}\n{_span(r)}" for w, r in told)])
+    title = f"accuracy on {rows[0]['seeds']} few-shot episodes of test items [95 % interval of the episodes]"
+    table(title, ["", *(k.removeprefix("episodes:").replace(":", "\n") for k in kinds)], lines)
+
+
+def _span(row: dict[str, Any]) -> str:
+    return f"{100 * row['low_difference']:+.1f} to {100 * row['high_difference']:+.1f}"
 
 
 def ranking(rows: list[dict[str, Any]], criterion: str) -> None:

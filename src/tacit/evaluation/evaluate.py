@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tacit.errors import BadData
+from tacit.evaluation import episodes as few_shot
 from tacit.evaluation.labels import FEW, Level, LevelPlan, plan_levels
 from tacit.evaluation.readers import (
     Classifier,
@@ -16,10 +17,11 @@ from tacit.evaluation.readers import (
     Reading,
     Representation,
     SupervisedFit,
+    Trained,
     probes_of,
     read_classifier,
     read_probe,
-    read_supervised,
+    read_trained,
 )
 from tacit.evaluation.scores import Scorer
 from tacit.evaluation.verdict import verdict
@@ -57,7 +59,9 @@ def evaluate(
     seeds: int = 5,
     supervised: SupervisedFit | None = None,
     supervised_seeds: int = 3,
+    ways: Sequence[Trained] = (),
     classifiers: Sequence[Classifier] = (),
+    episodes: Sequence[few_shot.Kind] = (),
     labels_seen: bool | None = None,
     groups: np.ndarray | None = None,
     seed: int = 0,
@@ -74,11 +78,13 @@ def evaluate(
     None = 1, 5, 10, 50, all (numbers: 10, 50, 200, all). seeds: label draws a level.
     supervised: trains from scratch on some training rows (row indices, label seed) and returns scores for all training and all
     test rows. supervised_seeds: label seeds that it is trained with where labels are not few; where they are, all.
-    classifiers: classics that need no embedding. labels_seen: did pretraining read labels? True = no verdict, None = unknown.
+    ways: of fine-tuning, trained in the same way; they tell which use of the labels is the best and have no part in the verdict.
+    classifiers: classics that need no embedding. episodes: kinds of few-shot episodes, drawn from the test items.
+    labels_seen: did pretraining read labels? True = no verdict, None = unknown.
     groups: int64 [n_train], training rows that belong together (patient, session), -1 = unknown: choices are made on rows whose
     group has no label among those fitted. seed: of label draws, folds and bootstrap. resamples: bootstrap draws.
     patience: seconds that a classifier may take by its own estimate, otherwise it is not measured.
-    supervised_patience: seconds that one supervised training may take, by the pace of the one before, where labels are not few.
+    supervised_patience: seconds that one such training may take, by the pace of the one before, where labels are not few.
     say: told what is being measured.
     """
     regression = not len(classes)
@@ -90,13 +96,13 @@ def evaluate(
     reason = _hopeless(labels, truth)
     if reason:
         plans = [type(p)(p.level, 0, p.count, (), reason) for p in plans]
+    say = say or (lambda words: None)
     readings: list[Reading] = []
-    for representation in representations:
-        held = Representation(representation.name, representation.kind, representation.train, representation.test[kept_test])
+    held = [replace(r, test=r.test[kept_test]) for r in representations]
+    for representation in held:
         for probe in probes_of(representation, regression):
-            if say:
-                say(f"{representation.name}: {probe}")
-            readings += read_probe(held, probe, plans, labels)
+            say(f"{representation.name}: {probe}")
+            readings += read_probe(representation, probe, plans, labels)
     for classifier in classifiers:
         if regression:
             notes.append(f"{classifier.name}: not measured, it has no form for numbers")
@@ -105,29 +111,42 @@ def evaluate(
         if took > patience:
             notes.append(f"{classifier.name}: not measured, too large (about {took:.0f} s, the limit is {patience:.0f} s)")
             continue
-        if say:
-            say(classifier.name)
+        say(classifier.name)
         tested = Classifier(classifier.name, classifier.model, classifier.train, classifier.test[kept_test])
         readings += read_classifier(tested, plans, labels)
-    if supervised is not None:
-        if say:
-            say("supervised from scratch")
-        readings += read_supervised(supervised, plans, labels, kept_test, supervised_seeds, supervised_patience)
-        whole = [r for r in readings if r.kind == "supervised" and r.plan.level == "all" and r.predicted is not None]
-        if any(len(r.plan.draws[0].scoring) for r in whole):
-            notes.append('supervised at "all": trained once, on the labelled training rows outside the fold that chooses the best other')
-    else:
+    if supervised is None:
         notes.append("supervised from scratch: not measured")
+    else:
+        ways = [Trained("supervised", "supervised", "end-to-end", "supervised from scratch", supervised), *ways]
+    for way in ways:
+        say(way.words)
+        found = read_trained(way, plans, labels, kept_test, supervised_seeds, supervised_patience)
+        readings += found
+        notes += _trained_notes(way, found, regression)
     scorer = Scorer(truth, regression, resamples=resamples, seed=seed)
     results = [row for reading in readings for row in _rows(reading, scorer)]
-    late = [r for r in readings if r.kind == "supervised" and r.reason != r.plan.reason]
-    amount = "labels" if regression else "labels a class"
-    notes += [f"supervised from scratch with {r.plan.level} {amount}: not measured, {r.reason}" for r in late]
+    for kind in episodes:
+        say(f"episodes: {kind}")
+        rows, words = few_shot.episodes(held, np.asarray(y_train), truth, kind, classes, seed=seed)
+        results += rows
+        notes += [w for w in words if w not in notes]
     notes += [f"{p.level} labels{'' if regression else ' a class'}: n/a, {p.reason}" for p in plans if p.reason]
     notes += _limits(scorer, plans)
     if labels_seen is not False:
         notes.append(LABELS_SEEN if labels_seen else "whether pretraining read labels is unknown")
     return Evaluation(results, verdict(readings, scorer, labels_seen), notes)
+
+
+def _trained_notes(way: Trained, found: Sequence[Reading], regression: bool) -> list[str]:
+    """What was left out, and how "all" was trained."""
+    whole = [r for r in found if r.plan.level == "all" and r.predicted is not None]
+    notes = []
+    if any(len(r.plan.draws[0].scoring) for r in whole):
+        name = way.representation if way.kind == "supervised" else way.words
+        notes.append(f'{name} at "all": trained once, on the labelled training rows outside the fold that chooses the best other')
+    late = [r for r in found if r.reason != r.plan.reason]
+    amount = "labels" if regression else "labels a class"
+    return notes + [f"{way.words} with {r.plan.level} {amount}: not measured, {r.reason}" for r in late]
 
 
 def _labelled(

@@ -1,4 +1,4 @@
-"""What is compared: representations behind a probe, classifiers on the raw items, and supervised training from scratch."""
+"""What is compared: representations behind a probe, classifiers on the raw items, and networks that are trained on the labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import numpy as np
 from tacit import registry
 from tacit.evaluation.labels import FEW, LevelPlan
 
-SupervisedFit = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+# (training rows, label seed) -> scores of all training and of all test rows. One that also has `cost(labels)` says how many seconds it
+# would take; one that has `only(rows)` is told beforehand which training rows will be looked at, and may leave the others out (NaN)
+Fit = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+SupervisedFit = Fit
 
 
 class Model(Protocol):
@@ -54,10 +57,25 @@ class Classifier:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """What learns from the labels end to end: supervised training from scratch, or a way of fine-tuning.
+
+    representation, kind, probe: as in the results; the kind "finetune" has no part in the verdict. words: in a sentence.
+    """
+
+    representation: str
+    kind: str
+    probe: str
+    words: str
+    fit: Fit
+
+
+@dataclass(frozen=True)
 class Reading:
     """Predictions of one competitor at one level.
 
-    predicted: [runs, n_test]. choice: its score on training folds, None = no candidate or no rows to score. reason: why n/a.
+    kind: that of the representation, "classifier", "supervised" or "finetune". predicted: [runs, n_test].
+    choice: its score on training folds, None = no way to use the labels that is compared, or no rows to score. reason: why n/a.
     """
 
     representation: str
@@ -71,7 +89,12 @@ class Reading:
     @property
     def candidate(self) -> bool:
         """May be the best other of the verdict: everything but ours, options and a second reading by kNN."""
-        return self.kind not in ("ssl", "option") and self.probe != "knn"
+        return self.kind not in ("ssl", "option", "finetune") and self.probe != "knn"
+
+    @property
+    def way(self) -> bool:
+        """May be the best way to use the labels: a candidate, our linear probe, or fine-tuning."""
+        return self.kind != "option" and self.probe != "knn"
 
 
 @dataclass(frozen=True)
@@ -106,6 +129,11 @@ def _classic(representation: Representation) -> Any:
     return registry.find("classics", representation.name) if known else None
 
 
+def scale_of(representation: Representation) -> str:
+    """How its features are standardised: "columns" or "whole"."""
+    return representation.scale or str(getattr(_classic(representation), "scale", "columns"))
+
+
 def standardise(train: np.ndarray, test: np.ndarray, scale: str = "columns") -> tuple[np.ndarray, np.ndarray]:
     """Both with mean 0 and deviation 1 in the whole training split, labelled or not; constant columns are left at 0.
 
@@ -126,7 +154,7 @@ def read_probe(representation: Representation, name: str, plans: list[LevelPlan]
     make = registry.find("probes", name)
     train, test = representation.train, representation.test
     if make.standardised:
-        train, test = standardise(train, test, representation.scale or getattr(_classic(representation), "scale", "columns"))
+        train, test = standardise(train, test, scale_of(representation))
     train = train[labels.rows]
 
     def fitted(rows: np.ndarray, plan: LevelPlan, run: int) -> Any:
@@ -145,7 +173,7 @@ def read_probe(representation: Representation, name: str, plans: list[LevelPlan]
             rows = np.arange(len(labels.y)) if whole else draw.rows
             probe = fitted(rows, plan, run)
             predicted.append(probe.predict(test))
-            if reading.candidate and len(draw.scoring):
+            if reading.way and len(draw.scoring):
                 if whole:
                     probe = fitted(draw.rows, plan, run)
                 scored.append(labels.score(probe.predict(train[draw.scoring]), draw.scoring))
@@ -187,26 +215,27 @@ def read_classifier(classifier: Classifier, plans: list[LevelPlan], labels: Labe
     return out
 
 
-def read_supervised(
-    fit: SupervisedFit, plans: list[LevelPlan], labels: Labels, kept_test: np.ndarray, seeds: int, patience: float = np.inf
+def read_trained(
+    way: Trained, plans: list[LevelPlan], labels: Labels, kept_test: np.ndarray, seeds: int, patience: float = np.inf
 ) -> list[Reading]:
-    """Supervised training from scratch on the same labels; at "all" it is fitted once, on the rows that are not held out.
+    """End-to-end training on the same labels; at "all" it is fitted once, on the rows that are not held out.
 
     kept_test: rows of the whole test split that have a label. seeds: label seeds where labels are not few;
     where they are, and the verdict is given, all. patience: seconds that one training may take by `fit.cost(labels)` where they are not.
     """
     out = []
     for plan in plans:
-        reading = Reading("supervised", "supervised", "end-to-end", plan, None, None, plan.reason)
+        reading = Reading(way.representation, way.kind, way.probe, plan, None, None, plan.reason)
         few = plan.count <= FEW[not labels.classes]
-        took = getattr(fit, "cost", lambda labels: 0.0)(len(plan.draws[0].rows)) if plan.draws and not few else 0.0
+        took = getattr(way.fit, "cost", lambda labels: 0.0)(len(plan.draws[0].rows)) if plan.draws and not few else 0.0
         if plan.reason or took > patience:
             slow = f"one training would take about {took / 60:.0f} minutes"
             out.append(replace(reading, reason=plan.reason or slow))
             continue
         predicted, scored = [], []
         for run, draw in enumerate(plan.draws if few else plan.draws[:seeds]):
-            train, test = fit(labels.rows[draw.rows], run)
+            getattr(way.fit, "only", lambda rows: None)(labels.rows[draw.scoring])
+            train, test = way.fit(labels.rows[draw.rows], run)
             if labels.classes:
                 train, test = train.argmax(1), test.argmax(1)
             predicted.append(np.asarray(test).reshape(len(test))[kept_test])

@@ -22,7 +22,8 @@ def sentence(verdict: dict[str, Any], *, contradictory: bool, few: bool) -> str:
     numbers = f"{reached} of {row['best_other']}, the best of the others on training folds"
     difference = f"{_signed(row['difference'], regression)}{'' if regression else ' points'} ({interval})"
     if verdict.get("labels_seen"):
-        return f"This run read labels: it is not self-supervised, so there is no verdict; {at} it reaches {numbers}: {difference}."
+        out = f"This run read labels: it is not self-supervised, so there is no verdict; {at} it reaches {numbers}: {difference}."
+        return " ".join([out, *_way(verdict, regression)])
     if verdict["helps"] is True:
         out = f"Self-supervision helped: {at} it reaches {numbers}: {difference}."
     elif verdict["helps"] is False:
@@ -35,7 +36,32 @@ def sentence(verdict: dict[str, Any], *, contradictory: bool, few: bool) -> str:
         out = f"No clear difference: {at} it reaches {numbers}: {difference}."
         if few and (row["low"] > 0 or row["high"] < 0):
             out += " It rests on too little for more: a single label draw, or fewer than six test items that tell them apart."
-    return " ".join([out, *_turn(verdict, regression), *_worth(verdict, regression)])
+    return " ".join([out, *_turn(verdict, regression), *_worth(verdict, regression), *_way(verdict, regression)])
+
+
+def _way(verdict: dict[str, Any], regression: bool) -> list[str]:
+    """The best way to use the labels, at the most that were measured."""
+    best = (verdict.get("best_way") or {}).get("largest")
+    if not best:
+        return []
+    at = "With all labels" if best["level"] == "all" else f"With {_labels(best['labels'], regression)}"
+    if best["kind"] == "ssl":
+        rest = "fine-tuning is not better" if best["finetuned"] else "nothing else that was measured is better"
+        return [f"{at} the best way to use them is the linear probe itself; {rest} on training folds."]
+    low, high = best["low_difference"], best["high_difference"]
+    clear = "" if low > 0 else ", yet worse on the test items" if high < 0 else ", not clearly better"
+    against = f"{_signed(best['difference'], regression)}{'' if regression else ' points'} over the linear probe"
+    numbers = f"{_value(best['value'], regression)}, {against} [{_signed(low, regression)}, {_signed(high, regression)}]{clear}"
+    unknown = "" if best["finetuned"] else "; fine-tuning was not measured"
+    return [f"{at} the best way to use them is {_named(best)} ({numbers}){unknown}."]
+
+
+def _named(way: dict[str, Any]) -> str:
+    if way["kind"] == "finetune":
+        return str(way["probe"]).removeprefix("finetune:")
+    if way["kind"] == "supervised":
+        return "supervised training from scratch"
+    return str(way["representation"])
 
 
 def _turn(verdict: dict[str, Any], regression: bool) -> list[str]:

@@ -11,6 +11,7 @@ from tacit.evaluation.labels import FEW
 from tacit.evaluation.readers import Reading
 from tacit.evaluation.scores import Scorer
 from tacit.evaluation.sentence import sentence
+from tacit.evaluation.ways import best_ways, elsewhere
 
 DISCORDANT = 6  # items that only one side gets right: with fewer, no sign test reaches 5 %
 
@@ -21,7 +22,7 @@ def verdict(readings: Sequence[Reading], scorer: Scorer, labels_seen: bool | Non
     The best other is chosen on training folds. helps: True when the 95 % interval of the paired difference is above 0 at some
     level with few labels and below 0 at none, False in the reverse case, otherwise None; a level with fewer than 6 items that only
     one side gets right, or with a single label draw, shows nothing. The level that decides is the smallest
-    that shows the effect; without one, the largest with few labels.
+    that shows the effect; without one, the largest with few labels. best_way: see `ways.best_ways`; it has no part in the answer.
     labels_seen: pretraining read labels (None = unknown); then helps is None whatever the numbers say.
     """
     name = next((r.representation for r in readings if r.kind == "ssl"), "")
@@ -50,6 +51,7 @@ def verdict(readings: Sequence[Reading], scorer: Scorer, labels_seen: bool | Non
         "labels_saved": _saved(measured, readings, scorer) if measured else None,
         "turns_at": None,
         "turn_is_clear": None,
+        "best_way": best_ways(readings, decides["labels_per_class"] if decides else None, scorer),
     }
     if decides:
         out["turns_at"], out["turn_is_clear"] = _turn(measured, decides)
@@ -66,7 +68,7 @@ def _compare(mine: Reading, rivals: list[Reading], everywhere: list[Reading], sc
     if mine.predicted is None:
         return row
     row["ours"] = float(scorer.each(scorer.metrics[0], mine.predicted).mean())
-    scored = [(r.choice, _elsewhere(r, everywhere), r) for r in rivals if r.choice is not None and r.predicted is not None]
+    scored = [(r.choice, elsewhere(r, everywhere), r) for r in rivals if r.choice is not None and r.predicted is not None]
     if not scored:
         row["reason"] = "no other representation" if not rivals else "no labelled training rows are left to choose the best other on"
         return row
@@ -80,12 +82,6 @@ def _compare(mine: Reading, rivals: list[Reading], everywhere: list[Reading], sc
     row["difference"], row["low"], row["high"] = scorer.difference(*both)
     row["discordant"], row["draws"] = scorer.discordant(*both), None if plan.level == "all" else runs
     return row
-
-
-def _elsewhere(reading: Reading, everywhere: list[Reading]) -> float:
-    """Training-fold score at the other levels: breaks the ties that small folds give."""
-    same = [r.choice for r in everywhere if (r.representation, r.probe) == (reading.representation, reading.probe) and r.choice is not None]
-    return float(np.mean(same))
 
 
 def _saved(measured: list[dict[str, Any]], readings: Sequence[Reading], scorer: Scorer) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tacit import registry
+from tacit import registry, sides
 from tacit.assemble import make_encoder
 from tacit.augmentation import tune
 from tacit.config import OptimConfig, RunConfig
@@ -22,10 +22,13 @@ from tacit.data import inspect as inspection
 from tacit.data.dataset import REMEMBERED, Dataset
 from tacit.embedding import store
 from tacit.embedding.model import Model, load
-from tacit.errors import Asked, BadData, MissingExtra, TacitError
+from tacit.errors import Asked, MissingExtra, TacitError
+from tacit.evaluation import episodes as few_shot
+from tacit.evaluation.earlier import earlier
 from tacit.evaluation.evaluate import Classifier, Evaluation, Representation
 from tacit.evaluation.evaluate import evaluate as judge
 from tacit.evaluation.readers import standardise
+from tacit.finetuning import asfit
 from tacit.halving import Comparison
 from tacit.halving import compare as tournament
 from tacit.runtime import choose_device, choose_precision, commit, seed_globally
@@ -115,6 +118,8 @@ def evaluate(
     levels: Sequence[int | str] | None = None,
     seeds: int = 5,
     supervised: bool = True,
+    finetune: Sequence[str] = (),
+    episodes: Sequence[str] = (),
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     say: Say | None = None,
@@ -123,10 +128,12 @@ def evaluate(
 
     model: a run (path or object), or a Model. data: labelled data. target: column with the label. test: further labelled data to
     test on, None = the held-out part of `data`. levels: labels a class, such as [1, 5, 10, "all"]. seeds: label draws a level.
-    supervised: also train from scratch on the same labels. options: for opening the data.
-    Raises Asked when the data has no labels.
+    supervised: also train from scratch on the same labels. finetune: ways of fine-tuning to compare with, such as ["lp-ft", "full"].
+    episodes: few-shot episodes, such as ["5way1shot"]. options: for opening the data.
+    Raises Asked when the data has no labels, or when its labels do not allow what is asked for.
     """
     say = say or (lambda words: None)
+    kinds, strategies = [few_shot.kind_of(word) for word in episodes], asfit.check(finetune)
     net = _model(model)
     path = model.path if isinstance(model, Pretrained) else Path(model) if isinstance(model, (str, Path)) else None
     path = path if path is not None and (path / "config.toml").is_file() else None
@@ -145,10 +152,14 @@ def evaluate(
     if other.labels is None:
         raise Asked(f"{other.path} has no labels to test with", "name the label column with --target")
     rows = data.train
-    held, notes = _clean_test(data, rows, other, other.test if test is None else np.arange(len(other)), path)
-    notes += [*_spanning(data, rows, other, held), *_chosen(path)]
+    held, notes = sides.clean_test(data, rows, other, other.test if test is None else np.arange(len(other)), path)
+    notes += [*sides.spanning(data, rows, other, held), *_chosen(path)]
     if test is not None and other.classes != data.classes:
-        other = _same_classes(other, data)
+        other = sides.same_classes(other, data)
+    assert other.labels is not None
+    y, yt = data.labels[rows], other.labels[held]
+    for kind in kinds:
+        few_shot.check(kind, yt, data.classes)
     say(f"{len(rows)} training and {len(held)} test items")
     x, xt = data.x[rows], other.x[held]
     n, nt = (None if d.lengths is None else d.lengths[r] for d, r in ((data, rows), (other, held)))
@@ -156,7 +167,7 @@ def evaluate(
     fresh = untrained(net, seed)
     representations = [ours, Representation("untrained", "untrained", fresh.vectors(x, n), fresh.vectors(xt, nt))]
     ragged = data.spec.ragged or other.spec.ragged or x.shape[1:] != xt.shape[1:]
-    more, classifiers, missing = _classics(replace(data.spec, ragged=ragged), *_as_long(x, xt), say)
+    more, classifiers, missing = _classics(replace(data.spec, ragged=ragged), *sides.as_long(x, xt), say)
     more += [_beside(ours, r) for r in more if getattr(registry.find("classics", r.name), "beside", False)]
     fit = None
     if supervised:
@@ -164,8 +175,6 @@ def evaluate(
 
         like = _config(net) if path is None else RunConfig.read(path / "config.toml", runs=("backbone", "modality"))
         fit = FromScratch(data, like, rows, other, held)
-    assert other.labels is not None
-    y, yt = data.labels[rows], other.labels[held]
     result = judge(
         [*representations, *more],
         y,
@@ -173,7 +182,9 @@ def evaluate(
         classes=data.classes,
         seeds=seeds,
         supervised=fit,
+        ways=asfit.ways(net, data, rows, other, held, strategies, seed=seed),
         classifiers=classifiers,
+        episodes=kinds,
         labels_seen=_labels_seen(net, path),
         groups=None if data.groups is None else data.groups[rows],
         seed=seed,
@@ -183,6 +194,9 @@ def evaluate(
     result = replace(result, notes=[*notes, *missing, *result.notes])
     written = None
     if path is not None:
+        if test is None:
+            of = {"fingerprint": data.fingerprint, "target": target, "split": asked.get("split")}
+            result = replace(result, results=[*result.results, *earlier(path, of, not data.classes, result.results)])
         written = path / "evaluation" / f"{_named(path, data, other, target, asked.get('split'))}.json"
         read = {
             "data": data.path,
@@ -271,23 +285,6 @@ def untrained(net: Model, seed: int = 0) -> Model:
     return fresh
 
 
-def _clean_test(data: Dataset, rows: np.ndarray, other: Dataset, held: np.ndarray, path: Path | None) -> tuple[np.ndarray, list[str]]:
-    """The test rows that neither the probe's nor the pretraining's training items repeat, and notes about the others."""
-    notes = []
-    repeats = np.isin(other.hashes[held], data.hashes[rows])
-    if path is not None and (path / "seen.npy").is_file():
-        seen = np.load(path / "seen.npy", allow_pickle=False)
-        repeats |= np.isin(other.hashes[held], seen)
-    else:
-        notes.append("what pretraining saw is unknown: leaks into it were not checked")
-    if repeats.any():
-        notes.append(f"{int(repeats.sum())} of {len(held)} test items are exact duplicates of training items and were left out")
-    held = held[~repeats]
-    if not len(held):
-        raise BadData("no test item is left to evaluate on", "hold some items out, or give --test DATA that the run has not seen")
-    return held, notes
-
-
 def _named(path: Path, data: Dataset, other: Dataset, target: str | None, split: str | None) -> str:
     """Stem of the evaluation's file: of the test data; with a short hash unless it is the run's own data, read as the pretraining did."""
 
@@ -307,16 +304,6 @@ def _named(path: Path, data: Dataset, other: Dataset, target: str | None, split:
     return f"{stem}-{hashlib.blake2b(json.dumps([*told, target, split]).encode(), digest_size=4).hexdigest()}"
 
 
-def _spanning(data: Dataset, rows: np.ndarray, other: Dataset, held: np.ndarray) -> list[str]:
-    """A note about groups (by name) with items on both sides of a split that was given."""
-    sides = ((data, rows), (other, held))
-    parts = [set() if d.groups is None else {d.group_names[g] for g in np.unique(d.groups[r]) if g >= 0} for d, r in sides]
-    both = parts[0] & parts[1]
-    if not both:
-        return []
-    return [f"{len(both)} of the {len(parts[1])} groups in the test also have training items: the scores do not hold for new groups"]
-
-
 def _chosen(path: Path | None) -> list[str]:
     """A note where labels chose this run among others."""
     by = Run(path).info().get("chosen_by") if path is not None else None
@@ -330,37 +317,6 @@ def _labels_seen(net: Model, path: Path | None) -> bool | None:
     said = [net.config.get("labels_seen"), Run(path).info().get("labels_seen") if path is not None else None]
     known = [bool(s) for s in said if s is not None]
     return any(known) if known else None
-
-
-def _same_classes(other: Dataset, data: Dataset) -> Dataset:
-    """Test labels as the training labels are read: few rows may make numbers of classes or the reverse. Raises Asked where they cannot."""
-    assert other.labels is not None
-    if not data.classes:
-        try:
-            numbers = np.array([*map(float, other.classes), np.nan], np.float32)
-        except ValueError:
-            words = f"the training labels are numbers, those of {other.path} are classes such as {other.classes[0]!r}"
-            raise Asked(words, "name the column with the same target in both") from None
-        return replace(other, labels=numbers[other.labels], classes=())
-    if other.classes:
-        found = [other.classes[k] if k >= 0 else None for k in other.labels]
-    else:
-        found = [None if np.isnan(v) else str(int(v)) if v.is_integer() else f"{v:g}" for v in other.labels.astype(float)]
-    new = sorted({f for f in found if f is not None} - set(data.classes))
-    if new:
-        more = "" if len(new) <= 5 else f" and {len(new) - 5} more"
-        raise Asked(f"the test data has classes that the training data lacks: {', '.join(new[:5])}{more}", "test on the same classes")
-    index = {name: k for k, name in enumerate(data.classes)} | {None: -1}
-    return replace(other, labels=np.array([index[f] for f in found], np.int64), classes=data.classes)
-
-
-def _as_long(x: np.ndarray, xt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Training and test items at one stored length: the shorter ones padded with NaN at their end."""
-    if x.shape[2:] == xt.shape[2:] or x.ndim != 3:
-        return x, xt
-    most = max(x.shape[2], xt.shape[2])
-    first, second = (np.pad(v, ((0, 0), (0, 0), (0, most - v.shape[2])), constant_values=np.nan) for v in (x, xt))
-    return first, second
 
 
 def _classics(spec: Spec, x: np.ndarray, xt: np.ndarray, say: Say) -> tuple[list[Representation], list[Classifier], list[str]]:

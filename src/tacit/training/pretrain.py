@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import tacit
-from tacit import registry
+from tacit import costs, registry
 from tacit.assemble import info_of, make_method, make_modality, needs_before, needs_of, parameters
 from tacit.config import RunConfig
 from tacit.data.dataset import Dataset
@@ -221,8 +221,21 @@ def _carry_on(
     if lead:
         run.forget_after(loop.step)
         run.note(status="training")
+    power = costs.meters()
     health = Session(run, loop, meta, show).train()
-    return Pretrained(run.path, _finish(run, loop, data, health, lead), loop.config, health)
+    spent = float(run.info().get("seconds") or 0.0)
+    used = costs.energy(spent, loop.fabric.device, power, loop.fabric.world_size) if lead else None
+    model = _finish(run, loop, data, health, lead)
+    if used is not None:
+        run.note(cost={**_cost(model, data, loop.loader.rows, spent), "seconds": spent, "energy": used})
+    return Pretrained(run.path, model, loop.config, health)
+
+
+def _cost(model: Model, data: Dataset, rows: np.ndarray, spent: float) -> dict[str, Any]:
+    """What an embedding costs; measuring it takes little of the time that the training took."""
+    some = rows[: max(costs.BATCHES)]
+    lengths = None if data.lengths is None else data.lengths[some]
+    return costs.measure(model, model.vectors, data.x[some], lengths, seconds=float(np.clip(0.02 * spent, 0.05, 0.5)))
 
 
 def _method(data: Dataset, config: RunConfig) -> tuple[Modality, Method]:

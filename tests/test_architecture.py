@@ -44,7 +44,9 @@ FLOORS: dict[str, float] = {
         ),
         1,
     ),
-    **dict.fromkeys(("encoder", "convolution", "patches", "wrapped", "columns", "modality", "grid", "pictures", "backbones", "modalities"), 2),
+    **dict.fromkeys(
+        ("encoder", "convolution", "patches", "wrapped", "columns", "modality", "grid", "pictures", "backbones", "modalities"), 2
+    ),
     **dict.fromkeys(("method", "methods", "head"), 3),
     "assemble": 3.5,
     **dict.fromkeys(("data", "training", "embedding", "foreign"), 4),
@@ -54,7 +56,9 @@ FLOORS: dict[str, float] = {
     **dict.fromkeys(("report", "tournament", "operate"), 6),
     **dict.fromkeys(("halving", "matrix"), 6.2),
     "augmentation": 6.4,
-    **dict.fromkeys(("api", "tuning", "cli", "options", "choosing", "deciders", "terminal", "doctor", "demo", "sklearn", "__main__"), 7),
+    **dict.fromkeys(
+        ("api", "tuning", "cli", "options", "choosing", "deciders", "exporting", "terminal", "doctor", "demo", "sklearn", "__main__"), 7
+    ),
 }
 PLUGINS = {"tacit." + registry.FOLDERS.get(kind, kind).replace("/", ".") for kind in registry.KINDS}
 LONGEST = 450

@@ -20,19 +20,20 @@ if "OMP_WAIT_POLICY" not in os.environ:
 _PUBLIC = {
     "open": "tacit.data.dataset",
     "pretrain": "tacit.api",
-    "embed": "tacit.api",
+    "embed": "tacit.operate.embed",
     "evaluate": "tacit.api",
     "inspect": "tacit.api",
     "compare": "tacit.api",
     "tune_augmentation": "tacit.api",
-    "load": "tacit.embedding.model",
+    "load": "tacit.operate.loading",
 }
 __all__ = ["__version__", "compare", "embed", "evaluate", "inspect", "load", "open", "pretrain", "tune_augmentation"]
 
 if TYPE_CHECKING:
-    from tacit.api import compare, embed, evaluate, inspect, pretrain, tune_augmentation
+    from tacit.api import compare, evaluate, inspect, pretrain, tune_augmentation
     from tacit.data.dataset import open
-    from tacit.embedding.model import load
+    from tacit.operate.embed import embed
+    from tacit.operate.loading import load
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ from tacit.config import OptimConfig, RunConfig
 from tacit.data import dataset
 from tacit.data import inspect as inspection
 from tacit.data.dataset import REMEMBERED, Dataset
-from tacit.embedding import store
+from tacit.data.remembered import remembered
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked, MissingExtra, TacitError
 from tacit.evaluation import episodes as few_shot
@@ -31,11 +31,12 @@ from tacit.evaluation.readers import standardise
 from tacit.finetuning import asfit
 from tacit.halving import Comparison
 from tacit.halving import compare as tournament
+from tacit.operate.embed import embed
 from tacit.runtime import choose_device, choose_precision, commit, seed_globally
 from tacit.training.pretrain import Pretrained, Progress
 from tacit.training.pretrain import pretrain as train
 from tacit.training.run import Run, fresh_path, write_json
-from tacit.types import Chosen, Embeddings, Spec
+from tacit.types import Chosen, Spec
 
 BESIDE = 0.1  # share that suits a classic of ten thousand columns, by 5 folds of the training splits of 32 UCR sets
 Say = Callable[[str], None]
@@ -78,18 +79,6 @@ def plan(data: Data, **options: Any) -> list[Chosen]:
     chosen = train(opened(data), **{**options, "dry_run": True})
     assert isinstance(chosen, list)
     return chosen
-
-
-def embed(model: Model | Pretrained | str | Path, data: Data, out: str | Path | None = None) -> Embeddings:
-    """Vectors of all items, in the order of the data; written to `out` (.parquet or .npy) if it is given."""
-    net = _model(model)
-    if isinstance(model, (str, Path)) and isinstance(data, (str, Path)):
-        known = remembered(Path(model), data, {}, lambda words: None)
-        data = opened(data, modality=net.spec.modality, spec=net.spec, **known)
-    vectors = net.embed(data)
-    if out is not None:
-        store.write(vectors, out)
-    return vectors
 
 
 @dataclass(frozen=True)
@@ -243,28 +232,6 @@ def _model(model: Model | Pretrained | str | Path) -> Model:
     if isinstance(model, Pretrained):
         return model.model
     return model if isinstance(model, Model) else load(model, choose_device().value)
-
-
-def remembered(run: Path, data: Any, given: Mapping[str, Any], say: Say) -> dict[str, Any]:
-    """How a run's own data was opened, where nothing else is given now: without its groups it would be split another way.
-
-    run: run folder. data: what is opened now; other data than the run's gets the options as given.
-    """
-    given = {k: v for k, v in given.items() if v is not None}
-    file = run / "data.json"
-    if not file.is_file() or not isinstance(data, (str, Path)):
-        return given
-    try:
-        own = json.loads(file.read_text(encoding="utf-8"))
-        place = str(Path(data).resolve()) if Path(data).exists() else None
-        same = place == own["place"] and (place is not None or str(data) == own["path"])
-        kept = {k: v for k, v in own["options"].items() if k in REMEMBERED and k not in given} if same else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        # going on would split the data another way without a word
-        raise TacitError(f"{file} cannot be read: {error}", "copy the run again, or train anew") from error
-    if said := {k: v for k, v in kept.items() if k in ("target", "group", "split")}:
-        say(f"read as for the pretraining: {', '.join(f'--{k} {v}' for k, v in said.items())}")
-    return {**kept, **given}
 
 
 def _config(net: Model) -> RunConfig:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tacit import __version__, choosing, deciders
+from tacit import __version__, choosing, deciders, exporting
 from tacit.errors import Asked, Stopped, TacitError, nearest
 from tacit.options import (
     Backbone,
@@ -189,16 +189,16 @@ def embed(
     quiet: Quiet = False,
 ) -> None:
     """Turn data into vectors."""
-    from tacit import api
-    from tacit.runtime import choose_device
+    from tacit.operate.embed import embed as write
+    from tacit.operate.embed import read
+    from tacit.operate.loading import load
 
     if out_.suffix not in (".parquet", ".npy"):
         raise Asked(f"{out_}: embeddings are written as .parquet or .npy", "name the file like embeddings.parquet")
     teller = Teller(quiet)
-    model = api.load(run, choose_device().value)
-    asked = api.remembered(run, data, {"target": target, "max_bad": max_bad}, teller.say)
-    found = open_data(data, teller, modality=model.spec.modality, cache=not no_cache, spec=model.spec, **asked)
-    z = api.embed(model, found, out_)
+    model = load(run, None)
+    found = read(model, run, data, {"target": target, "max_bad": max_bad, "cache": not no_cache}, teller.say)
+    z = write(model, found, out_)
     teller.say(f"{len(z.ids)} vectors of {z.vectors.shape[1]} numbers")
     if json_:
         out({"file": str(out_), "items": len(z), "dim": z.shape[1], "left_out": [p.name for p in found.bad]})
@@ -386,6 +386,7 @@ def demo(
 
 
 app.command(epilog="Example: tacit compare photos/ --methods simclr,mae,byol --budget 30min")(choosing.compare)
+app.command(epilog="Example: tacit export runs/photos --to onnx --out photos-model")(exporting.export)
 app.command("tune-augmentation", epilog="Example: tacit tune-augmentation photos/ --budget 30min")(choosing.tune_augmentation)
 
 app.command(epilog="Example: tacit finetune runs/photos photos/ --target species")(deciders.finetune)

@@ -1,0 +1,167 @@
+"""What leaves as ONNX: stored values in, the embedding and what a head makes of the item out."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tacit.embedding.model import Model
+from tacit.errors import MissingExtra, TacitError
+from tacit.layers import exporting
+from tacit.operate.quiet import quiet
+from tacit.types import Batch
+
+LEAST = 2  # cells of an exported item at least: a size of 1 would be taken for fixed
+LONGEST = 2**20  # cells of an exported item at most
+
+
+class Graph(nn.Module):
+    """Stored values to the embedding and, with a head, to its output; float32, nothing random.
+
+    model: gives the embedding. decide: takes the batch of decoded items, gives [B, K], or [B, M, K] for every feature; None = no head.
+    """
+
+    def __init__(self, model: Model, decide: nn.Module | None = None) -> None:
+        super().__init__()
+        self.model, self.decide = model, decide
+        self.float().eval()
+
+    @property
+    def spec(self) -> Any:
+        """The spec of the data."""
+        return self.model.spec
+
+    @property
+    def any_length(self) -> bool:
+        """Whether items may differ in length: then `forward` is told which samples exist."""
+        return len(self.spec.sizes) == 1 and "ragged" in self.model.encoder.can
+
+    @property
+    def step(self) -> int:
+        """Lengths of items are multiples of this many samples; items are padded to it, which changes nothing."""
+        return self.model.encoder.cell[0] if self.any_length else 1
+
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> tuple[Tensor, ...]:
+        """x uint8 or float32 [B, C, *S]; valid bool [B, T], False = padding -> embedding [B, D] and, with a head, its output."""
+        batch = Batch(self.model.modality.load(x), torch.arange(x.shape[0], device=x.device), valid)
+        z = self.model.read(batch)
+        return (z,) if self.decide is None else (z, self.decide(batch).float())
+
+    @torch.no_grad()
+    def run(self, x: np.ndarray, lengths: np.ndarray | None) -> list[np.ndarray]:
+        """One batch of decoded items [B, C, *S]; lengths: of ragged items, in samples."""
+        valid = None if lengths is None else torch.arange(x.shape[-1]) < torch.from_numpy(lengths)[:, None]
+        return [out.float().numpy() for out in self(torch.from_numpy(np.array(x)), valid)]
+
+
+def export_onnx(graph: Graph, x: Tensor, path: Path) -> None:
+    """Write a graph as ONNX for batches of any size and, where the network takes them, items of any length.
+
+    x: one stored item [C, *S] as an example. Raises TacitError, which names the operator and its layer, for what ONNX does not have, and
+    MissingExtra.
+    """
+    for package in ("onnx", "onnxscript"):
+        _needed(package)
+    written = _recurrent(copy.deepcopy(graph)).cpu()
+    batch = torch.export.Dim("batch")
+    inputs, names, shapes = _example(graph, x, batch)
+    out = ["embedding", "output"][: 1 if graph.decide is None else 2]
+    with quiet(), torch.no_grad():
+        try:
+            # in two steps: the exporter alone would make a size fixed, without a word, where it cannot keep it free
+            program = torch.export.export(written, inputs, dynamic_shapes=shapes, strict=False)
+            torch.onnx.export(
+                program,
+                inputs,
+                path,
+                dynamo=True,
+                input_names=names,
+                output_names=out,
+                external_data=False,
+                custom_translation_table=_table(),
+            )
+        except Exception as error:  # the exporter raises what its many parts raise
+            raise TacitError(_said(error), "export it with --to torch, which runs wherever torch does") from error
+
+
+def _example(graph: Graph, x: Tensor, batch: Any) -> tuple[tuple[Tensor, ...], list[str], tuple[dict[int, Any], ...]]:
+    """Inputs, their names and which of their sizes are free; two rows, because a size of 1 would be taken for fixed."""
+    if not graph.any_length:
+        return (torch.stack([x, x]),), ["x"], ({0: batch},)
+    step = graph.step
+    cells = torch.export.Dim("cells", min=LEAST, max=LONGEST)
+    time = step * cells if step > 1 else cells
+    samples = 2 * LEAST * step
+    item = x.repeat(1, -(-samples // x.shape[-1]))[:, :samples]
+    valid = torch.arange(samples) < torch.tensor([[samples], [samples - 1]])
+    return (torch.stack([item, item]), valid), ["x", "valid"], ({0: batch, 2: time}, {0: batch, 1: time})
+
+
+class _Recurrent(nn.Module):
+    """A GRU layer as the one operator that ONNX has for it: the exporter would unroll it over a fixed length."""
+
+    def __init__(self, layer: nn.GRU) -> None:
+        super().__init__()
+        self.layer = layer
+        w, r, bw, br = (self._gates(p.detach()) for p in layer.parameters())
+        self.w, self.r, self.b = w[None], r[None], torch.cat([bw, br])[None]
+
+    @staticmethod
+    def _gates(p: Tensor) -> Tensor:
+        """Reset, update, new as update, reset, new, which is ONNX's order."""
+        reset, update, new = p.chunk(3)
+        return torch.cat([update, reset, new])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """x [B, T, C] -> [B, T, D]; the last state is not given."""
+        return (_gru()(x, self.w, self.r, self.b), None) if exporting() else self.layer(x)
+
+
+@cache
+def _gru() -> Any:
+    """The operator that stands for a GRU layer while a graph is written; it has no code of its own."""
+    torch.library.define("tacit::gru", "(Tensor x, Tensor w, Tensor r, Tensor b) -> Tensor")
+    torch.library.register_fake("tacit::gru", lambda x, w, r, b: x.new_empty(x.shape[0], x.shape[1], r.shape[-1]))
+    return torch.ops.tacit.gru.default
+
+
+def _table() -> dict[Any, Any]:
+    """How operators of ours are written in ONNX."""
+    from onnxscript import opset18 as op
+
+    def gru(x: Any, w: Any, r: Any, b: Any) -> Any:
+        states, _ = op.GRU(op.Transpose(x, perm=[1, 0, 2]), w, r, b, hidden_size=int(r.shape[-1]), linear_before_reset=1)
+        one: Any = op.Constant(value_ints=[1])
+        return op.Transpose(op.Squeeze(states, one), perm=[1, 0, 2])
+
+    return {_gru(): gru}
+
+
+def _recurrent(graph: Graph) -> Graph:
+    """The same graph with every GRU layer replaced."""
+    for module in list(graph.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.GRU) and child.num_layers == 1 and child.batch_first and child.bias and not child.bidirectional:
+                setattr(module, name, _Recurrent(child))
+    return graph
+
+
+def _said(error: Exception) -> str:
+    """What ONNX does not have, and in which layer, as far as the exporter says."""
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)
+    return "the network cannot be written as ONNX: " + str(causes[-1])
+
+
+def _needed(package: str) -> None:
+    try:
+        __import__(package)
+    except ModuleNotFoundError as error:
+        raise MissingExtra(package, "export", "exporting to ONNX") from error

@@ -74,7 +74,7 @@ class FineTuning(Method):
         answer, other, share = view.label, None, 1.0
         if self.settings.mixup and head.mixes:
             view, other, share = self._mixed(view, ctx)
-        f = net.read(view)
+        f = net.read(view, torch.is_autocast_enabled(view.x.device.type))
         if head.level == "pair":
             loss = head.loss(net.pairs(f), answer[: len(answer) // 2])
         elif head.level == "token":

@@ -155,6 +155,18 @@ def run(pretrained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(pretrained, tmp_path / "run"))
 
 
+@pytest.mark.parametrize(("batch", "labels"), [(0, 10), (0, 80), (16, 80)])
+def test_the_cost_is_told_by_the_steps_that_will_be_taken(run: Path, batch: int, labels: int) -> None:
+    d = vectors()
+    config = FinetuneConfig(least=1, most=500, passes=0.5, batch=batch)
+    (way,) = asfit.ways(tacit.load(run), d, d.train, d, d.test, ["full"], config=config)
+    fit = way.fit
+    assert isinstance(fit, asfit.AsFit) and fit.cost(labels) == 0.0
+    _, about = fit.task.fit(np.arange(labels))
+    fit.pace = 2.0
+    assert fit.cost(labels) == 2.0 * about["planned"]
+
+
 @pytest.mark.parametrize("kind", ["classes", "numbers"])
 def test_a_way_equals_the_fine_tuning_it_stands_for(run: Path, kind: str) -> None:
     model, d = tacit.load(run), vectors(kind=kind)

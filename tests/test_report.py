@@ -10,6 +10,7 @@ import io
 import itertools
 import json
 import re
+import shlex
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -22,9 +23,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tacit.errors import Asked, BadData, TacitError
-from tacit.report import charts, scores
+from tacit.report import charts, costing, deciders, scores
 from tacit.report import map as maps
-from tacit.report.build import LIMIT, build, thin
+from tacit.report.build import LIMIT, MODELS, build, thin
 from tacit.report.read import sayings, words
 
 HOSTILE = "<script>alert('x')</script>\"&\u202egnp.exe"
@@ -386,6 +387,164 @@ def test_a_collapsed_embedding_has_no_map(tmp_path: Path) -> None:
     np.savez(run / "embeddings" / "report.npz", z=np.ones((40, 6), np.float32))
     text = text_of(build(run).read_text(encoding="utf-8"))
     assert "all 40 test items have the same embedding" in text and "\u25a0 Collapsed" in text and "Cure. optim.lr=1e-4" in text
+
+
+# ---- models that decide, and costs ----
+
+
+def tuned(**more: Any) -> dict[str, Any]:
+    """result.json of a fine-tuned classifier with everything in it."""
+    rows = [
+        {"representation": "ssl", "probe": probe, "labels_per_class": "all", "metric": k, "value": v, "low": v - 0.01, "high": v + 0.02,
+         "n_test": 539, "seeds": 1, "n_train_labels": 908}
+        for probe, values in (
+            ("finetune:lp-ft", {"accuracy": 0.937, "nll": 0.211, "ece": 0.013, "ece_before": 0.142, "coverage": 0.885,
+                                "coverage_shown": 0.951, "set_size": 1.23}),
+            ("linear", {"accuracy": 0.902, "nll": 0.322, "ece": 0.108}),
+        )
+        for k, v in values.items()
+    ]  # fmt: skip
+    bins = [{"confidence": c, "accuracy": a, "low": a - 0.1, "high": min(1.0, a + 0.05), "n": 36} for c, a in ((0.45, 0.71), (0.8, 0.97))]
+    convention = "higher scores are stranger; fpr95: outside is the positive class"
+    found = {"auroc": 0.871, "low": 0.84, "high": 0.9, "aupr_out": 0.812, "aupr_in": 0.905, "fpr95": 0.333, "fpr95_in": 0.444}
+    found |= {"n_in": 539, "n_out": 200, "convention": convention}
+    ood = {"knn": found, "false_alarms": {"knn": 0.061}, "outside": {"data": HOSTILE, "items": 200}}
+    verdict = {"helps": True, "difference": 0.035, "low": 0.01, "high": 0.06, "sentence": "Fine-tuning helped: lp-ft reaches 93.7 %."}
+    cost = {
+        "parameters": 23408,
+        "flops": 1574912,
+        "latency": [{"batch": 1, "p50_ms": 1.234, "p95_ms": 9.87, "n": 50}],
+        "latency_of": "here",
+    }
+    return {
+        "created": "2026-11-21", "strategy": "lp-ft", "head_kind": "classification", "learned_from": 908, "stopped_by": 100,
+        "calibrated_on": 250, "training": {"steps": 40, "seconds": 3.8}, "results": rows,
+        "reliability": {"before": bins, "after": bins[1:]},
+        "ood": ood, "verdict": verdict, "alpha": 0.1, "seed": 3, "target": "kind of cloth", "notes": ["A note."],
+        "forgotten": {"kept": 0.93, "neighbours": 0.81, "cka": 0.9, "n": 539}, "cost": cost,
+        "folds": [{"n": 20, "accuracy": 0.9}, {"n": 21, "accuracy": 0.8}], "config": {"lr": 0.01, "tiles": False, "rank": 8},
+        "read": {"data": "photos of clothes/", "fingerprint": "f", "options": {"group": "patient"}},
+    } | more  # fmt: skip
+
+
+def with_tuned(run: Path, **held: Any) -> Path:
+    """The run with fine-tuned models: name -> content of result.json (text as it is)."""
+    for name, content in held.items():
+        (run / "finetune" / name).mkdir(parents=True)
+        (run / "finetune" / name / "result.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    return run
+
+
+def test_a_fine_tuned_model_is_shown_with_all_that_was_measured(tmp_path: Path) -> None:
+    run = with_tuned(fake_run(tmp_path / "run", evaluated=evaluation(), n=12), mine=tuned())
+    page = build(run).read_text(encoding="utf-8")
+    text = text_of(page)
+    assert "\u25b2 Fine-tuning helped" in text and "Fine-tuning helped: lp-ft reaches 93.7 %." in text
+    for said in ("93.7 %", "92.7 to 95.7 %", "90.2 %", "0.211", "1.3 %", "14.2 %", "88.5 %", "promised: 90 %", "1.230"):
+        assert said in text, said
+    for said in ("0.871", "0.840 to 0.900", "0.812", "0.905", "33.3 %", "44.4 %", "Higher scores are stranger; fpr95: outside", "6.1 % by"):
+        assert said in text, said
+    assert "7 % of what the pretrained embedding told apart" in text and "81 % of the 10 nearest" in text
+    assert "mean 85.0 %" in text and "1.57 MFLOP" in text and "1.23 ms" in text and "250 that calibrated it" in text
+    command = "tacit finetune PLACE 'photos of clothes/' --strategy lp-ft --target 'kind of cloth' --group patient --head classification"
+    more = f" --seed 3 --folds 2 --outside {shlex.quote(HOSTILE)} finetune.lr=0.01 finetune.tiles=false"
+    assert deciders.command(tuned(), "PLACE") == (command + more).replace("\u202e", "\ufffd")
+    assert deciders.command(tuned(command="tacit finetune x"), "PLACE") == "tacit finetune x"
+    twin = json.loads((run / "report.json").read_text())
+    assert twin["deciders"]["mine"]["results"] == tuned()["results"]
+    assert "Calibration" not in twin["not_checked"] and "whether a confidence of 90 %" not in text
+    assert "<script>alert" not in page
+
+
+def test_the_reliability_plot_lies_where_the_numbers_are() -> None:
+    bins = [charts.Bin(0.6, 0.8, 0.7, 0.85, 40), charts.Bin(0.9, 0.9, 0.8, 1.0, 40)]
+    drawn = ET.fromstring(charts.reliability(bins, title="T", note="error 5.0 %", lowest=0.6, size=400))
+    (diagonal,) = [e.get("d") for e in drawn.iter("path") if e.get("class") == "level"]
+    x0, y0, x1, y1 = (float(v) for v in re.findall(r"[\d.]+", diagonal or ""))
+    places = [[float(v) for v in re.findall(r"[\d.]+", e.get("transform") or "")] for e in drawn.iter("path") if e.get("transform")]
+    for (x, y), b in zip(places, bins, strict=True):
+        assert (x - x0) / (x1 - x0) == pytest.approx((b.confidence - 0.6) / 0.4, abs=0.01)
+        assert (y - y0) / (y1 - y0) == pytest.approx((b.accuracy - 0.6) / 0.4, abs=0.01)
+    assert abs((x1 - x0) - (y0 - y1)) < 0.2, "as wide as high, so that the diagonal is one"
+    assert [e.text for e in drawn.iter("title")] == ["60.0 % sure, 80.0 % right, n = 40", "90.0 % sure, 90.0 % right, n = 40"]
+    assert "60.0 % sure and 80.0 % right" in (drawn.get("aria-label") or "") and drawn.get("role") == "img"
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"helps": False}, "Fine-tuning hurt"),
+        ({"helps": None}, "No clear difference"),
+        ({"difference": None, "helps": None}, "Not compared"),
+    ],
+)
+def test_each_verdict_of_fine_tuning_has_its_word(change: dict[str, Any], word: str) -> None:
+    assert deciders.show("x", tuned(verdict=tuned()["verdict"] | change), "run").word == word
+
+
+def test_older_damaged_and_empty_results_do_not_stop_the_report(tmp_path: Path) -> None:
+    bare = {"results": [], "reliability": {"before": [{"confidence": 2}, 3], "after": None}, "ood": {"knn": 1}, "folds": [1, {"n": 3}]}
+    held = {"cut": '{"results": [', "bare": bare, "nothing": {"results": []}, "list": [], "wrong": {"results": 3}}
+    held |= {"numbers": tuned(head_kind="regression", reliability=None, calibrated_on=0, verdict="?", training=3, cost=[1], read=None)}
+    text = text_of(build(with_tuned(fake_run(tmp_path / "run", n=12), **held)).read_text(encoding="utf-8"))
+    assert "finetune/cut/result.json could not be read" in text and "What it reaches was not measured." in text
+    assert "Coverage of the intervals" in text and "whether a confidence of 90 %" in text, "nothing was calibrated"
+
+
+def test_without_a_fine_tuned_model_the_command_is_said(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", n=12)
+    text = text_of(build(run).read_text(encoding="utf-8"))
+    assert f"tacit finetune {run} 'photos of clothes/'" in text and "Calibration whether a confidence" in text
+    assert "Operations, latency, memory and energy were not measured" in text
+
+
+def test_many_models_stay_below_the_limit_and_the_oldest_are_named(tmp_path: Path) -> None:
+    many = {f"m{i:02d}": tuned(created=f"2026-01-{i + 1:02d}") for i in range(20)}
+    run = with_tuned(fake_run(tmp_path / "run", evaluated=evaluation(), n=12), **many)
+    page = build(run).read_text(encoding="utf-8")
+    assert len(page.encode()) <= LIMIT and page.count('class="model"') == MODELS
+    assert (
+        "Older ones, in report.json: m07, m06, m05" in text_of(page)
+        and len(json.loads((run / "report.json").read_text())["deciders"]) == 20
+    )
+
+
+def test_costs_are_told_with_their_method(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", n=12)
+    slow = {"batch": 64, "p50_ms": None, "p95_ms": None, "n": 0, "reason": "would take about 40 s"}
+    cost = {"parameters": 11_173_962, "flops": 3_640_000_000, "flops_of": "2 for each multiply-add", "peak_memory_mb": 1234.5,
+            "latency": [{"batch": 1, "p50_ms": 12.34, "p95_ms": 123.4, "n": 41}, slow], "latency_of": "on the cpu with 2 threads",
+            "energy": {"kwh": 0.0034, "watts": 20.0, "method": "an estimate: assumed 10 W a thread"}, "seconds": 603.2}  # fmt: skip
+    info = json.loads((run / "run.json").read_text()) | {"cost": cost}
+    (run / "run.json").write_text(json.dumps(info))
+    text = text_of(build(run).read_text(encoding="utf-8"))
+    for said in ("11,173,962", "3.64 GFLOP for one item", "2 for each multiply-add", "10.1 min", "3.4 Wh, 20 W on average", "assumed 10 W"):
+        assert said in text, said
+    for said in ("1.23 GB", "12.3 ms", "123 ms", "81", "would take about 40 s", "on the cpu with 2 threads"):
+        assert said in text, said
+    assert json.loads((run / "report.json").read_text())["cost"] == cost
+    assert costing.energy_words(1.5) == "1.5 kWh" and costing.milliseconds(12_000) == "12.00 s" and costing.operations(12) == "12 FLOP"
+
+
+def test_fine_tuning_and_episodes_stand_beside_the_curves() -> None:
+    held = evaluation()
+    plain = scores.show("x", held, None)
+    held["results"] += [result("ssl", "finetune:lp-ft", level, 0.9) for level in (10, "all")]
+    held["results"] += [result("ssl", "finetune:full", "all", 0.87, **{"from": "finetune/mine"})]
+    apart = {"difference": 0.047, "low_difference": 0.041, "high_difference": 0.053, "best_other": "hog"}
+    for name in ("ssl", "hog"):
+        held["results"].append(result(name, "episodes:5way1shot:centroid", 1, 0.803, **(apart if name == "ssl" else {})))
+    shown = scores.show("x", held, None)
+    assert [p.name for p in shown.panels] == [p.name for p in plain.panels] and shown.cards == plain.cards
+    rows = {name: [c.value for c in cells] for name, _, cells in shown.panels[0].rows}
+    assert rows["fine-tuned (lp-ft)"] == ["\u2013", "\u2013", "90.0 %", "\u2013", "90.0 %"] and "fine-tuned (lp-ft)" in shown.panels[0].wide
+    assert rows["self-supervised"] == ["51.2 %", "68.1 %", "74.2 %", "81.2 %", "86.1 %"], "episodes are not in the curves"
+    assert any("fine-tuned (full), all labels: measured by finetune/mine" in note for note in shown.footnotes)
+    columns, table = shown.episodes
+    assert columns == ("5way1shot, centroid",) and [name for name, _ in table] == ["self-supervised", "HOG", "ours minus the best other"]
+    (gap,) = table[-1][1]
+    assert (gap.value, gap.interval, gap.basis) == ("+4.7 points", "+4.1 to +5.3", "to HOG")
+    assert plain.episodes == ((), ())
 
 
 # ---- the parts ----

@@ -103,7 +103,7 @@ def _processors(begin: dict[str, float], processes: int) -> tuple[float, str]:
             joules += used if used >= 0 else used + now[f"{name} most"]  # the counter begins anew at its largest value
         return joules / elapsed, f"processors: {joules / elapsed:.0f} W by their own meters (RAPL), other programs included"
     threads = torch.get_num_threads() * processes
-    return WATTS * threads, f"processors: assumed {WATTS:.0f} W for each of {threads} threads, because no meter can be read"
+    return WATTS * threads, f"processors: assumed {WATTS:.0f} W a thread for {threads} of them, because no meter can be read"
 
 
 def _gpu(device: torch.device) -> float | None:

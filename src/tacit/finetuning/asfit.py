@@ -31,7 +31,7 @@ class AsFit:
 
     def cost(self, labels: int) -> float:
         """Seconds that training on so many rows would take, by the pace of the last training; 0 before the first."""
-        return self.pace * _steps(self.task.config, labels)
+        return self.pace * _steps(self.task, labels)
 
     def only(self, rows: np.ndarray) -> None:
         """Score these training rows alone from now on; the others get NaN."""
@@ -89,6 +89,8 @@ def check(strategies: Sequence[str]) -> list[str]:
     return names
 
 
-def _steps(config: FinetuneConfig, labels: int) -> int:
-    """Steps that a training on so many labels has."""
-    return int(np.clip(math.ceil(config.passes * labels / max(2, min(config.batch, labels))), config.least, config.most))
+def _steps(task: Task, labels: int) -> int:
+    """Steps that `Task.fit` plans for so many labels."""
+    c, model = task.config, task.model
+    batch = c.batch or min(64, int(model.modality.settings("simclr", model.spec)["batch"]))
+    return int(np.clip(math.ceil(c.passes * labels / max(2, min(batch, labels))), c.least, c.most))

@@ -14,11 +14,13 @@ from typing import Any
 import jinja2
 
 from tacit.errors import Asked, BadData, TacitError
-from tacit.report import charts, scores
+from tacit.report import charts, costing, deciders, scores
 from tacit.report import map as maps
+from tacit.report.costing import duration
 from tacit.report.read import LISTED, Folder, chosen, files_of, parts_of, read_folder, real, sayings, somewhere, words
 
 LIMIT = 2_000_000
+MODELS = 12  # fine-tuned models that are shown in full
 KINDS = 16  # 8 colours, each round and square
 NOT_CHECKED = (
     ("Fairness", "whether groups of people are served equally well"),
@@ -84,11 +86,13 @@ def build(run: Path) -> Path:
         "labels_seen": folder.run.get("labels_seen"),
         "verdict": {**asdict(page["verdict"]), "raw": next((h.get("verdict") for _, h in _newest_first(folder.evaluations)), None)},
         "evaluations": {name: held.get("results") for name, held in folder.evaluations.items()},
+        "deciders": folder.finetuned,
+        "cost": folder.run.get("cost"),
         "health": folder.run.get("health"),
         "map": None if flat is None else {"method": flat.how, "trustworthiness": flat.trust, "k": flat.k, "n": len(flat.xy)},
         "neighbours": None if agreed is None else asdict(agreed),
         "not_measured": page["missing"],
-        "not_checked": [name for name, _ in NOT_CHECKED],
+        "not_checked": [name for name, _ in page["not_checked"]],
         "problems": folder.problems,
         "files": [asdict(f) for f in files],
         "html_bytes": len(html),
@@ -126,6 +130,9 @@ def _page(
         note = f"nearest neighbour has the same label, n = {agreed.n:,}; guessing: {100 * agreed.chance:.1f} %"
         cards.append(scores.Card("Neighbours agree", charts.number(agreed.value, True), interval, note))
     method, backbone = _name_of(folder, "method"), _name_of(folder, "backbone")
+    made = _newest_first(folder.finetuned)
+    models = [deciders.show(name, held, str(folder.path)) for name, held in made[:MODELS]]
+    checked = {"Calibration"} if any(m.calibrated for m in models) else set()
     command = run.get("command")
     command = shlex.join(words(part, 500) for part in command) if isinstance(command, list) else words(command, 2000)
     given = run.get("health")
@@ -155,7 +162,12 @@ def _page(
         "flat": flat,
         "items": items,
         "agreed": agreed,
-        "not_checked": NOT_CHECKED,
+        "not_checked": [(name, what) for name, what in NOT_CHECKED if name not in checked],
+        "deciders": models,
+        "deciders_left": [words(name, 60) for name, _ in made[MODELS:]],
+        "finetune": f"tacit finetune {shlex.quote(str(folder.path))} {shlex.quote(path) if path != 'DATA' else path}",
+        "cost": costing.show(run.get("cost"), {"parameters": run.get("parameters"), "seconds": run.get("seconds")}),
+        "cost_known": isinstance(run.get("cost"), dict),
         "problems": folder.problems + ([f"{items.dropped} embeddings had values that are not finite"] if items and items.dropped else []),
         "commands": [command, evaluate, f"tacit report {shlex.quote(str(folder.path))}"],
         "files": files[:LISTED],
@@ -178,7 +190,7 @@ def _facts(folder: Folder, method: str, backbone: str) -> list[tuple[str, str, s
     sides = (("n_train", "training"), ("n_val", "validation"), ("n_test", "test"))
     items = ", ".join(f"{parts[k]:,.0f} {label}" for k, label in sides if parts[k])
     counts = words(data.get("counts")) or (f"{words(data['items'])} in all" if real(data.get("items")) else "")
-    steps = [words(run.get("steps")) and f"{words(run.get('steps'))} steps", _duration(real(run.get("seconds")))]
+    steps = [words(run.get("steps")) and f"{words(run.get('steps'))} steps", duration(real(run.get("seconds")))]
     speed = real(run.get("items_per_s"))
     seen = run.get("labels_seen")
     parameters = real(run.get("parameters"))
@@ -294,14 +306,6 @@ def _leaves(held: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for key, value in held.items():
         found += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
     return found
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _size(count: int) -> str:

@@ -31,6 +31,17 @@ class Line:
     points: tuple[Point, ...]
 
 
+@dataclass(frozen=True)
+class Bin:
+    """One point of a reliability plot: mean confidence and accuracy, the ends of its interval, and how many items it stands on."""
+
+    confidence: float
+    accuracy: float
+    low: float
+    high: float
+    n: int
+
+
 def number(value: float, percent: bool = False) -> str:
     """A value as people read it: '91.4 %' for a share, three significant digits otherwise."""
     if percent:
@@ -206,6 +217,47 @@ def curve(
         parts.append(_text(width - right, y + 15 if crowded else y - 6, level[1], "n halo", "end"))
     said = f"{title} from {number(finite[0][1])} at step {finite[0][0]:.0f} to {number(last)} at step {finite[-1][0]:.0f}"
     return _svg(width, height, said + (f"; {level[1]}: {number(level[0])}" if level else ""), parts)
+
+
+def reliability(bins: Sequence[Bin], *, title: str, note: str, lowest: float = 0.0, size: int = 400) -> str:
+    """How often a model is right (y) where it is so sure (x), with Wilson intervals, beside the diagonal on which it would be exactly as
+    sure as right.
+
+    note: in words at the top right. lowest: of what is drawn, in 0..1, so that several drawings share their axes. size: drawing width.
+    """
+    start = min(0.9, math.floor(10 * lowest + 1e-9) / 10)
+    marks = [m for m in nice_ticks(start, 1.0) if start - 1e-9 <= m <= 1 + 1e-9]
+    left, top, right, bottom = 60, 34, 24, 46
+    side = size - left - right
+    height = top + side + bottom
+
+    def at(value: float) -> float:
+        return side * (min(max(value, start), 1.0) - start) / (1 - start)
+
+    def x(value: float) -> float:
+        return round(left + at(value), 1)
+
+    def y(value: float) -> float:
+        return round(top + side - at(value), 1)
+
+    parts = [_text(0, 14, title, "t"), _text(size - right, 14, note, "n strong", "end")]
+    for mark in marks:
+        words = f"{100 * mark:g} %"
+        parts += [_rule(left, y(mark), size - right, "g"), _text(left - 8, y(mark) + 4, words, "a", "end")]
+        parts += [f'<path class="g" d="M{x(mark)} {top + side}v5"/>', _text(x(mark), top + side + 19, words, "a", "middle")]
+    parts.append(_text(left + side / 2, height - 6, "how sure it is", "t", "middle"))
+    parts.append(f'<path class="level" d="M{x(start)} {y(start)}L{x(1)} {y(1)}"/>')
+    for b in bins:
+        parts.append(f'<path class="line k0" d="M{x(b.confidence)} {y(b.low)}V{y(b.high)}"/>')
+    if len(bins) > 1:
+        parts.append(f'<path class="line k0" d="M{"L".join(f"{x(b.confidence)} {y(b.accuracy)}" for b in bins)}"/>')
+    for b in bins:
+        said = f"{number(b.confidence, True)} sure, {number(b.accuracy, True)} right, n = {b.n:,}"
+        parts.append(f"<g><title>{escape(said)}</title>{_marker(x(b.confidence), y(b.accuracy), 0)}</g>")
+    furthest = max(bins, key=lambda b: abs(b.accuracy - b.confidence))
+    far = f"{number(furthest.confidence, True)} sure and {number(furthest.accuracy, True)} right"
+    label = f"{title}, by how sure it is, in {len(bins)} groups of items; {note}. The furthest from the diagonal: {far}."
+    return _svg(size, height, f"{label} Every point is in the table below.", parts)
 
 
 def dots(xy: Sequence[tuple[float, float]], kinds: Sequence[int], *, width: int, height: int, label: str) -> str:

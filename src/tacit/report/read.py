@@ -8,7 +8,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ class Folder:
     """What a run folder says: one field a file, empty where the file is absent or not readable.
 
     evaluations: name -> content of evaluation/<name>.json. problems: files that exist and could not be read, in words.
+    finetuned: name -> content of finetune/<name>/result.json.
     """
 
     path: Path
@@ -32,6 +33,7 @@ class Folder:
     metrics: list[dict[str, Any]]
     evaluations: dict[str, dict[str, Any]]
     problems: list[str]
+    finetuned: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,14 @@ def read_folder(path: Path) -> Folder:
 
     found = {f.stem: plain(f"evaluation/{f.name}") for f in sorted(path.glob("evaluation/*.json"))}
     evaluations = {name: held for name, held in found.items() if isinstance(held.get("results"), list)}
+    tuned = {f.parent.name: plain(f"finetune/{f.parent.name}/result.json") for f in sorted(path.glob("finetune/*/result.json"))}
+    finetuned = {name: held for name, held in tuned.items() if isinstance(held.get("results"), list)}
     metrics, cut = _lines(path / "metrics.jsonl")
     if cut:
         problems.append(f"metrics.jsonl has {cut} lines that could not be read; they are left out")
     files = (plain(name) for name in ("run.json", "config.toml", "data.json", "model/model.json"))
     run, config, data, model = files
-    return Folder(path, run, config, data, model, metrics, evaluations, problems)
+    return Folder(path, run, config, data, model, metrics, evaluations, problems, finetuned)
 
 
 def parts_of(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,10 +13,13 @@ SHARES = {"accuracy", "balanced_accuracy"}
 DOWNWARD = ("rmse", "mae", "mse", "error", "nll", "loss", "eer", "wer", "cer", "brier", "ece")
 NUMBERED = {"r2", "rmse", "mae", "mse", "spearman", "pearson"}
 Row = Mapping[str, Any]
+WAY, EPISODES = "finetune:", "episodes:"  # how such probes begin
 NAMES = {"ssl": "self-supervised", "untrained": "untrained encoder", "supervised": "supervised from scratch"}
 COLOURS = {"ssl": 0, "supervised": 1, "untrained": 6}
 SPELLED = {"knn": "nearest neighbours", "linear": "linear probe", "ridge": "ridge regression", "raw": "raw values"}
 SPELLED |= {"pca": "PCA", "hog": "HOG", "dtw": "DTW", "minirocket": "MiniRocket"}
+SPELLED |= {"nll": "negative log-likelihood", "brier": "Brier score", "ece": "calibration error"}
+SPELLED |= {"iou": "intersection over union", "f1": "F1"}
 SPELLED |= {"r2": "R²", "auroc": "AUROC", "rmse": "RMSE", "mae": "MAE", "mse": "MSE"}
 UNCLEAR = {"No clear answer": "No clear answer", "Nothing could": "No verdict", "This run read labels": "No verdict"}
 STATES = {True: ("helped", "Helped", "▲"), False: ("not", "Did not help", "▼"), None: ("unclear", "No clear difference", "≈")}
@@ -71,7 +74,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One file of evaluation/, ready to be shown."""
+    """One file of evaluation/, ready to be shown. episodes: columns and rows of the table of few-shot episodes."""
 
     name: str
     verdict: Verdict
@@ -79,11 +82,14 @@ class Evaluation:
     footnotes: tuple[str, ...]
     notes: tuple[str, ...]
     cards: tuple[Card, ...] = ()
+    episodes: tuple[tuple[str, ...], tuple[tuple[str, tuple[Cell, ...]], ...]] = ((), ())
     facts: tuple[str, ...] = field(default=())
 
 
 def called(name: str) -> str:
     """A representation, probe or metric in words."""
+    if name.startswith(WAY):
+        return f"fine-tuned ({words(name.removeprefix(WAY), 40)})"
     return NAMES.get(name) or SPELLED.get(name) or words(name.replace("_", " "), 60)
 
 
@@ -109,6 +115,8 @@ def better(metric: str) -> int:
 def show(name: str, held: Mapping[str, Any], most_labels: float | None) -> Evaluation:
     """One evaluation for the report. most_labels: labelled training items a class that 'all' stands for, None = unknown."""
     rows = [r for r in held.get("results", []) if isinstance(r, Mapping) and r.get("representation") and r.get("metric")]
+    few_shot = [r for r in rows if str(r.get("probe", "")).startswith(EPISODES)]
+    rows = [_way(r) for r in rows if not str(r.get("probe", "")).startswith(EPISODES)]
     measured = any(r["representation"] == "ssl" and real(r.get("value")) is not None for r in rows)
     told = held.get("verdict") if isinstance(held.get("verdict"), Mapping) else {}
     metric = str((told or {}).get("metric") or next((r["metric"] for r in rows), "accuracy"))
@@ -127,7 +135,37 @@ def show(name: str, held: Mapping[str, Any], most_labels: float | None) -> Evalu
     told_of = {**{k: read.get(k) for k in ("data", "fingerprint", "test", "test_fingerprint", "model")}, "created": held.get("created")}
     facts = tuple(f"{k.replace('_', ' ')}: {words(v)}" for k, v in told_of.items() if v)
     cards = tuple(_cards(rows, held.get("verdict"), metric)) if measured else ()
-    return Evaluation(words(name), verdict, tuple(panels), tuple(footnotes), tuple(sayings(held.get("notes"))), cards, facts)
+    notes = tuple(sayings(held.get("notes")))
+    return Evaluation(words(name), verdict, tuple(panels), tuple(footnotes), notes, cards, _episodes(few_shot), facts)
+
+
+def _way(row: Row) -> Row:
+    """Fine-tuning stands in the curves as a line of its own, beside every probe."""
+    return {**row, "representation": row["probe"]} if str(row.get("probe", "")).startswith(WAY) else row
+
+
+def _episodes(rows: Sequence[Row]) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[Cell, ...]], ...]]:
+    """Few-shot episodes as columns and rows, the paired difference to the best other at the end."""
+    kinds = list(dict.fromkeys(str(r["probe"]) for r in rows))
+    at = {(str(r["representation"]), str(r["probe"])): r for r in rows}
+
+    def cell(row: Row | None) -> Cell:
+        value, low, high = (real(row.get(k)) if row else None for k in ("value", "low", "high"))
+        return Cell("n/a") if value is None else Cell(score(value, True), between(low, high, True))
+
+    def apart(row: Row | None) -> Cell:
+        gap, low, high = (real(row.get(k)) if row else None for k in ("difference", "low_difference", "high_difference"))
+        if row is None or gap is None or low is None or high is None:
+            return Cell("n/a")
+        return Cell(
+            f"{signed(gap, True)} points", f"{signed(low, True)} to {signed(high, True)}", f"to {called(str(row.get('best_other')))}"
+        )
+
+    table = [(called(name), tuple(cell(at.get((name, k))) for k in kinds)) for name in dict.fromkeys(n for n, _ in at)]
+    if any("difference" in r for r in rows):
+        told = [next((r for r in rows if r["probe"] == k and "difference" in r), None) for k in kinds]
+        table.append(("ours minus the best other", tuple(apart(r) for r in told)))
+    return tuple(k.removeprefix(EPISODES).replace(":", ", ") for k in kinds), tuple(table)
 
 
 def _verdict(held: Any, metric: str, measured: bool) -> Verdict:
@@ -203,7 +241,7 @@ def _panel(rows: Sequence[Row], metric: str, several: bool, probe: str, most: fl
     for name, own in by_name.items():
         colour = COLOURS[name] if name in COLOURS else next(free)
         read_by = str(own[0].get("probe", ""))
-        label = called(name) + ("" if read_by == probe or name == "supervised" else f" ({called(read_by)})")
+        label = called(name) + ("" if read_by in (probe, name) or name == "supervised" else f" ({called(read_by)})")
         cells, points = [], []
         for level, (x, _) in ticks.items():
             row = next((r for r in own if r.get("labels_per_class") == level), None)
@@ -218,7 +256,11 @@ def _panel(rows: Sequence[Row], metric: str, several: bool, probe: str, most: fl
             else:
                 points.append(Point(x, value, low, high))
                 basis = _basis(words(row.get("n_test")), words(row.get("seeds"))) if len(bases) > 1 else ""
-                cells.append(Cell(score(value, percent), between(low, high, percent), basis))
+                told = f"{label}, {level_words(level, per_class)}: measured by {words(row['from'])}, below" if row.get("from") else ""
+                if told and told not in footnotes:
+                    footnotes.append(told)
+                footnote = footnotes.index(told) + 1 if told else 0
+                cells.append(Cell(score(value, percent), between(low, high, percent), basis, footnote))
         lines.append(Line(label, colour, tuple(points)))
         table.append((label, colour, tuple(cells)))
     title = called(metric) + (", less is better" if better(metric) < 0 else "")

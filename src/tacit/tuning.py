@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import tacit
-from tacit import calibration
+from tacit import calibration, costs
 from tacit.api import Data, Say, opened, remembered
 from tacit.data.dataset import REMEMBERED, Dataset
 from tacit.data.supervision import Supervision, supervise
@@ -97,6 +99,7 @@ def finetune(
         if path is not None:
             _same(path, resume, request := _request(found, answers, strategy, config, given, folds, alpha, pseudo, seed))
             write_json(path / "asked.json", request)
+        power, begin = costs.meters(), time.perf_counter()
         done = train(
             net,
             found,
@@ -112,8 +115,11 @@ def finetune(
             say=say,
             show=show,
         )
+        spent = round(time.perf_counter() - begin, 2)
+        used = costs.energy(spent, choose_device().value, power)
         result = _measured(done, found, answers, strategy, net, outside, seed, say)
         result |= {"target": target or asked.get("target"), "alpha": alpha, "seed": seed, "config": asdict(config)}
+        result["cost"] = {**_cost(done.decider, found, spent), "seconds": spent, "energy": used}
         read = {k: asked[k] for k in REMEMBERED if asked.get(k)}
         result["read"] = {"data": found.path, "fingerprint": found.fingerprint, "model": _weights(net), "options": read}
         about = {**done.decider.knowledge.about, "target": result["target"], "data": found.path, "place": found.describe()["place"]}
@@ -171,6 +177,14 @@ def _same(path: Path, resume: bool, request: Mapping[str, Any]) -> None:
 def _ours(path: Path | None) -> bool:
     """Whether a folder was made by an earlier fine-tuning, which this one may replace."""
     return path is not None and (path / "asked.json").is_file()
+
+
+def _cost(model: Decider, data: Dataset, spent: float) -> dict[str, Any]:
+    """What a decision costs, the embedding for its evidence included."""
+    some = data.train[: max(costs.BATCHES)]
+    lengths = None if data.lengths is None else data.lengths[some]
+    whole = torch.nn.ModuleList([model.network, *([] if model.network.model is model.pretrained else [model.pretrained])])
+    return costs.measure(whole, model.outputs, data.x[some], lengths, seconds=float(np.clip(0.02 * spent, 0.05, 0.5)))
 
 
 def _stem(words: str) -> str:

@@ -12,7 +12,7 @@ from tacit.encoder import Backbone
 from tacit.errors import Asked, CannotPair
 from tacit.types import Batch, Spec
 
-NAMES = registry.names("backbones")
+NAMES = list(registry.every("backbones"))
 CAPABILITIES = {"mask", "drop", "causal", "layers", "resize", "tokens", "unordered", "ragged", "chunk"}
 
 

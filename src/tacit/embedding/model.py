@@ -32,7 +32,7 @@ FORMAT = 1
 class Model(nn.Module):
     """What a run leaves behind: `embed` turns data into vectors.
 
-    config: {"backbone", "modality", "needs"} as they were trained.
+    config: {"backbone", "modality", "needs"} as they were trained; source: of whose weights these are, if they are not ours.
     """
 
     def __init__(self, encoder: Encoder, modality: Modality, config: Mapping[str, Any]) -> None:
@@ -155,7 +155,7 @@ def load(path: str | Path, device: str = "cpu", *, trust: bool = False) -> Model
             raise TacitError(written, "pip install --upgrade tacit")
         precision = {"32-true": "32-true", "bf16-mixed": "bf16-mixed"}[about["precision"]]
         config = {**{k: about[k] for k in ("backbone", "modality", "needs")}, "labels_seen": about.get("labels_seen")}
-        config |= {"ignores": about["ignores"]} if about.get("ignores") else {}
+        config |= {k: about[k] for k in ("ignores", "source") if about.get(k)}
         raw = about["spec"]
         spec = Spec(
             raw["modality"],

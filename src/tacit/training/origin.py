@@ -15,8 +15,10 @@ from tacit.config import RunConfig
 from tacit.data.dataset import Dataset
 from tacit.embedding.model import load
 from tacit.errors import Asked
+from tacit.foreign import fetch, is_foreign, look_up
 from tacit.method import Method
 from tacit.teacher import Teacher
+from tacit.types import Spec
 
 # where an option of the command line stands in a stored configuration
 PLACES = {
@@ -72,11 +74,24 @@ class Inherited:
     seen: np.ndarray | None = field(default_factory=lambda: np.zeros(0, np.uint64))
 
 
-def start_from(method: Method, init: str) -> Inherited:
-    """Copy the encoder of a run into a method, teachers included. Raises Asked when it does not fit."""
-    if init.startswith(("hf:", "timm:")):
-        raise Asked(f"--init {init}: weights from a hub are not supported yet", "give a run folder")
-    model = load(init)
+def built_as(init: str, backbone: str | None, given: Mapping[str, Mapping[str, Any]]) -> tuple[str, dict[str, Mapping[str, Any]]]:
+    """The backbone that hf:NAME or timm:NAME needs: its name, and hyperparameters {part: {name: value}} that build it.
+
+    backbone, given: what was asked for. Raises Asked where that is another one.
+    """
+    found = dict(look_up(init).backbone)
+    name = found.pop("name")
+    if backbone not in (None, name) or set(found) & set(given.get("backbone", {})):
+        raise Asked(f"--init {init} brings its own network", "leave out --backbone and its hyperparameters")
+    return name, {**given, "backbone": {**found, **given.get("backbone", {})}}
+
+
+def start_from(method: Method, init: str, spec: Spec) -> Inherited:
+    """Copy the encoder of a run or of a checkpoint into a method, teachers included. Raises Asked when it does not fit.
+
+    spec: of the data.
+    """
+    model = fetch(init, spec) if is_foreign(init) else load(init)
     source = model.encoder.state_dict()
     targets = [method.encoder, *(t.module for t in method.modules() if isinstance(t, Teacher) and hasattr(t.module, "tokenizer"))]
     for encoder in targets:

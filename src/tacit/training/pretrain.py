@@ -22,6 +22,7 @@ from tacit.data.dataset import Dataset
 from tacit.data.inspect import duplicates
 from tacit.embedding.model import Model
 from tacit.errors import Asked
+from tacit.foreign import is_foreign
 from tacit.method import Method
 from tacit.modality import Modality
 from tacit.runtime import commit
@@ -68,9 +69,9 @@ def pretrain(
     """Learn a representation of the training items of a data set; labels are read only if the method needs them.
 
     out: run folder, None = runs/<date>_<method>_<data>. resume: go on with the run in `out`. budget: time such as "10min";
-    steps, epochs: instead of a budget. init: a run or model folder whose encoder is the start. devices, nodes: processes for
-    distributed training. overrides: {part: {hyperparameter: value}}. command: how to reproduce the run. say: words for a
-    person. show: progress, about once a second. dry_run: return the plan and do nothing.
+    steps, epochs: instead of a budget. init: a run or model folder whose encoder is the start, or a checkpoint (hf:NAME, timm:NAME).
+    devices, nodes: processes for distributed training. overrides: {part: {hyperparameter: value}}. command: how to reproduce the run.
+    say: words for a person. show: progress, about once a second. dry_run: return the plan and do nothing.
     asked: method, backbone, size, batch_size, device, precision, seed; None = chosen by the planner.
     """
     say = say or (lambda words: None)
@@ -91,7 +92,12 @@ def pretrain(
         origin.same_request(config, Run(path).info().get("asked", {}), request, given)
     else:
         many = len(rows_of(data, needs_before({**given.get("method", {}), "name": asked_for})))
+        brought = init is not None and is_foreign(init)
+        if brought:
+            asked["backbone"], given = origin.built_as(str(init), asked.get("backbone"), given)
         config, chosen = make_plan(data, many, budget=time_, steps=steps, epochs=epochs, overrides=given, **asked)
+        if brought:
+            chosen = [Chosen("weights", init, "asked for"), *(c for c in chosen if c.name != "size")]
     rows = rows_of(data, needs_before(config.method))
     digest = origin.training_digest(data, bool(needs_before(config.method) & LABELS))
     if resumed and (config.data.get("fingerprint"), config.data.get("training")) != (data.fingerprint, digest):
@@ -118,7 +124,7 @@ def pretrain(
             modality, method = _method(data, config)
             newest = checkpoint.latest(run.path / "checkpoints") if resumed else None
             init = run.info().get("init") if resumed else init
-            inherited = origin.start_from(method, init) if init and newest is None else None
+            inherited = origin.start_from(method, init, data.spec) if init and newest is None else None
             labels = bool(method.needs & LABELS)
             loop = Loop.build(fabric, method, Loader(data, rows, modality, fabric.device, labels), modality, config)
             lead = fabric.global_rank == 0

@@ -25,15 +25,34 @@ _PUBLIC = {
     "inspect": "tacit.api",
     "compare": "tacit.api",
     "tune_augmentation": "tacit.api",
+    "finetune": "tacit.tuning",
+    "predict": "tacit.operate.predict",
+    "export": "tacit.operate.export",
     "load": "tacit.operate.loading",
 }
-__all__ = ["__version__", "compare", "embed", "evaluate", "inspect", "load", "open", "pretrain", "tune_augmentation"]
+__all__ = [
+    "__version__",
+    "compare",
+    "embed",
+    "evaluate",
+    "export",
+    "finetune",
+    "inspect",
+    "load",
+    "open",
+    "predict",
+    "pretrain",
+    "tune_augmentation",
+]
 
 if TYPE_CHECKING:
     from tacit.api import compare, evaluate, inspect, pretrain, tune_augmentation
     from tacit.data.dataset import open
     from tacit.operate.embed import embed
+    from tacit.operate.export import export
     from tacit.operate.loading import load
+    from tacit.operate.predict import predict
+    from tacit.tuning import finetune
 
 
 def __getattr__(name: str) -> Any:

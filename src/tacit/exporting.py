@@ -32,7 +32,8 @@ def export(
     teller = Teller(quiet)
     given = {"target": target, "group": group, "split": split, "max_bad": max_bad, "cache": not no_cache}
     done = write(model, to, out_, data, {k: v for k, v in given.items() if v is not None}, teller.say)
-    teller.say(f"next: tacit embed {shlex.quote(str(done.path))} DATA --out vectors.parquet")
+    verb, file = ("predict", "decisions.csv") if (done.path / "decider.json").is_file() else ("embed", "vectors.parquet")
+    teller.say(f"next: tacit {verb} {shlex.quote(str(done.path))} DATA --out {file}")
     if json_:
         out({"artefact": str(done.path), "to": to, "gates": [asdict(g) for g in done.gates], "latency": done.latency})
     else:

@@ -19,13 +19,13 @@ STRATEGIES = ("probe", "lp-ft", "full", "last-N", "lora")
 class FinetuneConfig:
     """lr: peak learning rate of the head; layer i of L below it learns at decay^(L + 1 - i) of that. weight_decay: on matrices.
 
-    batch: items a step, 0 = 64, or as many as pretraining shows where items are long. passes: over the labelled items, but at least `least` and at most `most` steps. patience: stop when the
-    held-out labels were not read better over this share of the steps, 0 = never. mixup: parameter of the Beta distribution that mixes
-    two items, 0 = off. l2sp: pull of every weight towards the pretrained one. freeze: names of parameters that stay as they are, as
-    shell patterns with commas between ("tokenizer*,*norm*"). rank: of the low-rank adapters of `lora`. view: what a training step shows
-    of an item: "weak" (almost whole), "global" (as in pretraining) or "plain". norms: "train" lets batch norm see the new data, "frozen"
-    keeps the pretrained statistics. tiles: read whole and parts, as the embedding does, where the data has parts; the whole alone is
-    faster to train.
+    batch: items a step, 0 = 64, or as many as pretraining shows where items are long. passes: over the labelled items, but at least
+    `least` and at most `most` steps. patience: stop when the held-out labels were not read better over this share of the steps, 0 = never.
+    mixup: parameter of the Beta distribution that mixes two items, 0 = off. l2sp: pull of every weight towards the pretrained one.
+    freeze: names of parameters that stay as they are, as shell patterns with commas between ("tokenizer*,*norm*"). rank: of the
+    low-rank adapters of `lora`. view: what a training step shows of an item: "weak" (almost whole), "global" (as in pretraining) or
+    "plain". norms: "train" lets batch norm see the new data, "frozen" keeps the pretrained statistics. tiles: read whole and parts, as
+    the embedding does, where the data has parts; the whole alone is faster to train.
     """
 
     lr: Positive = 1e-3

@@ -114,6 +114,24 @@ def test_later_layers_learn_faster(model: Model, digits: Dataset) -> None:
     assert where["backbone.norms.0.weight"] == where["backbone.layers.0.weight"]
 
 
+def test_layers_are_counted_through_stages() -> None:
+    """Few numbered parts are stages, and their parts the layers; many are layers themselves; the numbers of norms are those of layers."""
+
+    def counted(*names: str) -> list[int]:
+        net = torch.nn.Module()
+        for name in names:
+            net.register_parameter(name.replace(".", "|"), torch.nn.Parameter(torch.zeros(1)))
+        real = net.named_parameters
+        net.named_parameters = lambda *a, **k: ((n.replace("|", "."), p) for n, p in real(*a, **k))  # type: ignore[method-assign, assignment]
+        return list(depths(net)[0].values())
+
+    stem = ("tokenizer.project.weight", "backbone.stem.weight")
+    staged = ("backbone.net.layer1.0.conv1.weight", "backbone.net.layer1.1.conv1.weight", "backbone.net.layer2.0.bn1.weight")
+    assert counted(*stem, *staged, "backbone.net.norm.weight") == [0, 0, 1, 2, 3, 3]
+    blocks = [f"backbone.blocks.{i}.layers.{j}.weight" for i in range(6) for j in range(2)]
+    assert counted(*stem, *blocks) == [0, 0, *[i + 1 for i in range(6) for _ in range(2)]]
+
+
 def test_frozen_layers_stay_as_they_are(model: Model, digits: Dataset) -> None:
     names = [n for n, _ in model.encoder.named_parameters()]
     _, count = depths(model.encoder)

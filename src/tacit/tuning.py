@@ -146,7 +146,8 @@ def _start(model: Any, data: Any, options: Mapping[str, Any] | None) -> tuple[Mo
     if str(model).startswith(("hf:", "timm:")):
         from tacit.foreign import fetch
 
-        return fetch(str(model), opened(data, **(options or {})).spec), None
+        asked = dict(options or {})
+        return fetch(str(model), opened(data, **asked).spec, asked.get("size")).to(choose_device().value), None
     if is_decider(model):
         raise Asked(f"{model} is fine-tuned already", "give the run that it was made from")
     path = Path(model)

@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Sequence
 
 from torch import nn
 
 from tacit.errors import Asked, nearest
 
+STAGES = 4  # so few numbered parts are stages, whose own numbered parts are the layers
+
 
 def depths(encoder: nn.Module) -> tuple[dict[str, int], int]:
-    """(parameter -> layer, number of layers): 0 is the tokenizer and all that comes before the first block, then block by block; what
-    follows the last block belongs to it.
+    """(parameter -> layer, number of layers): 0 is the tokenizer and all that comes before the first layer, then layer by layer; what
+    follows the last one belongs to it.
 
-    Blocks are the numbered parts of the network, in whatever list they are kept.
+    Layers are the numbered parts of the network, in whatever list they are kept; where these are few, the numbered parts inside them.
     """
+    names = [name for name, _ in encoder.named_parameters()]
+    numbers = {name: _numbers(name) for name in names if name.startswith("backbone.")}
+    deep = 1 if len({n[0] for n in numbers.values() if n}) > STAGES else 2
+    order = {key: i + 1 for i, key in enumerate(sorted({n[:deep] for n in numbers.values() if n}))}
     found: dict[str, int] = {}
-    last, highest = 0, 0
-    for name, _ in encoder.named_parameters():
-        numbers = [int(part) for part in name.split(".") if part.isdigit()]
-        if not name.startswith("backbone."):
-            found[name] = 0
-            continue
+    last = 0
+    for name in names:
         # norms of a convolutional network are a list of their own, with the numbers of their layers
-        last = numbers[0] + 1 if numbers else last
-        highest = max(highest, last)
-        found[name] = last
-    return found, highest
+        last = order[numbers[name][:deep]] if numbers.get(name) else last
+        found[name] = last if name in numbers else 0
+    return found, len(order)
+
+
+def _numbers(name: str) -> tuple[int, ...]:
+    """The numbers in a parameter's path: of "backbone.net.layer1.0.conv.weight" (1, 0)."""
+    parts, found = name.split("."), []
+    for part, following in zip(parts, [*parts[1:], ""], strict=True):
+        tail = re.search(r"\d+$", part)
+        if part.isdigit() or (tail and following.isdigit()):
+            found.append(int(tail[0]) if tail else int(part))
+    return tuple(found)
 
 
 def frozen(encoder: nn.Module, patterns: str, last: int = 0) -> set[str]:

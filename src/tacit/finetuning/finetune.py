@@ -148,7 +148,10 @@ def finetune(
     if len(test):
         out_test = task.outputs(network, test)
         rest = train[np.concatenate([parts.learn, parts.stop])]
-        probe_out = task.outputs(task.probed(rest, parts.small, seed), test) if strategy != "probe" else None
+        probe_out = None
+        if strategy != "probe":
+            frozen = _again(task, strategy="probe")
+            probe_out = frozen.outputs(frozen.probed(rest, parts.small, seed), test)
     else:
         notes.append("no held-out item has a label: nothing was scored")
     return Finetuned(decider, found, test, out_test, probe_out, notes)
@@ -223,13 +226,19 @@ def _pseudo(
         values=np.concatenate([answers.values, p[best].argmax(1).astype(answers.values.dtype)]),
     )
     new = np.arange(len(answers.items), len(more.items))
-    again = replace(task, answers=more)
-    again._features, again._standard = task._features, task._standard
+    again = _again(task, answers=more)
     held = train[parts.stop] if len(parts.stop) else None
     place = None if folder is None else folder / "pseudo"
     chosen = np.concatenate([train[parts.learn], new])
     fitted, about = again.fit(chosen, held, small=False, seed=task.seed, folder=place, show=show)
     return fitted, {**adopted, "steps": about["steps"]}
+
+
+def _again(task: Task, **changes: Any) -> Task:
+    """The same task with something changed, and the features that were computed already."""
+    again = replace(task, **changes)
+    again._features, again._standard = task._features, task._standard
+    return again
 
 
 def _reference(task: Task, answers: Supervision) -> tuple[Reference | None, np.ndarray]:

@@ -140,37 +140,44 @@ class Task:
 
     def __post_init__(self) -> None:
         strategy(self.strategy)
-        self._features: dict[int, np.ndarray] = {}
-        self._standard: tuple[np.ndarray, np.ndarray] | None = None
+        self._features: dict[bool, dict[int, np.ndarray]] = {True: {}, False: {}}
+        self._standard: dict[bool, tuple[np.ndarray, np.ndarray]] = {}
 
-    def fresh(self) -> Network:
+    def tiled(self, small: bool) -> bool:
+        """Whether items are read in parts too; small: few labels."""
+        if self.config.tiles == "auto":
+            return small or self.strategy == "probe"
+        return self.config.tiles == "yes"
+
+    def fresh(self, tiles: bool = True) -> Network:
         """An untouched network."""
-        model = copy.deepcopy(self.model)
-        return Network(model, self.head(), self.config.tiles)
+        return Network(copy.deepcopy(self.model), self.head(), tiles)
 
     def read(self, network: Network, rows: np.ndarray) -> np.ndarray:
         """Features of these rows of the data."""
         x, lengths = self.data.x[rows], None if self.data.lengths is None else self.data.lengths[rows]
         return network.features(x, lengths)
 
-    def pretrained(self, rows: np.ndarray) -> np.ndarray:
+    def pretrained(self, rows: np.ndarray, tiles: bool) -> np.ndarray:
         """Features of these rows by the pretrained encoder, each computed once."""
-        new = np.array([r for r in dict.fromkeys(rows.tolist()) if r not in self._features], dtype=np.int64)
+        held = self._features[tiles]
+        new = np.array([r for r in dict.fromkeys(rows.tolist()) if r not in held], dtype=np.int64)
         if len(new):
-            self._features.update(zip(new.tolist(), self.read(self.fresh(), new), strict=True))
-        return np.stack([self._features[r] for r in rows.tolist()])
+            held.update(zip(new.tolist(), self.read(self.fresh(tiles), new), strict=True))
+        return np.stack([held[r] for r in rows.tolist()])
 
-    def standard(self) -> tuple[np.ndarray, np.ndarray]:
+    def standard(self, tiles: bool) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation of the features over the training items, labelled or not."""
-        if self._standard is None:
+        if tiles not in self._standard:
             rows = self.data.train
-            f = self.pretrained(rows[:: max(1, -(-len(rows) // (STANDARD if self.fresh().head.level != "token" else 500)))])
+            most = STANDARD if self.head().level != "token" else 500
+            f = self.pretrained(rows[:: max(1, -(-len(rows) // most))], tiles)
             f = f.reshape(-1, f.shape[-1]).astype(np.float64)
             mean, scale = f.mean(0), f.std(0)
             scale[scale <= 1e-6 * np.abs(mean)] = 1.0
             scale[scale == 0] = 1.0
-            self._standard = mean, scale
-        return self._standard
+            self._standard[tiles] = mean, scale
+        return self._standard[tiles]
 
     def items(self, chosen: np.ndarray) -> np.ndarray:
         """Rows of the data behind these examples, each once."""
@@ -178,20 +185,21 @@ class Task:
 
     def probed(self, chosen: np.ndarray, small: bool, seed: int) -> Network:
         """The network with its head set to the linear probe's solution on these examples."""
-        network = self.fresh()
+        tiles = self.tiled(small)
+        network = self.fresh(tiles)
         head, y = network.head, self.answers.values[chosen]
         head.prepare(y)
         where = self.answers.items[chosen]
         groups = None if self.data.groups is None else self.data.groups[where if where.ndim == 1 else where[:, 0]]
-        mean, scale = self.standard()
+        mean, scale = self.standard(tiles)
         if head.level == "pair":
             network.inner = Scaled(mean, scale, 1)
-            a, b = ((self.pretrained(where[:, k]) - mean) / scale for k in (0, 1))
+            a, b = ((self.pretrained(where[:, k], tiles) - mean) / scale for k in (0, 1))
             f = of_pair(a, b)
             own = f.std(0)
             mean, scale = f.mean(0), np.where(own > 1e-12, own, 1.0)
         else:
-            f = self.pretrained(where)
+            f = self.pretrained(where, tiles)
         if head.level == "token":
             y = self._shares(network, y)
         weight, bias = head.probe((f - mean) / scale, y, small=small, seed=seed, groups=groups)

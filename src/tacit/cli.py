@@ -415,3 +415,8 @@ def main() -> None:
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        print("error: this needs torch, which is not installed here\nhint: pip install torch", file=sys.stderr)
+        sys.exit(1)

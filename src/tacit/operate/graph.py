@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -69,29 +71,32 @@ def export_onnx(graph: Graph, x: Tensor, path: Path) -> None:
     for package in ("onnx", "onnxscript"):
         _needed(package)
     written = _recurrent(copy.deepcopy(graph)).cpu()
-    batch = torch.export.Dim("batch")
-    inputs, names, shapes = _example(graph, x, batch)
-    out = ["embedding", "output"][: 1 if graph.decide is None else 2]
+    inputs, names, shapes = _example(graph, x)
+    out = ["item_vector", "head_output"][: 1 if graph.decide is None else 2]  # no names of operators, which values inside have
+    program = None
     with quiet(), torch.no_grad():
         try:
             # in two steps: the exporter alone would make a size fixed, without a word, where it cannot keep it free
             program = torch.export.export(written, inputs, dynamic_shapes=shapes, strict=False)
-            torch.onnx.export(
-                program,
-                inputs,
-                path,
-                dynamo=True,
-                input_names=names,
-                output_names=out,
-                external_data=False,
-                custom_translation_table=_table(),
-            )
+            options: dict[str, Any] = {
+                "input_names": names,
+                "output_names": out,
+                "external_data": False,
+                "dynamo": True,
+                "custom_translation_table": _table(),
+            }
+            torch.onnx.export(program, inputs, path, **options)
         except Exception as error:  # the exporter raises what its many parts raise
-            raise TacitError(_said(error), "export it with --to torch, which runs wherever torch does") from error
+            said = _said(error, program)
+            raise TacitError(said, "export it with --to torch, which runs wherever torch does") from error
+    for name, size in _fixed(path, names, shapes):
+        said = f"the network fixes a size that has to be free: {name} is always {size}"
+        raise TacitError(said, "export it with --to torch, which runs wherever torch does")
 
 
-def _example(graph: Graph, x: Tensor, batch: Any) -> tuple[tuple[Tensor, ...], list[str], tuple[dict[int, Any], ...]]:
+def _example(graph: Graph, x: Tensor) -> tuple[tuple[Tensor, ...], list[str], tuple[dict[int, Any], ...]]:
     """Inputs, their names and which of their sizes are free; two rows, because a size of 1 would be taken for fixed."""
+    batch = torch.export.Dim("batch")
     if not graph.any_length:
         return (torch.stack([x, x]),), ["x"], ({0: batch},)
     step = graph.step
@@ -152,12 +157,39 @@ def _recurrent(graph: Graph) -> Graph:
     return graph
 
 
-def _said(error: Exception) -> str:
-    """What ONNX does not have, and in which layer, as far as the exporter says."""
-    causes: list[BaseException] = [error]
-    while (cause := causes[-1].__cause__) is not None:
-        causes.append(cause)
-    return "the network cannot be written as ONNX: " + str(causes[-1])
+def _fixed(path: Path, names: Sequence[str], shapes: Sequence[Mapping[int, Any]]) -> list[tuple[str, str]]:
+    """Sizes that should be free in what was written and are not: (which, size)."""
+    import onnx
+
+    dims = {i.name: i.type.tensor_type.shape.dim for i in onnx.load(path, load_external_data=False).graph.input}
+    free = [(name, axis) for name, shape in zip(names, shapes, strict=True) for axis in shape]
+    found = [(f"axis {a} of {name}", dims[name][a].dim_param or str(dims[name][a].dim_value)) for name, a in free]
+    return [(which, size) for which, size in found if size.isdigit()]
+
+
+def _said(error: Exception, program: Any) -> str:
+    """What ONNX does not have, and in which layer, as far as it is known."""
+    last: BaseException = error
+    while last.__cause__ is not None:
+        last = last.__cause__
+    text = str(last)
+    if (operator := re.search(r"op='([\w.:]+)'", text)) and program is not None:
+        return f"ONNX has no operator {operator[1]}, which {_layer(program, operator[1])} uses"
+    line = re.search(r'File "([^"]+)", line (\d+)', text)
+    where = f" ({Path(line[1]).name}, line {line[2]})" if line else ""
+    why = "a branch of it depends on values" if "data-dependent" in text else text.strip().splitlines()[0]
+    return f"the network cannot be written as ONNX: {why}{where}"
+
+
+def _layer(program: Any, operator: str) -> str:
+    """The layer that uses an operator."""
+    for node in program.run_decompositions().graph.nodes:
+        if node.op == "call_function" and operator.rpartition(".")[2] in str(node.target):
+            stack = list(node.meta.get("nn_module_stack", {}).values())
+            if stack:
+                name, kind = stack[-1]
+                return f"{name} ({str(kind).rpartition('.')[2]})"
+    return "the network"
 
 
 def _needed(package: str) -> None:

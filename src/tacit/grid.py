@@ -114,8 +114,11 @@ class Grid(Modality):
         return start, extent
 
     def resample(self, batch: Batch, start: Tensor, extent: Tensor, size: Sequence[int], blur: Sequence[Tensor] | None = None) -> Batch:
-        """Boxes of items as a batch of one size; a ragged item's frame is its own length, and no padding remains."""
-        reach = batch.x.shape[2:]
+        """Boxes of items as a batch of one size; a ragged item's frame is its own length, and no padding remains.
+
+        start, extent: [B, r], or [1, r] where all items are cut alike. blur: a further matrix for each axis.
+        """
+        b, reach = batch.x.shape[0], batch.x.shape[2:]
         own: list[Tensor | int] = list(reach)
         if batch.valid is not None:
             own[-1] = _lengths(batch)
@@ -127,7 +130,9 @@ class Grid(Modality):
         if batch.valid is not None:
             x = x.masked_fill(~batch.valid.reshape(x.shape[0], 1, *reach), 0.0)
         gaps = self.item_bytes > 1  # what is stored in bytes has no NaN
-        return replace(batch, x=augment.apply_axes(x, matrices, gaps), valid=None, frame=torch.stack([start, extent], -1))
+        matrices = [m.expand(b, -1, -1) for m in matrices]
+        frame = torch.stack([start, extent], -1).expand(b, -1, -1)
+        return replace(batch, x=augment.apply_axes(x, matrices, gaps), valid=None, frame=frame)
 
     def whole(self, batch: Batch) -> Batch:
         """The item itself at the training size; untouched where it is stored at that size."""
@@ -135,17 +140,16 @@ class Grid(Modality):
 
     def scaled(self, batch: Batch) -> Batch:
         """The item itself, brought to the training size whatever its own is."""
-        rank, b = len(self.sizes), batch.x.shape[0]
-        zero = torch.zeros(b, rank, device=batch.x.device)
+        zero = torch.zeros(1, len(self.sizes), device=batch.x.device)
         return replace(self.resample(batch, zero, zero + 1, self.sizes), frame=None)
 
     def tiles_of(self, batch: Batch) -> list[Batch]:
         """`tiles` crops along each axis, evenly spread, each TILE of a side long, at the training size."""
-        device, rank, b = batch.x.device, len(self.sizes), batch.x.shape[0]
-        extent = torch.full((b, rank), TILE, device=device)
+        device, rank = batch.x.device, len(self.sizes)
+        extent = torch.full((1, rank), TILE, device=device)
         steps = torch.linspace(0, 1 - TILE, self.tiles).tolist() if self.tiles > 1 else [(1 - TILE) / 2] * self.tiles
         corners = itertools.product(steps, repeat=rank)
-        return [self.resample(batch, torch.tensor(c, device=device).expand(b, rank), extent, self.sizes) for c in corners]
+        return [self.resample(batch, torch.tensor([c], device=device), extent, self.sizes) for c in corners]
 
     def crops(self, batch: Batch, count: int, generator: torch.Generator, cell: Sequence[int]) -> list[Batch]:
         """Windows that overlap in a common part, at full resolution; one length a batch, one offset an item.

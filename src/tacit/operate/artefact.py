@@ -151,8 +151,10 @@ def outputs(engine: Engine, x: np.ndarray, lengths: np.ndarray | None = None, ba
     """Embeddings float32 [N, D] and, with a head, its outputs of decoded items [N, C, *S], a batch at a time; lengths: of ragged items."""
     parts = []
     batch = max(1, min(batch, 2**24 // max(1, int(np.prod(x.shape[1:])))))  # long series and large images stay within memory
-    for i in range(0, max(1, len(x)), batch):  # of no item, too, the width is known
+    for i in range(0, len(x), batch):
         parts.append(engine.run(np.ascontiguousarray(x[i : i + batch]), None if lengths is None else lengths[i : i + batch]))
+    if not parts:  # of no item, too, the width is known; onnxruntime does not survive an empty batch
+        parts.append([out[:0] for out in engine.run(np.zeros((1, *x.shape[1:]), x.dtype), None)])
     whole = [np.concatenate(each) for each in zip(*parts, strict=True)]
     return whole[0], whole[1] if len(whole) > 1 else None
 

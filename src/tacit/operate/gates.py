@@ -146,7 +146,7 @@ def _probe(z: np.ndarray, w: np.ndarray, labels: np.ndarray, limits: Limits) -> 
     from sklearn.preprocessing import StandardScaler
 
     classes = labels.dtype.kind in "iu"
-    known = np.flatnonzero(labels >= 0 if classes else np.isfinite(labels))
+    known = np.random.default_rng(0).permutation(np.flatnonzero(labels >= 0 if classes else np.isfinite(labels)))
     fit, read = known[::2], known[1::2]
     if len(read) < 2 or len(np.unique(labels[fit])) < 2:
         return None

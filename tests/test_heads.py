@@ -26,7 +26,7 @@ from tacit.heads.regression import Regression
 from tacit.heads.similarity import Similarity
 from tacit.heads.tagging import Tagging
 
-QUICK = FinetuneConfig(least=6, most=6, batch=16)
+QUICK = FinetuneConfig(least=6, most=6, batch=16, lr=3e-4)
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -73,6 +73,7 @@ class Modality:
     parts: int = 0
     gives: ClassVar[frozenset[str]] = frozenset({"global_", "local", "weak", "plain"})
     tiles: int = 0
+    tuned: ClassVar[str] = "weak"  # the view that suits fine-tuning
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec

@@ -23,12 +23,13 @@ class FinetuneConfig:
     `least` and at most `most` steps. patience: stop when the held-out labels were not read better over this share of the steps, 0 = never.
     mixup: parameter of the Beta distribution that mixes two items, 0 = off. l2sp: pull of every weight towards the pretrained one.
     freeze: names of parameters that stay as they are, as shell patterns with commas between ("tokenizer*,*norm*"). rank: of the
-    low-rank adapters of `lora`. view: what a training step shows of an item: "weak" (almost whole), "global" (as in pretraining) or
-    "plain". norms: "train" lets batch norm see the new data, "frozen" keeps the pretrained statistics. tiles: read whole and parts, as
-    the embedding does, where the data has parts; the whole alone trains four times as fast, and is what "auto" does where labels are many.
+    low-rank adapters of `lora`. view: what a training step shows of an item: "weak" (almost whole), "global" (as in pretraining), "plain",
+    or "auto", what suits the kind of data. norms: "train" lets batch norm see the new data, "frozen" keeps the pretrained statistics.
+    tiles: read whole and parts, as the embedding does, where the data has parts; the whole alone trains four times as fast, and is what
+    "auto" does where labels are many.
     """
 
-    lr: Positive = 1e-3
+    lr: Positive = 3e-3
     decay: Annotated[float, Field(gt=0, le=1)] = 0.75
     weight_decay: NonNegative = 0.05
     batch: Annotated[int, Field(ge=0)] = 0
@@ -40,7 +41,7 @@ class FinetuneConfig:
     l2sp: NonNegative = 0.0
     freeze: str = ""
     rank: Count = 8
-    view: Literal["weak", "global", "plain"] = "weak"
+    view: Literal["auto", "weak", "global", "plain"] = "auto"
     norms: Literal["train", "frozen"] = "frozen"
     tiles: Literal["auto", "yes", "no"] = "auto"
 

@@ -45,7 +45,8 @@ class FineTuning(Method):
     def __init__(self, network: Network, config: FinetuneConfig, stay: set[str], kind: str) -> None:
         super().__init__(network.model.encoder, Info(items=0))
         self.network, self.settings = network, config
-        self.views = Views(plain=1) if config.view == "plain" else Views(weak=1) if config.view == "weak" else Views(global_=1)
+        view = network.model.modality.tuned if config.view == "auto" else config.view
+        self.views = Views(plain=1) if view == "plain" else Views(weak=1) if view == "weak" else Views(global_=1)
         self.where, self.deepest = depths(network.encoder)
         if kind == "lora":
             adapt(network.encoder, config.rank)

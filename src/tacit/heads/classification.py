@@ -40,7 +40,7 @@ class Classification(Head):
         classes: tuple[str, ...] = (),
         *,
         weights: Literal["none", "balanced"] = "none",
-        smoothing: Fraction = 0.1,
+        smoothing: Fraction = 0.0,
         sets: Literal["lac", "aps"] = "lac",
     ) -> None:
         super().__init__(classes)

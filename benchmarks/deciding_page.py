@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 WAYS = ("probe", "lp-ft", "full", "scratch", "classic")
-SETS = ("sign_digits", "pneumoniamnist", "fashion_mnist", "CricketX", "SyntheticControl", "ItalyPowerDemand", "ArrowHead")
+SETS = ("sign_digits", "pneumoniamnist", "fashion_mnist", "SyntheticControl", "MelbournePedestrian", "ItalyPowerDemand", "CricketX")
 
 
 def all_cells(cells: Any) -> dict[str, dict[str, Any]]:

@@ -352,9 +352,8 @@ def export(cells: Cells, quick: bool, data: Path, work: Path) -> None:
 
 def leave(modality: str, body: str, folder: str, work: Path) -> dict[str, Any]:
     """Train a little, export both ways; the gates and latencies."""
-    from tacit.operate.export import export as out
-
     from tacit.errors import CannotPair, GateFailed, TacitError
+    from tacit.operate.export import export as out
 
     run = work / f"run_{modality}_{body}"
     words = ("--method", "vicreg" if body == "mlp" else "simclr", "--backbone", body, "--steps", "100")

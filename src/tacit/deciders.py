@@ -60,6 +60,7 @@ def finetune(
             resume=resume,
             overrides=parse_overrides(overrides or [], ("finetune", "head")),
             options={k: v for k, v in options.items() if v is not None},
+            command=shlex.join(["tacit", *words]),
             say=teller.say,
             show=lambda step, total, loss, best: teller.say(f"step {step}/{total}  loss {loss:.3f}{_best(best)}\r"),
         )

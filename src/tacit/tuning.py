@@ -66,6 +66,7 @@ def finetune(
     resume: bool = False,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
     options: Mapping[str, Any] | None = None,
+    command: str = "",
     say: Say | None = None,
     show: Callable[[int, int, float, float], None] | None = None,
 ) -> Tuned:
@@ -77,7 +78,8 @@ def finetune(
     cross-validation, None = where labels are few. alpha: share of sets and intervals that may miss the truth. pseudo: take over predictions
     for unlabelled items that are at least this sure. outside: data of another kind, to measure how well strange items are told. out:
     folder, None = RUN/finetune/<target>_<strategy>, or nowhere for a Model. resume: go on where it was interrupted.
-    overrides: {"finetune": {...}, "head": {...}}. options: for opening the data. say, show: words and progress.
+    overrides: {"finetune": {...}, "head": {...}}. options: for opening the data. command: how to reproduce it. say, show: words and
+    progress.
     """
     say = say or (lambda words: None)
     given = {k: dict(v) for k, v in (overrides or {}).items()}
@@ -118,7 +120,7 @@ def finetune(
         spent = round(time.perf_counter() - begin, 2)
         used = costs.energy(spent, choose_device().value, power)
         result = _measured(done, found, answers, strategy, net, outside, seed, say)
-        result |= {"target": target or asked.get("target"), "alpha": alpha, "seed": seed, "config": asdict(config)}
+        result |= {"command": command, "target": target or asked.get("target"), "alpha": alpha, "seed": seed, "config": asdict(config)}
         result["cost"] = {**_cost(done.decider, found, spent), "seconds": spent, "energy": used}
         read = {k: asked[k] for k in REMEMBERED if asked.get(k)}
         result["read"] = {"data": found.path, "fingerprint": found.fingerprint, "model": _weights(net), "options": read}

@@ -178,12 +178,13 @@ def _calibration(
     if not parts.folds:
         return np.zeros((0, network.head.outputs)), values[:0]
     outs, truths, rows = [], [], []
+    # as far as the model itself went, or its certainty would be another
+    steps = about.get("best_step", about["steps"])
+    alike = task if steps else _again(task, strategy="probe")
     for k, (learn, held) in enumerate(parts.folds):
         say(f"fold {k + 1} of {len(parts.folds)}: learning from {len(learn)} labels")
         place = None if folder is None else folder / f"fold{k}"
-        fitted, _ = task.fit(
-            train[learn], None, small=parts.small, seed=task.seed + k + 1, folder=place, steps=about["steps"] or None, show=show
-        )
+        fitted, _ = alike.fit(train[learn], None, small=parts.small, seed=task.seed + k + 1, folder=place, steps=steps or None, show=show)
         out, y = task.outputs(fitted, train[held]), values[train[held]]
         found = fitted.head.scores(out, y, {})
         rows.append({"n": len(held), **{k: v for k, v in found.items() if v == v and k in fitted.head.metrics}})

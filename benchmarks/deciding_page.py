@@ -153,9 +153,9 @@ def _exported(c: dict[str, Any]) -> str:
     if "failed" in c:
         return f"- | - | - | - | - | {c['failed'].splitlines()[0][:160]}"
     gates = {g["name"]: g for g in c["gates"]}
-    cosine = next((g["value"] for n, g in gates.items() if n.startswith("cosine")), None)
-    near = next((g["value"] for n, g in gates.items() if "kNN" in n or "knn" in n or "neighbour" in n), None)
-    times = [f"{c['latency']['before'][str(b)]['p50']:.2f} -> {c['latency']['after'][str(b)]['p50']:.2f}" for b in (1, 64)]
+    cosine, near = (gates[n]["value"] if n in gates else None for n in ("cosine", "neighbours"))
+    before, after = ({row["batch"]: row["p50_ms"] for row in c["latency"][when]} for when in ("before", "after"))
+    times = [f"{before[n]:.2f} -> {after[n]:.2f}" for n in (1, 64)]
     passed = "all passed" if all(g["passed"] for g in gates.values()) else "failed"
     numbers = [f"{cosine:.6f}" if cosine is not None else "-", f"{near:.3f}" if near is not None else "-"]
     return " | ".join([*numbers, *times, f"{c['bytes'] / 1e6:.1f}", passed])

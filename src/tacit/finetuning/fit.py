@@ -320,12 +320,12 @@ class _Trainer:
         self.kept = self._state()
 
     def run(self, show: Callable[[int, int, float, float], None] | None) -> dict[str, Any]:
-        loop, c = self.loop, self.task.config
+        loop = self.loop
         self._restore()
         begin, saved = time.perf_counter() - self.spent, time.perf_counter()
-        every = max(1, loop.total // LOOKS)
+        every = self.every
         with deterministic(), interruptible() as interrupted:
-            while loop.step < loop.total:
+            while not self._over():
                 step = loop.advance()
                 self.spent = time.perf_counter() - begin
                 if loop.step % every == 0 or loop.step == loop.total:
@@ -336,18 +336,36 @@ class _Trainer:
                             self.best, self.best_step, self.kept = now, loop.step, self._state()
                     if show is not None:
                         show(loop.step, loop.total, loss, self.best[0])
-                    if self.held is not None and c.patience and loop.step - self.best_step > c.patience * loop.total:
-                        break
-                if self.folder is not None and (interrupted() or time.perf_counter() - saved > loop.config.train.checkpoint):
+                stop = interrupted()
+                if self.folder is None:
+                    if stop:
+                        raise KeyboardInterrupt
+                    continue
+                if stop or time.perf_counter() - saved > loop.config.train.checkpoint:
                     self._save()
                     saved = time.perf_counter()
-                if interrupted():
-                    raise Stopped(f"interrupted at step {loop.step} of {loop.total}; everything is saved", self.folder or Path("."))
+                if stop:
+                    raise Stopped(f"interrupted at step {loop.step} of {loop.total}; everything is saved", self.folder)
+        if self.folder is not None:  # a fold that is done stays done, whatever happens to the next one
+            self._save()
         done = loop.step
         if self.held is not None:
             self._load(self.kept)
         loop.method.eval()
         return {"steps": done, "planned": loop.total, "best_step": self.best_step if self.held is not None else done, "seconds": self.spent}
+
+    @property
+    def every(self) -> int:
+        """Steps between two looks at held-out labels."""
+        return max(1, self.loop.total // LOOKS)
+
+    def _over(self) -> bool:
+        """Whether all steps are done, or held-out labels were not read better for long."""
+        loop, patience = self.loop, self.task.config.patience
+        if loop.step >= loop.total:
+            return True
+        late = self.held is not None and patience and loop.step - self.best_step > patience * loop.total
+        return bool(late and loop.step % self.every == 0)
 
     def _score(self) -> tuple[float, float]:
         """(metric that decides, minus the loss) on the held-out examples; larger is better."""

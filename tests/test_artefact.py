@@ -11,14 +11,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import tacit
 from conftest import call, small
+from tacit import registry
+from tacit.deciding import Knowledge
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked, MissingExtra, TacitError
+from tacit.finetuning.decider import Decider
+from tacit.finetuning.network import Network, Scaled
 from tacit.operate.artefact import Artefact, digest, padded
 from tacit.operate.export import export
 from tacit.operate.gates import cosines
+from tacit.outliers import Reference
 from test_export import fresh
 
 pytest.importorskip("onnxruntime")
@@ -70,18 +76,57 @@ def ragged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Model]:
     return done.path, model
 
 
-def test_without_torch_the_vectors_are_the_same(digits: Path, trained: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def decider(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Decider]:
+    """A model that decides about vectors, exported, and what it was."""
+    folder = tmp_path_factory.mktemp("artefacts")
+    model, data = fresh("vector", "mlp"), small("vector")
+    network = Network(model, registry.find("heads", "multilabel")(("a", "b", "c")), True)
+    torch.manual_seed(3)
+    network.layer = Scaled(np.zeros(model.dim), np.ones(model.dim), 3)
+    torch.nn.init.normal_(network.layer.linear.weight, std=3)
+    reference = Reference.fit(model.vectors(data.x))
+    known = Knowledge(network.head, "multilabel", {}, {}, reference, data.names, data.names, model.encoder.cell, network.seen)
+    found = Decider(network, model, known)
+    done = export(found.save(folder / "model"), "onnx", folder / "decider", data)
+    assert {"decisions", "certainty"} <= {g.name for g in done.gates}
+    return done.path, found
+
+
+def test_without_torch_the_vectors_are_the_same(digits: Path, ragged: tuple[Path, Model], trained: Path, tmp_path: Path) -> None:
+    series = np.random.default_rng(0).normal(size=(12, 2, 37)).astype(np.float32)
+    np.save(tmp_path / "series.npy", series)
     done = bare(
         ("embed", digits, "builtin:digits", "--out", tmp_path / "z.npy"),
         ("embed", digits, "builtin:digits", "--out", tmp_path / "z.parquet"),
+        ("embed", ragged[0], tmp_path / "series.npy", "--out", tmp_path / "s.npy", "--quiet"),
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(tmp_path / "z.npy"), str(tmp_path / "z.parquet")]
+    assert done.stdout.split() == [str(tmp_path / name) for name in ("z.npy", "z.parquet", "s.npy")]
+    assert cosines(np.load(tmp_path / "s.npy"), ragged[1].embed(series).vectors).min() > 0.9999
     z, want = np.load(tmp_path / "z.npy"), tacit.load(trained).embed("builtin:digits")
     assert z.dtype == np.float32 and z.shape == want.shape and cosines(z, want.vectors).min() > 0.9999
     refused = bare(("embed", trained, "builtin:digits", "--out", tmp_path / "y.npy"))
     assert refused.returncode == 1 and "needs torch" in refused.stderr and "Traceback" not in refused.stderr
     assert bare(("export", trained, "--to", "onnx", "--out", tmp_path / "a")).stderr.startswith("error: this needs torch")
+
+
+def test_without_torch_the_decisions_are_the_same(decider: tuple[Path, Decider], tmp_path: Path) -> None:
+    path, before = decider
+    data = small("vector")
+    np.save(tmp_path / "x.npy", data.x)
+    done = bare(
+        ("predict", path, tmp_path / "x.npy", "--out", tmp_path / "p.jsonl"),
+        ("embed", path, tmp_path / "x.npy", "--out", tmp_path / "z.npy"),
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    want = before.predict(data)
+    assert [r["prediction"] for r in rows] == want.columns["prediction"] and len({str(r["prediction"]) for r in rows}) > 1
+    assert [r["nearest"] for r in rows] == want.columns["nearest"]
+    z, out = before.outputs(data.x)
+    for got, wanted in zip(tacit.load(path).outputs(data.x), (z, out), strict=True):
+        assert got is not None and np.allclose(got, wanted, atol=1e-5)
 
 
 def test_what_lies_in_the_folder(digits: Path, trained: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from conftest import call, small
+from tacit import registry
 from tacit.assemble import make_encoder, make_modality
+from tacit.deciding import Knowledge
 from tacit.embedding.model import Model
 from tacit.errors import GateFailed, TacitError
 from tacit.operate import gates
@@ -262,6 +265,32 @@ def test_cosines_of_nothing() -> None:
     assert cosines(a, b) == pytest.approx([1, 1, 0, -1])
 
 
+HEADS = {
+    "classification": ("a", "b", "c"),
+    "multilabel": ("a", "b", "c"),
+    "regression": (),
+    "tagging": ("a", "b", "c"),
+    "similarity": (),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_decisions_are_compared_whatever_the_head(name: str) -> None:
+    head = registry.find("heads", name)(HEADS[name])
+    draw = np.random.default_rng(0)
+    out = draw.normal(size={"tagging": (64, 9, 3), "similarity": (64, 4), "regression": (64, 1)}.get(name, (64, 3))).astype(np.float32)
+    pair = {"mean": np.zeros(8), "scale": np.ones(8), "weight": draw.normal(size=(1, 8)), "bias": np.zeros(1)}
+    knowledge = Knowledge(head, name, {}, {}, None, (), (), (1,), None, pair)
+
+    def gate(change: np.ndarray | float) -> dict[str, bool]:
+        places = (9,)
+        return {g.name: g.passed for g in gates._decisions(knowledge, out, out + change, places, EXACT)}
+
+    assert set(gate(0.0)) == {"decisions"} | ({"certainty"} if name in ("classification", "multilabel", "tagging") else set())
+    assert all(gate(0.0).values()) and all(gate(1e-6 * draw.normal(size=out.shape)).values())
+    assert not gate(draw.normal(size=out.shape))["decisions"]
+
+
 def test_limits_for_eight_bits_are_wider_and_none_is_below_the_issue() -> None:
     assert (EXACT.cosine, COARSE.cosine) == (0.9999, 0.99)
     nudged = lambda x, own: plain(x, own) * (1 + 0.02 * np.sin(31 * plain(x, own)))  # noqa: E731
@@ -314,6 +343,12 @@ def test_asked_wrongly(model: Path, tmp_path: Path) -> None:
     ):
         said = call("export", model, *words, "--out", tmp_path / "a")
         assert said.code == 2 and message in said.err, said.err
+    (tmp_path / "gone").mkdir()
+    shutil.copytree(model, tmp_path / "gone" / "model")
+    (tmp_path / "gone" / "data.json").write_text(json.dumps({"place": str(tmp_path / "x.npy"), "path": "x.npy", "options": {}}))
+    said = call("export", tmp_path / "gone", "--to", "onnx", "--out", tmp_path / "a")
+    assert said.code == 2 and "what it was trained on is gone: there is no file" in said.err and "--data" in said.err
+    shutil.rmtree(tmp_path / "gone")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("")
     assert "exists already" in call("export", model, "--to", "onnx", "--out", tmp_path / "full").err

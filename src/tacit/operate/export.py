@@ -145,13 +145,16 @@ def _signature(file: Path) -> dict[str, Any]:
 def _items(source: Path, found: Source, data: Any, options: Mapping[str, Any], say: Callable[[str], None]) -> Dataset:
     """Real items, decoded for the model. Raises Asked where it is not known what it was trained on."""
     spec = found.graph.spec
-    if data is None:
-        data, kept = _own(source)
-        options = {**kept, **options}
-    if isinstance(data, (str, Path)):
-        given = {k: v for k, v in options.items() if v is not None}
-        data = dataset.open(str(data), modality=spec.modality, spec=spec, say=say, **given)
-    return prepare(data, spec)
+    place, kept = _own(source) if data is None else (data, {})
+    if isinstance(place, (str, Path)):
+        given = {k: v for k, v in {**kept, **options}.items() if v is not None}
+        try:
+            place = dataset.open(str(place), modality=spec.modality, spec=spec, say=say, **given)
+        except Asked as error:
+            raise (
+                error if data is not None else Asked(f"what it was trained on is gone: {error.message}", "name real items with --data")
+            ) from None
+    return prepare(place, spec)
 
 
 def _own(source: Path) -> tuple[str, dict[str, Any]]:

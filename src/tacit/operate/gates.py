@@ -165,7 +165,7 @@ def _decisions(knowledge: Knowledge, out: np.ndarray, raw: np.ndarray, places: S
     old, new = (knowledge.head.decide(knowledge.outcome(v, places, pairs), knowledge.calibration).columns for v in (out, raw))
     what = "tags" if "tags" in old else "prediction"
     said, now = old[what], new[what]
-    numbers = what == "prediction" and np.asarray(said).dtype.kind == "f"
+    numbers = isinstance(said, np.ndarray) and said.dtype.kind == "f"
     if numbers:
         near = limits.certainty * max(float(np.std(said)), 1e-12)
         alike = np.abs(np.asarray(now) - np.asarray(said)) <= near

@@ -179,7 +179,7 @@ def pretrain(
 
 @app.command(epilog="Example: tacit embed runs/photos photos/ --out embeddings.parquet")
 def embed(
-    run: RunArg,
+    run: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="A run, a fine-tuned or an exported model.", show_default=False)],
     data: DataArg,
     out_: Annotated[Path, typer.Option("--out", help="FILE.parquet (ids and labels go along) or FILE.npy.")],
     target: Target = None,

@@ -16,7 +16,8 @@ def requirements(about: Mapping[str, Any], data: str) -> str:
 
     about: what artefact.json says. data: path of the items that the gates looked at.
     """
-    runs = ["torch", "safetensors", "lightning-fabric"] if about["graph"] is None else ["onnxruntime"]
+    library = {"hf": ["transformers"], "timm": ["timm"]}.get(about["config"]["backbone"]["name"], [])
+    runs = ["torch", "safetensors", *library] if about["graph"] is None else ["onnxruntime"]
     more = ["scikit-learn"] if data.startswith("builtin:") else []
     lines = [f"# beside tacit itself: pip install --no-deps tacit=={about['tacit']}"]
     return "\n".join([*lines, *(f"{name}=={_version(name)}" for name in sorted([*NEEDS, *runs, *more]))]) + "\n"
@@ -42,13 +43,14 @@ def card(name: str, about: Mapping[str, Any], knowledge: Knowledge | None) -> st
     return f"""# {name}
 
 A model of {about["spec"]["modality"]} data that {does}: vectors of {about["dim"]} numbers. Exported to `{about["to"]}` with Tacit
-{about["tacit"]} on {about["created"][:10]} from `{about["source"]["id"]}` (weights {about["source"]["model"]}).{classes}
+{about["tacit"]} on {about["created"][:10]} from `{about["source"]["id"]}` (weights {about["source"]["model"]}).
+{classes}
 - It ignores: {about["config"].get("ignores") or "not recorded"}
 - Labels read while it was pretrained: {seen}
 
 ## Use
 
-`pip install --no-deps tacit==...`, `pip install -r requirements.txt`, then `tacit embed {name} DATA --out vectors.parquet`
+`pip install --no-deps tacit=={about["tacit"]}`, `pip install -r requirements.txt`, then `tacit embed {name} DATA --out vectors.parquet`
 {"" if knowledge is None else f"or `tacit predict {name} DATA --out decisions.csv`, "}or in Python `tacit.load("{name}").embed(DATA)`.
 
 ## Checked on {about["data"]["items"]} items of `{about["data"]["name"]}`

@@ -21,6 +21,7 @@ from tacit.outliers import Reference
 
 FORMAT = 1
 FALSE_ALARM = 0.05
+TELLS = "mahalanobis"  # which distance says that an item is strange: the cosine of neighbours misses plain images (docs/deciding.md)
 NEAREST = 5
 FILES = ("decider.json", "reference.npz")
 
@@ -137,7 +138,7 @@ class Knowledge:
         notes = [decided.promise] if decided.promise else []
         if self.reference is not None:
             scores = self.reference.score(z)
-            far = self.reference.strange(z, FALSE_ALARM) if self.reference.held else np.zeros(len(z), bool)
+            far = self.reference.strange(z, FALSE_ALARM, by=TELLS) if self.reference.held else np.zeros(len(z), bool)
             ranks = {k: self.reference.rank(k, v) if self.reference.held else v for k, v in scores.items()}
             if pairs is not None:
                 far, ranks = far[pairs].any(1), {k: v[pairs].max(1) for k, v in ranks.items()}
@@ -147,7 +148,7 @@ class Knowledge:
             if self.reference.held:
                 notes.append(
                     f"ood_*: share of {self.reference.held} held-out items that are less strange; ood is set above "
-                    f"{1 - FALSE_ALARM:.0%} of them by the distance to the nearest training items"
+                    f"{1 - FALSE_ALARM:.0%} of them by the Mahalanobis distance in the pretrained embedding"
                 )
             if pairs is None:
                 near, cosine = self.reference.neighbours(z, NEAREST)

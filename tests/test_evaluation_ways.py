@@ -14,8 +14,9 @@ import pytest
 
 import tacit
 from tacit import registry
+from tacit.api import digest
 from tacit.data.dataset import Dataset, from_arrays
-from tacit.data.supervision import Supervision
+from tacit.data.supervision import Supervision, fingerprint, supervise
 from tacit.errors import Asked
 from tacit.evaluation.earlier import earlier
 from tacit.evaluation.evaluate import evaluate
@@ -209,13 +210,12 @@ def result(of: dict[str, Any], **more: Any) -> dict[str, Any]:
     common = {"representation": "ssl", "labels_per_class": "all", "n_test": 36, "seeds": 1, "n_train_labels": 60}
     rows = [{**common, "probe": p, "metric": m, "value": v, "low": v - 0.1, "high": v + 0.1}
             for p in ("finetune:lp-ft", "linear") for m, v in (("accuracy", 0.81), ("nll", 0.5))]  # fmt: skip
-    read = {"fingerprint": of["fingerprint"], "options": {"split": of["split"]} if of["split"] else {}}
-    held = {"created": "2026-01-01", "head_kind": "classification", "target": of["target"], "results": rows, "read": read}
+    held = {"created": "2026-01-01", "head_kind": "classification", "results": rows, "read": dict(of)}
     return held | more
 
 
 def test_earlier_results_join_where_they_belong(tmp_path: Path) -> None:
-    of = {"fingerprint": "f", "target": None, "split": None}
+    of = {"fingerprint": "f", "labels": "l", "model": "m"}
     measured = [{"representation": "ssl", "probe": "linear", "labels_per_class": "all", "metric": "accuracy", "value": 0.7}]
 
     def write(name: str, text: Any) -> None:
@@ -228,8 +228,9 @@ def test_earlier_results_join_where_they_belong(tmp_path: Path) -> None:
     assert (found["probe"], found["metric"], found["from"], found["value"]) == ("finetune:lp-ft", "accuracy", "finetune/mine", 0.81)
     for name, held in {
         "another data set": result(of | {"fingerprint": "g"}),
-        "another column": result(of | {"target": "colour"}),
-        "another split": result(of | {"split": "part"}),
+        "other labels": result(of | {"labels": "k"}),
+        "another encoder": result(of | {"model": "n"}),
+        "unknown labels": result({"fingerprint": "f", "model": "m"}),
         "another head": result(of, head_kind="tagging"),
         "cut": '{"created": ',
         "old": {"results": 3},
@@ -248,7 +249,7 @@ def test_earlier_results_join_where_they_belong(tmp_path: Path) -> None:
 
 def test_an_evaluation_takes_over_what_was_fine_tuned(run: Path) -> None:
     d = vectors()
-    of = {"fingerprint": d.fingerprint, "target": None, "split": None}
+    of = {"fingerprint": d.fingerprint, "labels": fingerprint(d, supervise(d)), "model": digest(run)}
     (run / "finetune" / "mine").mkdir(parents=True)
     (run / "finetune" / "mine" / "result.json").write_text(json.dumps(result(of)))
     done = tacit.evaluate(run, d, levels=["all"], seeds=2, supervised=False)

@@ -422,3 +422,67 @@ def test_the_command_line_writes_a_model_and_says_whether_it_was_worth_it(traine
 def test_what_cannot_be_meant_is_refused(trained: Path, tmp_path: Path, words: tuple[str, ...], complaint: str) -> None:
     said = call("finetune", trained, "builtin:digits", "--out", tmp_path / "m", *words)
     assert said.code == 2 and complaint in said.err and "hint:" in said.err, said.err
+
+
+# ---- what a strict reading found ----
+
+
+def test_numbers_calibrated_across_folds_are_in_the_final_head_s_unit(tmp_path: Path) -> None:
+    """One far value changes the unit of the folds that hold it; the interval must not grow with it."""
+    x = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
+    y = x @ np.arange(1, 7) + 100
+    y[3] += 60
+    data = from_arrays(x, y=y + 0.01)
+    run = package.pretrain(data, steps=5, out=tmp_path / "run", size="tiny")
+    done = finetune(run.model, data, supervise(data), strategy="probe", config=QUICK)
+    assert done.found["cross_fitted"] and done.out is not None
+    found = done.decider.knowledge.head.scores(done.out, supervise(data).values[done.test], done.decider.knowledge.calibration)
+    assert 0.75 <= found["coverage"] <= 1.0
+    out, truth = done.out[:, 0], supervise(data).values[done.test]
+    errors = np.abs(done.decider.knowledge.head.values(out[:, None]) - truth)
+    assert done.decider.knowledge.calibration["half"] < 3 * np.quantile(errors, 0.9)
+
+
+def test_copies_of_training_items_are_not_scored(model: Model, digits: Dataset) -> None:
+    hashes = digits.hashes.copy()
+    hashes[digits.test[:5]] = hashes[digits.train[0]]
+    done = finetune(model, replace(digits, hashes=hashes), few(digits, 60), strategy="probe", config=QUICK)
+    assert len(done.test) == 195 and any("5 held-out items are exact copies" in n for n in done.notes)
+
+
+def test_where_no_step_helped_the_frozen_probe_is_kept(model: Model, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting._Trainer, "_score", lambda self: (0.5, 0.0))
+    done = finetune(model, digits, few(digits, 400), config=QUICK)
+    assert done.found["training"]["best_step"] == 0 and "forgotten" not in done.found
+    assert done.out is not None and done.probe_out is not None
+    np.testing.assert_allclose(done.out, done.probe_out, atol=0.2)  # bfloat16 against float32
+    assert done.decider.pretrained is done.decider.network.model
+
+
+def test_pseudo_labels_without_labels_set_aside_leave_nothing_promised(model: Model, digits: Dataset) -> None:
+    done = finetune(model, digits, few(digits, 60), config=QUICK, pseudo=0.5)
+    assert done.decider.knowledge.calibration == {} and any("pseudo-labels were learned from since" in n for n in done.notes)
+    assert done.decider.pretrained is not done.decider.network.model
+
+
+def test_linked_pairs_are_told(model: Model, digits: Dataset) -> None:
+    rng = np.random.default_rng(0)
+    chain = np.stack([digits.train[:120], np.roll(digits.train[:120], 1)], 1)
+    apart = digits.train[:240].reshape(120, 2)
+    for pairs, told in ((chain, True), (apart, False)):
+        answers = Supervision("similarity", pairs, rng.normal(size=120).astype(np.float32))
+        done = finetune(model, digits, answers, strategy="probe", config=QUICK)
+        assert any("the pairs share items" in n for n in done.notes) is told
+        with pytest.raises(Asked, match="compares two items"):
+            done.decider.predict(digits)
+
+
+def test_another_request_does_not_replace_a_model(trained: Path, tmp_path: Path) -> None:
+    import shutil
+
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    words = ("finetune", run, "builtin:digits", "--strategy", "probe", "-q")
+    first, same, other = call(*words), call(*words), call(*words, "--alpha", "0.2")
+    assert first.out == same.out and other.out.strip() == first.out.strip() + "_2", other.err
+    assert call(*words, "--alpha", "0.2", "--out", first.out.strip()).code == 2

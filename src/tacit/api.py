@@ -21,6 +21,7 @@ from tacit.data import dataset
 from tacit.data import inspect as inspection
 from tacit.data.dataset import REMEMBERED, Dataset
 from tacit.data.remembered import remembered
+from tacit.data.supervision import fingerprint, supervise
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked, MissingExtra, TacitError
 from tacit.evaluation import episodes as few_shot
@@ -184,7 +185,7 @@ def evaluate(
     written = None
     if path is not None:
         if test is None:
-            of = {"fingerprint": data.fingerprint, "target": target, "split": asked.get("split")}
+            of = {"fingerprint": data.fingerprint, "labels": fingerprint(data, supervise(data, target=target)), "model": digest(path)}
             result = replace(result, results=[*result.results, *earlier(path, of, not data.classes, result.results)])
         written = path / "evaluation" / f"{_named(path, data, other, target, asked.get('split'))}.json"
         read = {
@@ -192,7 +193,7 @@ def evaluate(
             "fingerprint": data.fingerprint,
             "test": other.path,
             "test_fingerprint": other.fingerprint,
-            "model": _digest(path),
+            "model": digest(path),
             "options": {k: asked[k] for k in REMEMBERED if asked.get(k)} | ({} if test is None else {"test": other.path}),
         }
         created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -346,7 +347,7 @@ def _keep_for_report(path: Path, net: Model, data: Dataset, rows: np.ndarray, z:
         raise TacitError(words, "free some space, or make the run folder writable") from error
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
     """Hash of the model that was read."""
     return hashlib.blake2b((path / "model" / "model.safetensors").read_bytes(), digest_size=16).hexdigest()
 

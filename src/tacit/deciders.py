@@ -86,6 +86,8 @@ def predict(
     data: DataArg,
     out_: Annotated[Path, typer.Option("--out", help="FILE.parquet, .csv, .jsonl, or .npz for masks.")],
     pairs: Annotated[Path | None, typer.Option(help="Table with two columns of ids, for a model that compares.")] = None,
+    target: Target = None,
+    group: Group = None,
     no_cache: NoCache = False,
     max_bad: MaxBad = None,
     json_: Json = False,
@@ -97,7 +99,8 @@ def predict(
     if out_.suffix not in (".parquet", ".csv", ".jsonl", ".npz"):
         raise Asked(f"{out_}: predictions are written as .parquet, .csv, .jsonl or .npz", "name the file like predictions.csv")
     teller = Teller(quiet)
-    options = {"cache": not no_cache, **({} if max_bad is None else {"max_bad": max_bad})}
+    given = {"cache": not no_cache, "target": target, "group": group, "max_bad": max_bad}
+    options = {k: v for k, v in given.items() if v is not None}
     found = decide(model, data, pairs=pairs, options=options, say=teller.say)
     found.write(out_)
     held = sum(bool(a) for a in found["abstain"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,7 +106,7 @@ class Knowledge:
                 pair,
                 {k: v for k, v in raw.items() if k not in own},
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
             said = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
             raise TacitError(f"the model in {folder} is damaged: {said}", "copy it again, or fine-tune anew") from error
 
@@ -115,6 +116,8 @@ class Knowledge:
         raw: [N, K]; of tokens [N, M, K], brought to all places of the item; of pairs the features [N, D] of single items, of which `pairs`
         int64 [R, 2] names the rows.
         """
+        if pairs is not None and self.head.level != "pair":
+            raise Asked("this model decides about single items, not about pairs", "leave --pairs out")
         if self.head.level == "pair":
             if pairs is None:
                 raise Asked("this model compares two items", "name the pairs with --pairs FILE, a table with two columns of ids")
@@ -126,12 +129,15 @@ class Knowledge:
             return at_places(raw, grid, self.cell, size, places)
         return raw
 
-    def decide(self, ids: Sequence[str], z: np.ndarray, out: np.ndarray, pairs: np.ndarray | None = None) -> Predictions:
+    def decide(
+        self, ids: Sequence[str], z: np.ndarray, out: np.ndarray, pairs: np.ndarray | None = None, lengths: np.ndarray | None = None
+    ) -> Predictions:
         """Decisions, each with its certainty, how strange the item is, and the training items nearest to it.
 
-        ids: of the items. z: pretrained features [N, D]. out: from `outcome`. pairs: as there.
+        ids: of the items. z: pretrained features [N, D]. out: from `outcome`. pairs: as there. lengths: of ragged
+        items, whose places end there.
         """
-        decided = self.head.decide(out, self.calibration)
+        decided = self.head.decide(out, self.calibration, lengths)
         rows = {"id": list(ids)} if pairs is None else {"a": [ids[i] for i in pairs[:, 0]], "b": [ids[i] for i in pairs[:, 1]]}
         columns: dict[str, Any] = {**rows, **decided.columns}
         strange, why = np.zeros(len(out), bool), list(decided.why)
@@ -214,6 +220,17 @@ class Predictions:
             import pyarrow.parquet as pq
 
             pq.write_table(pa.table({k: pa.array(_plain(v)) for k, v in self.columns.items()}), path)
+
+
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """Decisions about several parts of the data as one."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = {}
+    for name, first in parts[0].columns.items():
+        held = [p.columns[name] for p in parts]
+        columns[name] = np.concatenate(held) if isinstance(first, np.ndarray) else [v for part in held for v in part]
+    return Predictions(columns, parts[0].notes)
 
 
 def _plain(column: Any) -> list[Any]:

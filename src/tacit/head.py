@@ -87,8 +87,8 @@ class Head:
         """What `decide` needs to know of outputs for items that were not learned from, plain JSON; alpha: share of misses allowed."""
         return {}
 
-    def decide(self, out: np.ndarray, calibration: Mapping[str, Any]) -> Decided:
-        """What outputs mean."""
+    def decide(self, out: np.ndarray, calibration: Mapping[str, Any], lengths: np.ndarray | None = None) -> Decided:
+        """What outputs mean; lengths: of ragged items, for heads of places."""
         raise NotImplementedError
 
     def scores(self, out: np.ndarray, y: np.ndarray, calibration: Mapping[str, Any]) -> dict[str, float]:

@@ -16,22 +16,24 @@ import torch
 
 import tacit
 from tacit import calibration, costs
-from tacit.api import Data, Say, opened, remembered
+from tacit.api import Data, Say, digest, opened, remembered
 from tacit.data.dataset import REMEMBERED, Dataset
-from tacit.data.supervision import Supervision, supervise
+from tacit.data.supervision import Supervision, fingerprint, supervise
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked
 from tacit.evaluation.bootstrap import bootstrap
+from tacit.evaluation.verdict import DISCORDANT
 from tacit.finetuning.config import FinetuneConfig, settings
-from tacit.finetuning.decider import Decider, about_of, is_decider
+from tacit.finetuning.decider import Decider, is_decider
 from tacit.finetuning.finetune import Finetuned, clear
 from tacit.finetuning.finetune import finetune as train
+from tacit.head import Head
 from tacit.outliers import detection
 from tacit.runtime import choose_device, commit
 from tacit.training.pretrain import Pretrained
 from tacit.training.run import Run, fresh_path, write_json, write_text
 
-PROBES = {"item": "linear", "token": "linear", "pair": "ridge"}
+CERTAINTY = ("nll", "brier", "ece")
 
 
 @dataclass(frozen=True)
@@ -90,16 +92,20 @@ def finetune(
     asked = {k: v for k, v in {"target": None if labels else target, **(options or {})}.items() if v is not None}
     if run is not None:
         asked = remembered(run, data, asked, say)
-    found = net.prepare(opened(data, **{"modality": net.spec.modality, "spec": net.spec, **asked}))
+    late = {} if not isinstance(data, Dataset) else {"target": None}  # open data is asked for one of the columns that it has
+    found = net.prepare(opened(data, **{"modality": net.spec.modality, "spec": net.spec, **asked, **late}))
     answers = supervise(found, target=target if labels else asked.get("target"), file=labels, head=head)
     name = f"{_stem(target or (Path(labels).stem if labels else answers.head))}_{strategy}"
     path = Path(out) if out else run / "finetune" / name if run is not None else None
     if path is None and isinstance(model, (str, Path)):
         path = fresh_path(Path("runs"), "finetune", found.path)
+    request = _request(found, answers, strategy, config, given, folds, alpha, pseudo, seed, _weights(net))
+    if path is not None and not out and not resume:
+        path = _free(path, request)
     lock = Run.start(path, resume or _ours(path)) if path is not None else None
     try:
         if path is not None:
-            _same(path, resume, request := _request(found, answers, strategy, config, given, folds, alpha, pseudo, seed))
+            _same(path, resume, request)
             write_json(path / "asked.json", request)
         power, begin = costs.meters(), time.perf_counter()
         done = train(
@@ -113,6 +119,7 @@ def finetune(
             alpha=alpha,
             pseudo=pseudo,
             seed=seed,
+            seen=_seen(run),
             folder=None if path is None else path / "checkpoints",
             say=say,
             show=show,
@@ -123,7 +130,13 @@ def finetune(
         result |= {"command": command, "target": target or asked.get("target"), "alpha": alpha, "seed": seed, "config": asdict(config)}
         result["cost"] = {**_cost(done.decider, found, spent), "seconds": spent, "energy": used}
         read = {k: asked[k] for k in REMEMBERED if asked.get(k)}
-        result["read"] = {"data": found.path, "fingerprint": found.fingerprint, "model": _weights(net), "options": read}
+        result["read"] = {
+            "data": found.path,
+            "fingerprint": found.fingerprint,
+            "model": _weights(net) if run is None else digest(run),
+            "options": read,
+            "labels": fingerprint(found, answers),
+        }
         about = {**done.decider.knowledge.about, "target": result["target"], "data": found.path, "place": found.describe()["place"]}
         about |= {"options": read, "run": None if run is None else run.name}
         about |= {"tacit": tacit.__version__, "n_labels": len(answers), "scores": _first_scores(result)}
@@ -156,25 +169,44 @@ def _start(model: Any, data: Any, options: Mapping[str, Any] | None) -> tuple[Mo
     return load(path, choose_device().value), path if (path / "config.toml").is_file() else None
 
 
+def _seen(run: Path | None) -> np.ndarray | None:
+    """Hashes of what pretraining saw, None where that is not known."""
+    file = None if run is None else run / "seen.npy"
+    return np.load(file, allow_pickle=False) if file is not None and file.is_file() else None
+
+
 def _request(data: Dataset, answers: Supervision, *rest: Any) -> dict[str, Any]:
     """What has to be the same when a fine-tuning goes on."""
-    digest = hashlib.blake2b(np.ascontiguousarray(answers.values).tobytes() + answers.items.tobytes(), digest_size=16)
-    names = ("strategy", "config", "overrides", "folds", "alpha", "pseudo", "seed")
+    names = ("strategy", "config", "overrides", "folds", "alpha", "pseudo", "seed", "weights")
     plain = {k: asdict(v) if isinstance(v, FinetuneConfig) else v for k, v in zip(names, rest, strict=True)}
-    return {"data": data.fingerprint, "labels": digest.hexdigest(), **plain}
+    return {"data": data.fingerprint, "labels": fingerprint(data, answers), **plain}
 
 
 def _same(path: Path, resume: bool, request: Mapping[str, Any]) -> None:
     """Start with an empty place, or go on with the same request. Raises Asked where they differ."""
-    stored = path / "asked.json"
-    if not stored.is_file():
-        return
-    before = json.loads(stored.read_text(encoding="utf-8"))
-    differ = sorted(k for k in request if before.get(k) != json.loads(json.dumps(request[k])))
-    if resume and differ:
-        raise Asked(f"{path} was begun with another {', '.join(differ)}", "resume with what it was begun with, or leave --resume out")
+    differ = _differ(path, request)
+    if differ:
+        raise Asked(f"{path} was begun with another {', '.join(differ)}", "choose another --out, or ask for the same")
     if not resume:
         clear(path / "checkpoints")
+
+
+def _differ(path: Path, request: Mapping[str, Any]) -> list[str]:
+    """In what a fine-tuning in this place differs from the request; [] where there is none."""
+    stored = path / "asked.json"
+    if not stored.is_file():
+        return []
+    before = json.loads(stored.read_text(encoding="utf-8"))
+    return sorted(k for k in request if before.get(k) != json.loads(json.dumps(request[k])))
+
+
+def _free(path: Path, request: Mapping[str, Any]) -> Path:
+    """The place itself, or the first with a number behind it that holds nothing else."""
+    place, n = path, 1
+    while _differ(place, request):
+        n += 1
+        place = path.with_name(f"{path.name}_{n}")
+    return place
 
 
 def _ours(path: Path | None) -> bool:
@@ -218,7 +250,9 @@ def _measured(
         result["results"] += _rows("ssl", f"finetune:{strategy}", scored, len(y), result["learned_from"])
         if probe is not None:
             frozen = bootstrap(lambda r: head.scores(probe[r], y[r], {}), len(y), seed=seed, draws=_draws(out))
-            result["results"] += _rows("ssl", "linear", frozen, len(y), result["learned_from"] + result["stopped_by"])
+            frozen = {k: v for k, v in frozen.items() if k in head.metrics and k not in CERTAINTY}  # the probe was not calibrated
+            reader = "ridge" if head.level != "token" and not head.classes else "linear"
+            result["results"] += _rows("ssl", reader, frozen, len(y), result["learned_from"] + result["stopped_by"])
             difference = bootstrap(
                 lambda r: head.scores(out[r], y[r], {}),
                 len(y),
@@ -229,7 +263,9 @@ def _measured(
         if answers.head == "classification":
             t = float(knowledge.calibration.get("temperature", 1.0))
             result["reliability"] = {k: _curve(out, y, v) for k, v in (("before", 1.0), ("after", t))}
-    result["verdict"] = _verdict(strategy, first, first in head.errors, scored, difference, len(y), result["learned_from"])
+    result["verdict"] = _verdict(
+        strategy, first, first in head.errors, scored, difference, len(y), result["learned_from"], _discordant(done, head)
+    )
     if knowledge.reference is not None and len(data.test):
         rows = data.test
         scores = knowledge.reference.score(net.vectors(data.x[rows], None if data.lengths is None else data.lengths[rows]))
@@ -241,6 +277,19 @@ def _measured(
             result["ood"] |= {k: detection(scores[k], theirs[k]) for k in scores}
             result["ood"]["outside"] = {"data": other.path, "fingerprint": other.fingerprint, "items": len(other)}
     return result
+
+
+def _discordant(done: Finetuned, head: Head) -> int:
+    """Held-out items that the model and the frozen probe decide otherwise."""
+    if done.out is None or done.probe_out is None:
+        return 0
+    if not head.classes:
+        return len(done.out)
+    a, b = (
+        (o > 0) if head.level == "item" and done.decider.knowledge.name == "multilabel" else o.argmax(-1)
+        for o in (done.out, done.probe_out)
+    )
+    return int((a != b).reshape(len(a), -1).any(1).sum())
 
 
 def _draws(out: np.ndarray) -> int:
@@ -259,12 +308,14 @@ def _curve(out: np.ndarray, y: np.ndarray, t: float) -> list[dict[str, Any]]:
 
 
 def _verdict(
-    strategy: str, metric: str, error: bool, scored: Mapping[str, Any], difference: Mapping[str, Any], n: int, labels: int
+    strategy: str, metric: str, error: bool, scored: Mapping[str, Any], difference: Mapping[str, Any], n: int, labels: int, discordant: int
 ) -> dict[str, Any]:
     """Is this better than the frozen probe on the same labels?"""
     out: dict[str, Any] = {"metric": metric, "value": None, "difference": None, "low": None, "high": None, "helps": None, "n_test": n}
     if metric not in scored:
         return {**out, "sentence": "Nothing was scored: no held-out item has a label."}
+    if not np.isfinite(scored[metric]).all():
+        return {**out, "sentence": f"Nothing was measured: {metric.replace('_', ' ')} is not defined on these {n} held-out items."}
     value, low, high = scored[metric]
     out |= {"value": value}
     share = metric in ("accuracy", "balanced_accuracy", "iou", "average_precision", "f1")
@@ -279,6 +330,8 @@ def _verdict(
     out |= {"difference": d, "low": below, "high": above}
     better = (above < 0, below > 0) if error else (below > 0, above < 0)
     out["helps"] = True if better[0] else False if better[1] else None
+    if discordant < DISCORDANT:
+        out["helps"] = None  # no sign test reaches 5 % on fewer
     points = " points" if share else ""
     against = f"{said(d, True)}{points} against the frozen probe on the same labels [{said(below, True)} to {said(above, True)}]"
     what = {True: "Fine-tuning helped", False: "Fine-tuning hurt", None: "Fine-tuning made no clear difference"}[out["helps"]]
@@ -330,4 +383,4 @@ def _finite(held: Any) -> Any:
     return [_finite(v) for v in held] if isinstance(held, (list, tuple)) else held
 
 
-__all__ = ["Tuned", "about_of", "finetune"]
+__all__ = ["Tuned", "finetune"]

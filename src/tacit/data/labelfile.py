@@ -225,6 +225,20 @@ def _pair(table: Table, names: Names, head: str | None) -> tuple[int, int] | Non
     return pair if any(all(names.row(row[i]) >= 0 for i in pair) for row in table.rows) else None
 
 
+def pairs(path: Path, items: Sequence[str]) -> np.ndarray:
+    """int64 [R, 2]: rows of the items that a table pairs, in its order; items: names of the data's items. Raises Asked for unknown ones."""
+    names = Names(items)
+    table, _ = _table(path, names)
+    first, second = _pair(table, names, "similarity") or (0, 1)
+    found = np.array([[names.row(row[first]), names.row(row[second])] for row in table.rows], np.int64).reshape(-1, 2)
+    if (found < 0).any():
+        unknown = sorted(
+            {row[i] for row, both in zip(table.rows, found, strict=True) for i, r in zip((first, second), both, strict=True) if r < 0}
+        )
+        raise Asked(f"{path} names items that the data does not have: {few(unknown)}", f"the data's own names are such as {few(items, 3)}")
+    return found
+
+
 def _pairs(
     data: Dataset, names: Names, table: Table, pair: tuple[int, int], target: str | None, path: Path, notes: list[str]
 ) -> Supervision:

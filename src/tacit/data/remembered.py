@@ -14,16 +14,17 @@ from tacit.errors import TacitError
 def remembered(run: Path, data: Any, given: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
     """How a run's own data was opened, where nothing else is given now: without its groups it would be split another way.
 
-    run: run folder. data: what is opened now; other data than the run's gets the options as given.
+    run: folder of a run, or of a fine-tuned (or exported) model. data: what is opened now; other data than the run's gets the options
+    as given.
     """
     given = {k: v for k, v in given.items() if v is not None}
-    file = run / "data.json"
+    file = next((f for n in ("data.json", "decider.json") if (f := run / n).is_file()), run / "data.json")
     if not file.is_file() or not isinstance(data, (str, Path)):
         return given
     try:
         own = json.loads(file.read_text(encoding="utf-8"))
         place = str(Path(data).resolve()) if Path(data).exists() else None
-        same = place == own["place"] and (place is not None or str(data) == own["path"])
+        same = place == own["place"] and (place is not None or str(data) == own.get("path", own.get("data")))
         kept = {k: v for k, v in own["options"].items() if k in REMEMBERED and k not in given} if same else {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         # going on would split the data another way without a word

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,3 +117,12 @@ def _hint(head: str | None) -> str:
 
 
 __all__ = ["HEADS", "Supervision", "check", "supervise"]
+
+
+def fingerprint(data: Dataset, s: Supervision) -> str:
+    """Changes with the labels, and with how they are split and grouped."""
+    whole = hashlib.blake2b("\0".join(s.classes).encode("utf-8", "surrogatepass"), digest_size=16)
+    for part in (s.values, s.items, data.split, data.groups):
+        if part is not None:
+            whole.update(np.ascontiguousarray(part).tobytes())
+    return whole.hexdigest()

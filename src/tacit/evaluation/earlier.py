@@ -13,8 +13,8 @@ HEADS = {True: "regression", False: "classification"}
 def earlier(run: Path, read: Mapping[str, Any], regression: bool, measured: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows of RUN/finetune/*/result.json that belong beside those that were measured, the newest of each; "from" says where they stand.
 
-    read: {"fingerprint", "target", "split"} of the evaluated data; results of other data, labels or splits are left out. regression:
-    numbers are predicted. measured: rows of the evaluation, which come first where both measured the same.
+    read: {"fingerprint", "labels", "model"} of what is evaluated; results of other data, labels, splits or weights are left out.
+    regression: numbers are predicted. measured: rows of the evaluation, which come first where both measured the same.
     """
     metrics = {r["metric"] for r in measured}
     taken = {_key(r) for r in measured}
@@ -35,11 +35,8 @@ def earlier(run: Path, read: Mapping[str, Any], regression: bool, measured: Sequ
 
 
 def _same(held: Mapping[str, Any], read: Mapping[str, Any]) -> bool:
-    """Whether it was fine-tuned and scored on this data, with these labels and this split."""
-    own = held["read"]
-    asked = own.get("options") or {}
-    told = (own["fingerprint"], held.get("target") or None, asked.get("split") or None)
-    return told == (read["fingerprint"], read.get("target") or None, read.get("split") or None)
+    """Whether it was fine-tuned and scored on this data, with these labels, this split and this encoder."""
+    return all(held["read"][k] == read[k] for k in ("fingerprint", "labels", "model"))
 
 
 def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:

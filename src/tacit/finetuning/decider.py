@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from tacit.data.dataset import Dataset
 from tacit.deciding import Knowledge, Predictions
 from tacit.embedding.model import Model, load
-from tacit.errors import Asked, TacitError
+from tacit.errors import TacitError
 from tacit.finetuning.network import Network, Scaled
 from tacit.types import Batch, Embeddings, Spec
 
@@ -70,6 +69,7 @@ class Decider:
     def save(self, folder: Path) -> Path:
         """Write model/, pretrained/ (where it differs), head.safetensors, decider.json and reference.npz."""
         changed = self.network.model is not self.pretrained
+        (folder / "decider.json").unlink(missing_ok=True)  # written last: a save that is cut short leaves no mixture
         self.network.model.save(folder / "model")
         if changed:
             self.pretrained.save(folder / "pretrained")
@@ -121,12 +121,3 @@ def predict(model: Any, data: Dataset, pairs: np.ndarray | None = None) -> Predi
 def is_decider(path: str | Path) -> bool:
     """Whether a folder holds a fine-tuned model."""
     return (Path(path) / "decider.json").is_file() and (Path(path) / "head.safetensors").is_file()
-
-
-def about_of(path: str | Path) -> dict[str, Any]:
-    """decider.json as it is. Raises Asked where there is none."""
-    file = Path(path) / "decider.json"
-    if not file.is_file():
-        raise Asked(f"{path} holds no head that decides", "make one with `tacit finetune RUN DATA`")
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found

@@ -107,4 +107,4 @@ def _largest(codes: np.ndarray | None, groups: np.ndarray | None, names: tuple[s
         return "every class has too few items"
     size = np.bincount(codes)
     first = int(groups[np.flatnonzero(codes == size.argmax())[0]])
-    return f"group {names[first] if first >= 0 else 'unnamed'!r} holds {size.max()} of the {n}"
+    return f"group {names[first] if 0 <= first < len(names) else 'unnamed'!r} holds {size.max()} of the {n}"

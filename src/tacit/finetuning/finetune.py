@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from tacit import registry
 from tacit.data.dataset import Dataset
@@ -59,6 +61,7 @@ def finetune(
     alpha: float = 0.1,
     pseudo: float | None = None,
     seed: int = 0,
+    seen: np.ndarray | None = None,
     folder: Path | None = None,
     say: Say | None = None,
     show: Callable[[int, int, float, float], None] | None = None,
@@ -68,7 +71,7 @@ def finetune(
     model: pretrained. data: with the split that pretraining had. answers: labels of some of its items. strategy: "probe", "lp-ft", "full",
     "last-2", "lora". head: hyperparameters of the head. folds: of cross-validation, None = where labels are few. alpha: share of sets and
     intervals that may miss the truth. pseudo: take over predictions for unlabelled training items that are at least this sure, None = off.
-    folder: of checkpoints; an interrupted training goes on from there.
+    seen: hashes of what pretraining saw, None = the training items. folder: of checkpoints; an interrupted training goes on from there.
     Raises Asked and BadData for labels that nothing can be learned from, Stopped on an interrupt.
     """
     say = say or (lambda words: None)
@@ -86,11 +89,16 @@ def finetune(
     sides = data.split[answers.items] if answers.items.ndim == 1 else data.split[answers.items].max(1)
     if answers.items.ndim == 2:  # a pair belongs to the side of both its items, or to none
         known &= (data.split[answers.items] == sides[:, None]).all(1)
-    train, test = np.flatnonzero(known & (sides == 0)), np.flatnonzero(known & (sides == 1))
+    train, test = np.flatnonzero(known & (sides == 0)), np.flatnonzero(known & (sides == 1) & ~_repeated(data, answers, seen))
     if not len(train):
         raise BadData("no training item has a label, so there is nothing to learn from", "label some of the items that are not held out")
     notes = [*answers.notes, *check(answers, train)]
+    if lost := int((known & (sides == 1)).sum()) - len(test):
+        notes.append(f"{lost} held-out items are exact copies of items that were learned from, and are left out of the scores")
     groups = None if data.groups is None else data.groups[where[train]]
+    if answers.items.ndim == 2:
+        groups, said = _linked(data, answers.items[train])
+        notes += said
     strata = fresh().strata(answers.values[train])
     parts = divide(strata, len(train), groups, data.group_names, seed, folds)
     notes += parts.notes
@@ -99,20 +107,30 @@ def finetune(
         notes += _coarse(task, train)
     begin = time.perf_counter()
     network, about = _fit(task, train, parts, folder, say, show)
+    if about["steps"] and not about.get("best_step", about["steps"]):
+        say("no step of fine-tuning read the held-out labels better than the probe: the probe is kept")
+        rest = train[np.concatenate([parts.learn, parts.stop])]
+        network = _again(task, strategy="probe").probed(rest, parts.small, seed)
+    network.model.precision = "32-true"  # decisions are those that an exported model makes
     out, truth = _calibration(task, train, parts, network, folder, say, show, about)
-    calibration = network.head.calibrate(out, truth, alpha) if len(truth) else {}
+    calibration = network.head.calibrate(out, truth, alpha) | {"crossed": bool(parts.folds)} if len(truth) else {}
     if pseudo is not None:
         network, adopted = _pseudo(task, train, parts, network, calibration, pseudo, folder, say, show)
         about |= adopted
+        network.model.precision = "32-true"
         if parts.calibrate.size:
             held = train[parts.calibrate]
-            calibration = network.head.calibrate(task.outputs(network, held), answers.values[held], alpha)
+            calibration = network.head.calibrate(task.outputs(network, held), answers.values[held], alpha) | {"crossed": False}
+        elif "steps" in adopted:
+            calibration, truth = {}, truth[:0]
+            notes.append("not calibrated: the labels are too few to set some aside, and pseudo-labels were learned from since")
     about["seconds"] = round(time.perf_counter() - begin, 2)
-    changed = about.get("best_step", about["steps"]) > 0
-    if about["steps"] and not changed:
-        say("no step of fine-tuning read the held-out labels better than the probe: the probe is kept")
-    pretrained = model if changed else network.model
-    reference, bank = _reference(task, answers)
+    changed = any(not torch.equal(a, b) for a, b in zip(network.encoder.parameters(), model.encoder.parameters(), strict=True))
+    pretrained = network.model
+    if changed:
+        pretrained = copy.copy(model)
+        pretrained.precision = "32-true"
+    reference, bank = _reference(task, pretrained, answers)
     found: dict[str, Any] = {
         "strategy": strategy,
         "head_kind": answers.head,
@@ -188,10 +206,43 @@ def _calibration(
         out, y = task.outputs(fitted, train[held]), values[train[held]]
         found = fitted.head.scores(out, y, {})
         rows.append({"n": len(held), **{k: v for k, v in found.items() if v == v and k in fitted.head.metrics}})
-        outs.append(out)
+        outs.append(_as_one(out, fitted.head, network.head, values[train[learn]]))
         truths.append(y)
     about["folds"] = rows
     return np.concatenate(outs), np.concatenate(truths)
+
+
+def _as_one(out: np.ndarray, own: Head, final: Head, learned: np.ndarray) -> np.ndarray:
+    """A fold's outputs in the units of the final head; a class that the fold never saw cannot be, rather than being unlikely."""
+    if final.classes and final.level == "item" and learned.ndim == 1:
+        out = out.copy()
+        out[:, np.setdiff1d(np.arange(len(final.classes)), learned)] = -np.inf
+        return out
+    return out if final.classes else (out * own.unit + own.centre - final.centre) / final.unit
+
+
+def _linked(data: Dataset, pairs: np.ndarray) -> tuple[np.ndarray | None, list[str]]:
+    """int64 [R]: pairs with the same number share an item or a group, directly or through others; and notes."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    own = np.arange(len(data))
+    if data.groups is not None:
+        own = np.where(data.groups >= 0, data.groups + len(data), own)
+    ends = own[pairs]
+    graph = coo_array((np.ones(len(pairs)), (ends[:, 0], ends[:, 1])), shape=(ends.max() + 1,) * 2)
+    found = connected_components(graph, directed=False)[1][ends[:, 0]]
+    if np.bincount(found).max() > 0.5 * len(found):
+        return None, ["the pairs share items: held-out pairs are not independent of those learned from, and intervals are too narrow"]
+    return found.astype(np.int64), []
+
+
+def _repeated(data: Dataset, answers: Supervision, seen: np.ndarray | None) -> np.ndarray:
+    """bool [R]: held-out answers about an item that is an exact copy of a training item, or of one that pretraining saw."""
+    known = data.hashes[data.train] if seen is None else np.concatenate([data.hashes[data.train], seen])
+    copies = np.isin(data.hashes, known)[answers.items]
+    found: np.ndarray = copies if copies.ndim == 1 else copies.any(1)
+    return found
 
 
 def _pseudo(
@@ -232,7 +283,7 @@ def _pseudo(
     place = None if folder is None else folder / "pseudo"
     chosen = np.concatenate([train[parts.learn], new])
     fitted, about = again.fit(chosen, held, small=False, seed=task.seed, folder=place, show=show)
-    return fitted, {**adopted, "steps": about["steps"]}
+    return fitted, {**adopted, **{k: about[k] for k in ("steps", "best_step") if k in about}}
 
 
 def _again(task: Task, **changes: Any) -> Task:
@@ -242,15 +293,23 @@ def _again(task: Task, **changes: Any) -> Task:
     return again
 
 
-def _reference(task: Task, answers: Supervision) -> tuple[Reference | None, np.ndarray]:
+def _reference(task: Task, model: Model, answers: Supervision) -> tuple[Reference | None, np.ndarray]:
     """What the pretrained features of the training items look like: four fifths are kept, one fifth tells how strange they may be."""
     data = task.data
     rows = data.train
     if len(rows) < 20:
         return None, np.zeros(0, np.int64)
-    order = np.random.default_rng([task.seed, 505]).permutation(rows)
-    held, kept = np.sort(order[: len(order) // 5][:BANK]), np.sort(order[len(order) // 5 :][:BANK])
-    z, z_held = (task.model.vectors(data.x[r], None if data.lengths is None else data.lengths[r]) for r in (kept, held))
+    # copies, and items of one group, would look less strange than new ones do
+    _, unit = np.unique(data.hashes[rows], return_inverse=True)
+    if data.groups is not None:
+        unit = np.where(data.groups[rows] >= 0, data.groups[rows] + len(rows), unit)
+    units = np.random.default_rng([task.seed, 505]).permutation(np.unique(unit))
+    aside = np.isin(unit, units[: len(units) // 5])
+    draw = np.random.default_rng([task.seed, 506])
+    held, kept = (np.sort(draw.permutation(part)[:BANK]) for part in (rows[aside], rows[~aside]))
+    if not len(held):
+        return None, np.zeros(0, np.int64)
+    z, z_held = (model.vectors(data.x[r], None if data.lengths is None else data.lengths[r]) for r in (kept, held))
     labels = None
     if answers.head == "classification":
         own = np.full(len(data), -1)

@@ -46,10 +46,14 @@ class FineTuning(Method):
         super().__init__(network.model.encoder, Info(items=0))
         self.network, self.settings = network, config
         view = network.model.modality.tuned if config.view == "auto" else config.view
+        if network.head.level == "token" and network.model.spec.ragged:
+            view = "plain"  # a stretched view no longer says which places of a short item it shows
+        if network.head.level == "token" and view == "global" and getattr(network.model.modality, "turn", None):
+            raise Asked("finetune.view=global turns the item and not its labels (modality.turn)", "use finetune.view=weak")
         self.views = Views(plain=1) if view == "plain" else Views(weak=1) if view == "weak" else Views(global_=1)
         self.where, self.deepest = depths(network.encoder)
         if kind == "lora":
-            adapt(network.encoder, config.rank)
+            adapt(network.encoder, config.rank, stay)
         else:
             for name, parameter in network.encoder.named_parameters():
                 parameter.requires_grad_(name not in stay)
@@ -252,6 +256,8 @@ class Task:
         what happens. show: progress. Raises Stopped on an interrupt, Diverged.
         """
         kind, last = strategy(self.strategy)
+        if kind == "lora" and self.config.l2sp:
+            raise Asked("finetune.l2sp pulls weights back that lora never moves", "leave one of them out")
         network = self.probed(chosen, small, seed)
         if kind == "probe":
             return network, {"steps": 0, "seconds": 0.0}
@@ -311,9 +317,8 @@ class _Trainer:
         if network.head.level == "pair":
             loader = Pairs(data, where, values, modality, fabric.device)
         else:
-            full = np.full((len(data), *values.shape[1:]), -1 if values.dtype.kind in "iu" else np.nan, _wide(values.dtype))
-            full[where] = values
-            loader = Loader(replace(data, labels=full), where, modality, fabric.device, labels=True)
+            loader = Loader(replace(data, labels=None), where, modality, fabric.device)
+            loader.labels = torch.from_numpy(np.ascontiguousarray(values, dtype=_wide(values.dtype)))
         self.loop = Loop.build(fabric, method, loader, modality, config)
         self.loop.method.train()
         self.best, self.best_step, self.spent = self._score(), 0, 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
@@ -26,10 +27,11 @@ class LowRank(nn.Module):
         return weight + 2.0 * (self.up @ self.down).view(weight.shape)
 
 
-def adapt(module: nn.Module, rank: int) -> int:
-    """Put an adapter beside every matrix and kernel, and freeze everything else; the number of adapters."""
+def adapt(module: nn.Module, rank: int, stay: Collection[str] = ()) -> int:
+    """Put an adapter beside every matrix and kernel, and freeze everything else; the number of adapters. stay: parameters without one."""
     module.requires_grad_(False)
-    wanted = [(part, name) for part in module.modules() for name, p in list(part.named_parameters(recurse=False)) if p.ndim >= 2]
+    every = [(path, part, name, p) for path, part in module.named_modules() for name, p in list(part.named_parameters(recurse=False))]
+    wanted = [(part, name) for path, part, name, p in every if p.ndim >= 2 and f"{path}.{name}".removeprefix(".") not in stay]
     wanted = [(part, name) for part, name in wanted if min(getattr(part, name).shape[0], getattr(part, name)[0].numel()) > 1]
     for part, name in wanted:
         parametrize.register_parametrization(part, name, LowRank(getattr(part, name), rank))

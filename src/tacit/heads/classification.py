@@ -77,26 +77,28 @@ class Classification(Head):
 
     def calibrate(self, out: np.ndarray, y: np.ndarray, alpha: float) -> dict[str, Any]:
         t = calibration.temperature(out, y)
-        limit = conformal.threshold(calibration.softmax(out, t), y, alpha, self.kind)
+        # without the temperature, which has seen these answers
+        limit = conformal.threshold(calibration.softmax(out), y, alpha, self.kind)
         return {"temperature": t, "sets": self.kind, "threshold": limit if np.isfinite(limit) else None, "alpha": alpha, "n": len(y)}
 
-    def decide(self, out: np.ndarray, calibration_: Mapping[str, Any]) -> Decided:
+    def decide(self, out: np.ndarray, calibration_: Mapping[str, Any], lengths: np.ndarray | None = None) -> Decided:
         p = calibration.softmax(out, calibration_.get("temperature", 1.0))
         best = p.argmax(1)
         columns: dict[str, Any] = {"prediction": [self.classes[k] for k in best], "probability": p[np.arange(len(p)), best]}
         if "alpha" not in calibration_:
             return Decided(columns, np.zeros(len(p), bool), [""] * len(p), "no set of possible classes: too few labels to calibrate with")
-        held = self._sets(p, calibration_)
+        held = self._sets(out, calibration_)
         held[np.arange(len(p)), best] = True  # exact sets may be empty where a model is right more often than promised; shown ones are not
         columns["set"] = [[self.classes[k] for k in np.flatnonzero(row)] for row in held]
         size = held.sum(1)
         why = ["" if n == 1 else f"{n} classes are possible" for n in size]
-        promise = f"the set holds the true class for at least {1 - calibration_['alpha']:.0%} of items like those calibrated with"
+        about = "about" if calibration_.get("crossed") else "at least"
+        promise = f"the set holds the true class for {about} {1 - calibration_['alpha']:.0%} of items like those calibrated with"
         return Decided(columns, size != 1, why, promise)
 
-    def _sets(self, p: np.ndarray, calibration_: Mapping[str, Any]) -> np.ndarray:
+    def _sets(self, out: np.ndarray, calibration_: Mapping[str, Any]) -> np.ndarray:
         limit = calibration_["threshold"]
-        return conformal.sets(p, np.inf if limit is None else limit, calibration_.get("sets", self.kind))
+        return conformal.sets(calibration.softmax(out), np.inf if limit is None else limit, calibration_.get("sets", self.kind))
 
     def scores(self, out: np.ndarray, y: np.ndarray, calibration_: Mapping[str, Any]) -> dict[str, float]:
         p = calibration.softmax(out, calibration_.get("temperature", 1.0))
@@ -108,7 +110,7 @@ class Classification(Head):
         plain = calibration.softmax(out)
         found["ece_before"] = calibration.ece(plain.max(1), right)
         if "alpha" in calibration_:
-            held = self._sets(p, calibration_)
+            held = self._sets(out, calibration_)
             found["coverage"] = conformal.coverage(held, y)
             held[np.arange(len(p)), guess] = True
             found |= {"coverage_shown": conformal.coverage(held, y), "set_size": conformal.size(held)}

@@ -74,7 +74,7 @@ class Multilabel(Head):
         limits = [conformal.quantile(1 - p[y[:, k] == 1, k], alpha) for k in range(self.outputs)]
         return {"temperature": t, "limits": [v if np.isfinite(v) else None for v in limits], "alpha": alpha, "n": len(y)}
 
-    def decide(self, out: np.ndarray, calibration_: Mapping[str, Any]) -> Decided:
+    def decide(self, out: np.ndarray, calibration_: Mapping[str, Any], lengths: np.ndarray | None = None) -> Decided:
         p = calibration.sigmoid(out / calibration_.get("temperature", 1.0))
         said = p >= 0.5
         columns: dict[str, Any] = {"prediction": [self._names(row) for row in said]}

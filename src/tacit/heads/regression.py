@@ -45,7 +45,7 @@ class Regression(Head):
         half = conformal.width(np.abs(self.values(out) - y), alpha)
         return {"half": half if np.isfinite(half) else None, "alpha": alpha, "n": len(y)}
 
-    def decide(self, out: np.ndarray, calibration: Mapping[str, Any]) -> Decided:
+    def decide(self, out: np.ndarray, calibration: Mapping[str, Any], lengths: np.ndarray | None = None) -> Decided:
         value = self.values(out)
         columns: dict[str, Any] = {"prediction": value}
         known = "alpha" in calibration and calibration["half"] is not None

@@ -52,7 +52,7 @@ class Similarity(Head):
             found["temperature"] = calibration.temperature(logits, y.astype(np.int64))
         return found
 
-    def decide(self, out: np.ndarray, calibration_: Mapping[str, Any]) -> Decided:
+    def decide(self, out: np.ndarray, calibration_: Mapping[str, Any], lengths: np.ndarray | None = None) -> Decided:
         value = self.values(out)
         columns: dict[str, Any] = {"prediction": value}
         if "temperature" in calibration_:

@@ -39,7 +39,7 @@ class Tagging(Head):
     def probe(self, f: np.ndarray, y: np.ndarray, *, small: bool, seed: int, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """f: [N, M, D]; y: [N, M, K], the share of each label in each token, 0 everywhere = unknown."""
         share = y.sum(-1)
-        rows, tokens = np.nonzero(share > 0.5)
+        rows, tokens = np.nonzero(share > 0)
         if len(rows) > self.most:
             keep = np.sort(np.random.default_rng([seed, 303]).permutation(len(rows))[: self.most])
             rows, tokens = rows[keep], tokens[keep]
@@ -59,17 +59,19 @@ class Tagging(Head):
         step = max(1, len(flat) // 50_000)
         return {"temperature": calibration.temperature(flat[::step], truth[::step]), "n": len(out)}
 
-    def decide(self, out: np.ndarray, calibration_: Mapping[str, Any]) -> Decided:
-        """out: [N, *S, K], at the data's own resolution."""
+    def decide(self, out: np.ndarray, calibration_: Mapping[str, Any], lengths: np.ndarray | None = None) -> Decided:
+        """out: [N, *S, K], at the data's own resolution; of ragged items only the first `lengths` places count."""
         n, k = len(out), out.shape[-1]
         p = calibration.softmax(out.reshape(-1, k), calibration_.get("temperature", 1.0)).reshape(out.shape)
-        best = p.argmax(-1).astype(np.int16)
-        sure = p.max(-1).reshape(n, -1).mean(1)
-        share = [(best.reshape(n, -1) == j).mean(1) for j in range(k)]
-        columns: dict[str, Any] = {"prediction": [self.classes[int(np.argmax([s[i] for s in share]))] for i in range(n)]}
-        columns["probability"] = sure
-        columns |= {f"share:{name}": share[j] for j, name in enumerate(self.classes)}
-        columns["tags"] = list(best)
+        tags = list(p.argmax(-1).astype(np.int16))
+        sure = list(p.max(-1))
+        if lengths is not None:
+            tags, sure = ([v[..., :m] for v, m in zip(part, lengths, strict=True)] for part in (tags, sure))
+        share = np.array([np.bincount(t.ravel(), minlength=k) / max(1, t.size) for t in tags]).reshape(n, k)
+        columns: dict[str, Any] = {"prediction": [self.classes[j] for j in share.argmax(1)]}
+        columns["probability"] = np.array([float(s.mean()) if s.size else float("nan") for s in sure])
+        columns |= {f"share:{name}": share[:, j] for j, name in enumerate(self.classes)}
+        columns["tags"] = tags
         return Decided(columns, np.zeros(n, bool), [""] * n, "prediction names the commonest label; tags holds one for every place")
 
     def scores(self, out: np.ndarray, y: np.ndarray, calibration_: Mapping[str, Any]) -> dict[str, float]:

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from tacit.data import dataset, tables
-from tacit.data.listing import few
-from tacit.deciding import Knowledge, Predictions
+from tacit.data import dataset, labelfile
+from tacit.deciding import Knowledge, Predictions, joined
 from tacit.errors import Asked
+from tacit.operate.embed import read
 from tacit.operate.loading import load
+
+PLACES = 20_000_000  # outputs that are held at once
 
 
 def predict(
@@ -36,26 +38,22 @@ def predict(
             f"{model if isinstance(model, (str, Path)) else 'the model'} has no head that decides", "make one: tacit finetune RUN DATA"
         )
     if isinstance(data, (str, Path)):
-        asked: dict[str, Any] = {"modality": found.spec.modality, "spec": found.spec, "say": say, **(options or {})}
-        data = dataset.open(data, **asked)
+        if isinstance(model, (str, Path)):
+            data = read(found, model, data, options, say)
+        else:
+            asked: dict[str, Any] = {"modality": found.spec.modality, "spec": found.spec, "say": say, **(options or {})}
+            data = dataset.open(data, **asked)
     data = found.prepare(data)
-    rows = _pairs(pairs, data.names) if isinstance(pairs, (str, Path)) else pairs
-    z, raw = found.outputs(data.x, data.lengths)
-    out = knowledge.outcome(raw, data.x.shape[2:], rows)
-    return knowledge.decide(data.names, z, out, rows)
-
-
-def _pairs(path: str | Path, names: tuple[str, ...]) -> np.ndarray:
-    """int64 [R, 2]: rows of the items that a table pairs, by their ids in its first two columns. Raises Asked for unknown ones."""
-    file = Path(path)
-    if not file.is_file():
-        raise Asked(f"there is no file {str(path)!r}", "give a table with two columns of ids")
-    table = tables.read(file.read_bytes(), file.name)
-    if len(table.columns) < 2:
-        raise Asked(f"{path} has one column", "two are needed: the ids of the items that are compared")
-    index = {name: i for i, name in enumerate(names)}
-    cells = [(row[0].strip(), row[1].strip()) for row in table.rows]
-    unknown = sorted({c for pair in cells for c in pair} - index.keys())
-    if unknown:
-        raise Asked(f"{path} names items that the data does not have: {few(unknown)}", f"the data's own ids are such as {few(names, 3)}")
-    return np.array([[index[a], index[b]] for a, b in cells], dtype=np.int64).reshape(-1, 2)
+    rows = labelfile.pairs(Path(pairs), data.names) if isinstance(pairs, (str, Path)) else pairs
+    parts = []
+    # places of many items at once would not fit into memory
+    step = (
+        len(data) if knowledge.head.level != "token" else max(1, PLACES // max(1, int(np.prod(data.x.shape[2:]) * knowledge.head.outputs)))
+    )
+    for start in range(0, max(1, len(data)), max(1, step)):
+        some = slice(start, start + step)
+        lengths = None if data.lengths is None else data.lengths[some]
+        z, raw = found.outputs(data.x[some], lengths)
+        out = knowledge.outcome(raw, data.x.shape[2:], rows)
+        parts.append(knowledge.decide(data.names[some], z, out, rows, lengths))
+    return joined(parts)

@@ -291,7 +291,7 @@ def few_labels(
 
     head = registry.find("heads", answers.head)
     train, test = (np.flatnonzero(np.isin(answers.items, part)) for part in (data.train, data.test))
-    config = FinetuneConfig(most=20, least=10) if quick else FinetuneConfig(least=200)
+    config = FinetuneConfig(most=20, least=10) if quick else FinetuneConfig(tiles="no")
     found: dict[str, Any] = {"n_test": len(test), "metric": head.metrics[0], "values": {}}
     for count in counts:
         for seed in range(seeds):
@@ -313,7 +313,7 @@ def places(cells: Cells, quick: bool, data: Path, work: Path) -> None:
     from tacit.data.dataset import from_arrays
     from tacit.data.supervision import supervise
 
-    n, seconds, counts, seeds = (200, 3, (10,), 1) if quick else (3000, 60, (10, 50, 200), 3)
+    n, seconds, counts, seeds = (200, 3, (10,), 1) if quick else (2000, 45, (10, 50, 200), 2)
 
     def shapes() -> dict[str, Any]:
         x, mask, size = generated.shapes(n, 0)

@@ -10,14 +10,24 @@ from typing import Annotated, Any
 import typer
 
 from tacit.errors import Asked, Stopped
-from tacit.options import DataArg, Group, Json, MaxBad, NoCache, Overrides, Quiet, Split, Target
+from tacit.options import DataArg, Group, Json, MaxBad, NoCache, Quiet, Split, Target
 from tacit.terminal import Teller, out
+
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[part.name=value]...",
+        help="finetune.lr, decay, weight_decay, batch, passes, least, most, patience, mixup, l2sp, freeze, rank, view, norms, tiles; "
+        "and those of the head, such as head.weights=balanced.",
+    ),
+]
 
 
 def finetune(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or hf:NAME or timm:NAME.", show_default=False)],
     data: DataArg,
-    overrides: Overrides = None,
+    overrides: Settings = None,
     target: Target = None,
     labels: Annotated[Path | None, typer.Option("--labels-from", help="Table with ids and labels, pairs or masks.")] = None,
     head: Annotated[str | None, typer.Option(help="What is predicted; see `tacit list heads`. Default: as the labels are.")] = None,

@@ -13,7 +13,6 @@ from tacit.errors import Asked, Stopped
 from tacit.options import DataArg, Group, Json, MaxBad, NoCache, Quiet, Split, Target
 from tacit.terminal import Teller, out
 
-
 Settings = Annotated[
     list[str] | None,
     typer.Argument(

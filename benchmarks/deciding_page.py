@@ -116,7 +116,7 @@ def _places(found: dict[str, Any]) -> Iterator[str]:
     if not any(tables.values()):
         yield "not measured\n"
         return
-    yield "Drawn data (`benchmarks/generated.py`), 2,000 images of 32 pixels, 45 s of pretraining, labelled images: mean and range over two draws. From"
+    yield "Drawn data (`benchmarks/generated.py`), 1,500 images of 32 pixels, 45 s of pretraining, labelled images: mean and range over two draws. From"
     yield "scratch is the same network, untrained, with the same settings but trained norms and one learning rate.\n"
     yield "| what | labelled | n test | probe | LP-FT | full | scratch |\n| --- | --- | --- | --- | --- | --- | --- |"
     for what, c in tables.items():

@@ -37,7 +37,7 @@ SECONDS = 120  # of pretraining on images
 LIMIT = 5_000  # training images of fashion_mnist
 NEAR = ("cat", "truck")  # classes of cifar10_subset that the encoder never sees
 SPLITS = 20
-FINER = {"backbone": {"strides": 2}}  # features of 4 x 4 pixels instead of 16 x 16
+FINER = {"backbone": {"strides": 2, "channels": 32, "dim": 128}}  # features of 4 x 4 pixels instead of 16 x 16
 BODIES = {"image": ("convnet", "resnet", "transformer", "mlp"), "series": ("conv1d", "gru", "resnet", "convnet", "transformer", "mlp")}
 
 
@@ -291,7 +291,7 @@ def few_labels(
 
     head = registry.find("heads", answers.head)
     train, test = (np.flatnonzero(np.isin(answers.items, part)) for part in (data.train, data.test))
-    config = FinetuneConfig(most=20, least=10) if quick else FinetuneConfig(tiles="no")
+    config = FinetuneConfig(most=20, least=10) if quick else FinetuneConfig(tiles="no", least=60)
     found: dict[str, Any] = {"n_test": len(test), "metric": head.metrics[0], "values": {}}
     for count in counts:
         for seed in range(seeds):
@@ -313,7 +313,7 @@ def places(cells: Cells, quick: bool, data: Path, work: Path) -> None:
     from tacit.data.dataset import from_arrays
     from tacit.data.supervision import supervise
 
-    n, seconds, counts, seeds = (200, 3, (10,), 1) if quick else (2000, 45, (10, 50, 200), 2)
+    n, seconds, counts, seeds = (200, 3, (10,), 1) if quick else (1500, 45, (10, 50, 200), 2)
 
     def shapes() -> dict[str, Any]:
         x, mask, size = generated.shapes(n, 0)

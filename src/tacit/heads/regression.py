@@ -3,43 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tacit import conformal
-from tacit.evaluation.probes.ridge import Ridge
-from tacit.head import Decided, Head
-from tacit.later import later
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tacit import losses
-else:
-    losses = later("tacit.losses")
+from tacit.head import Decided
+from tacit.quantities import Quantity
 
 
-class Regression(Head):
+class Regression(Quantity):
     """A number, with an interval that holds the true one as often as promised."""
 
     source = "intervals: Lei et al. 2018, arXiv:1604.04173"
     metrics = ("r2", "rmse", "mae")
-
-    def prepare(self, y: np.ndarray) -> None:
-        known = y[np.isfinite(y)].astype(np.float64)
-        self.centre = float(known.mean()) if len(known) else 0.0
-        self.unit = (float(known.std()) or 1.0) if len(known) else 1.0
-
-    def probe(self, f: np.ndarray, y: np.ndarray, *, small: bool, seed: int, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        return Ridge().fit(f, (y - self.centre) / self.unit, 0, small=small, seed=seed, groups=groups).coefficients()
-
-    def loss(self, out: Tensor, answer: Tensor) -> Tensor:
-        known = answer.isfinite()
-        return losses.masked_mse(out[..., 0], (answer.nan_to_num() - self.centre) / self.unit, known)
-
-    def values(self, out: np.ndarray) -> np.ndarray:
-        return out[..., 0].astype(np.float64) * self.unit + self.centre
 
     def calibrate(self, out: np.ndarray, y: np.ndarray, alpha: float) -> dict[str, Any]:
         half = conformal.width(np.abs(self.values(out) - y), alpha)

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tacit import calibration, conformal
-from tacit.evaluation.probes.ridge import Ridge
-from tacit.head import Decided, Head
-from tacit.later import later
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tacit import losses
-else:
-    losses = later("tacit.losses")
+from tacit.head import Decided
+from tacit.quantities import Quantity
 
 
-class Similarity(Head):
+class Similarity(Quantity):
     """How alike two items are: a number that is learned from pairs with one, such as 0 and 1, or 0 to 5.
 
     It reads the product and the distance of the two embeddings, so that the order of the pair does not matter.
@@ -29,20 +21,6 @@ class Similarity(Head):
     source = "features of a pair: Conneau et al. 2017, arXiv:1705.02364, without the concatenation, which is not symmetric"
     level = "pair"
     metrics = ("spearman", "rmse")
-
-    def prepare(self, y: np.ndarray) -> None:
-        known = y[np.isfinite(y)].astype(np.float64)
-        self.centre = float(known.mean()) if len(known) else 0.0
-        self.unit = (float(known.std()) or 1.0) if len(known) else 1.0
-
-    def probe(self, f: np.ndarray, y: np.ndarray, *, small: bool, seed: int, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        return Ridge().fit(f, (y - self.centre) / self.unit, 0, small=small, seed=seed, groups=groups).coefficients()
-
-    def loss(self, out: Tensor, answer: Tensor) -> Tensor:
-        return losses.masked_mse(out[..., 0], (answer.nan_to_num() - self.centre) / self.unit, answer.isfinite())
-
-    def values(self, out: np.ndarray) -> np.ndarray:
-        return out[..., 0].astype(np.float64) * self.unit + self.centre
 
     def calibrate(self, out: np.ndarray, y: np.ndarray, alpha: float) -> dict[str, Any]:
         half = conformal.width(np.abs(self.values(out) - y), alpha)

@@ -659,8 +659,8 @@ def test_init_starts_from_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         run(tmp_path / "third", init=str(first.path), overrides={"backbone": {"depth": 4}})
     with pytest.raises(Asked, match="holds no model"):
         run(tmp_path / "fourth", init=str(tmp_path))
-    with pytest.raises(Asked, match="not supported"):
-        run(tmp_path / "fifth", init="timm:resnet18")
+    with pytest.raises(Asked, match="nowhere"):
+        run(tmp_path / "fifth", init=f"hf:{tmp_path / 'nowhere'}")
 
 
 def test_pairs_are_checked_before_anything_is_written(tmp_path: Path) -> None:

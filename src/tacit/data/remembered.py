@@ -23,6 +23,8 @@ def remembered(run: Path, data: Any, given: Mapping[str, Any], say: Callable[[st
         return given
     try:
         own = json.loads(file.read_text(encoding="utf-8"))
+        if file.name == "decider.json" and "place" not in own:  # made from data in memory
+            return given
         place = str(Path(data).resolve()) if Path(data).exists() else None
         same = place == own["place"] and (place is not None or str(data) == own.get("path", own.get("data")))
         kept = {k: v for k, v in own["options"].items() if k in REMEMBERED and k not in given} if same else {}

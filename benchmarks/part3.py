@@ -91,7 +91,7 @@ def ways(run: Path, folder: str, share: float, seed: int, quick: bool) -> dict[s
         kept, held = fold(y[chosen], len(answers.classes), seed, min(0.1, 2000 / len(chosen)))
         learn, stop = chosen[kept], chosen[held]
     config = FinetuneConfig(most=20, least=10) if quick else FinetuneConfig()
-    found: dict[str, Any] = {"labels": len(chosen), "n_test": len(test), "accuracy": {}, "seconds": {}, "forgotten": {}}
+    found: dict[str, Any] = {"labels": len(chosen), "n_test": len(test), "accuracy": {}, "seconds": {}}
     for kind in ("probe", "lp-ft", "full"):
         task = Task(net, data, answers, lambda: Classification(answers.classes), config, kind, seed)
         begin = time.perf_counter()

@@ -47,6 +47,7 @@ def finetune(
 ) -> None:
     """Turn labels and a pretrained encoder into a model that decides, and knows when it does not know."""
     from tacit.config import parse_overrides
+    from tacit.training.run import finite
     from tacit.tuning import finetune as tune
 
     teller = Teller(quiet)
@@ -80,7 +81,7 @@ def finetune(
         print(f"{stop.message}\n  {shlex.join(['tacit', *words, '--resume'])}", file=sys.stderr)
         raise typer.Exit(130) from None
     if json_:
-        out({"model": None if done.path is None else str(done.path), **_plain(done.result)})
+        out({"model": None if done.path is None else str(done.path), **finite(done.result)})
     else:
         for note in done.result["notes"]:
             teller.say(f"note: {note}")
@@ -133,9 +134,3 @@ def _table(result: dict[str, Any]) -> str:
         mine = [r for r in result["results"] if r["probe"] == probe and r["value"] == r["value"]]
         lines.append(f"{probe}: " + ", ".join(f"{r['metric'].replace('_', ' ')} {r['value']:.3f}" for r in mine))
     return "\n".join(lines)
-
-
-def _plain(held: Any) -> Any:
-    from tacit.tuning import _finite
-
-    return _finite(held)

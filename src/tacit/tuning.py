@@ -31,7 +31,7 @@ from tacit.head import Head
 from tacit.outliers import detection
 from tacit.runtime import choose_device, commit
 from tacit.training.pretrain import Pretrained
-from tacit.training.run import Run, fresh_path, write_json, write_text
+from tacit.training.run import Run, finite, fresh_path, write_json, write_text
 
 CERTAINTY = ("nll", "brier", "ece")
 
@@ -144,7 +144,7 @@ def finetune(
         if path is not None:
             done.decider.save(path)
             write_text(path / "CARD.md", _card(path, result, found))
-            write_json(path / "result.json", _finite(result))
+            write_json(path / "result.json", finite(result))
             clear(path / "checkpoints")
     finally:
         if lock is not None:
@@ -341,7 +341,7 @@ def _verdict(
 
 def _first_scores(result: Mapping[str, Any]) -> dict[str, Any]:
     mine = [r for r in result["results"] if r["probe"].startswith("finetune:")]
-    return {r["metric"]: [r["value"], r["low"], r["high"]] for r in _finite({"rows": mine})["rows"]}
+    return {r["metric"]: [r["value"], r["low"], r["high"]] for r in finite({"rows": mine})["rows"]}
 
 
 def _card(path: Path, result: Mapping[str, Any], data: Dataset) -> str:
@@ -372,15 +372,6 @@ def _weights(net: Model) -> str:
     for value in net.encoder.state_dict().values():
         whole.update(value.detach().cpu().contiguous().view(-1).float().numpy().tobytes())
     return whole.hexdigest()
-
-
-def _finite(held: Any) -> Any:
-    """The same with numbers that JSON cannot hold as null."""
-    if isinstance(held, (float, np.floating)):
-        return float(held) if np.isfinite(held) else None
-    if isinstance(held, Mapping):
-        return {str(k): _finite(v) for k, v in held.items()}
-    return [_finite(v) for v in held] if isinstance(held, (list, tuple)) else held
 
 
 __all__ = ["Tuned", "finetune"]

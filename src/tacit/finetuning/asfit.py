@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,7 +30,7 @@ class AsFit:
 
     def cost(self, labels: int) -> float:
         """Seconds that training on so many rows would take, by the pace of the last training; 0 before the first."""
-        return self.pace * _steps(self.task, labels)
+        return self.pace * self.task.steps(labels)[1]
 
     def only(self, rows: np.ndarray) -> None:
         """Score these training rows alone from now on; the others get NaN."""
@@ -87,10 +86,3 @@ def check(strategies: Sequence[str]) -> list[str]:
         if strategy(name)[0] == "probe":
             raise Asked("--finetune probe: the linear probe on the frozen encoder is always measured", "lp-ft, full, last-2 or lora")
     return names
-
-
-def _steps(task: Task, labels: int) -> int:
-    """Steps that `Task.fit` plans for so many labels."""
-    c, model = task.config, task.model
-    batch = c.batch or min(64, int(model.modality.settings("simclr", model.spec)["batch"]))
-    return int(np.clip(math.ceil(c.passes * labels / max(2, min(batch, labels))), c.least, c.most))

@@ -237,6 +237,13 @@ class Task:
         out = network.outcome(self.read(network, where))
         return network.spread(out, self.data.x.shape[2:]) if network.head.level == "token" else out
 
+    def steps(self, count: int) -> tuple[int, int]:
+        """(batch, steps) that are planned for so many labels."""
+        c = self.config
+        usual = min(64, int(self.model.modality.settings("simclr", self.model.spec)["batch"]))
+        batch = max(2, min(c.batch or usual, count))
+        return batch, int(np.clip(math.ceil(c.passes * count / batch), c.least, c.most))
+
     def fit(
         self,
         chosen: np.ndarray,
@@ -294,9 +301,8 @@ class _Trainer:
         c, data = task.config, task.data
         count = len(chosen)
         model = task.model
-        usual = min(64, int(model.modality.settings("simclr", model.spec)["batch"]))
-        batch = max(2, min(c.batch or usual, count))
-        total = steps or int(np.clip(math.ceil(c.passes * count / batch), c.least, c.most))
+        batch, planned = task.steps(count)
+        total = steps or planned
         device = next(model.parameters()).device
         config = RunConfig(
             data={},

@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -21,6 +21,15 @@ from tacit.runtime import leads
 def write_json(path: Path, value: Any) -> None:
     """Atomically: beside, then renamed. Raises TacitError when the place cannot be written."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def finite(held: Any) -> Any:
+    """The same with numbers that JSON cannot hold as null."""
+    if isinstance(held, (float, np.floating)):
+        return float(held) if np.isfinite(held) else None
+    if isinstance(held, Mapping):
+        return {str(k): finite(v) for k, v in held.items()}
+    return [finite(v) for v in held] if isinstance(held, (list, tuple)) else held
 
 
 def write_text(path: Path, text: str) -> None:

@@ -86,6 +86,16 @@ def test_linear_chooses_among_nine_and_refits_on_everything() -> None:
     assert Linear().fit(z[:20], y[:20], 4, small=True).chosen == 1.0
 
 
+def test_a_common_class_does_not_decide_the_strength_where_likelihood_is_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    y = (rng.random(600) < 0.06).astype(np.int64)
+    z = rng.normal(size=(600, 8))
+    z[:, 0] += 1.2 * y
+    assert Linear().fit(z, y, 2, small=False).chosen == GRID[0]  # every strength says the common class alone
+    fitted = Linear(by="likelihood").fit(z, y, 2, small=False)
+    assert fitted.chosen > GRID[1] and np.ptp(fitted.scores(z)[:, 1] - fitted.scores(z)[:, 0]) > 1
+
+
 def test_separable_classes_are_separated_and_permuted_labels_give_chance() -> None:
     z, y = blobs(1500, 20, 5, 25.0)
     noise = np.random.default_rng(0).permutation(y)

@@ -45,7 +45,8 @@ class Tagging(Head):
             rows, tokens = rows[keep], tokens[keep]
         whole = rows if groups is None else groups[rows]  # tokens of one item stay together
         answer = y[rows, tokens].argmax(-1)
-        weight, bias = Linear().fit(f[rows, tokens], answer, self.outputs, small=small, seed=seed, groups=whole).coefficients()
+        fitted = Linear(by="likelihood").fit(f[rows, tokens], answer, self.outputs, small=small, seed=seed, groups=whole)
+        weight, bias = fitted.coefficients()
         return weight, np.where(np.isfinite(bias), bias, -30.0)
 
     def loss(self, out: Tensor, answer: Tensor) -> Tensor:

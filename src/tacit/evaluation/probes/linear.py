@@ -23,9 +23,12 @@ class Linear:
     standardised: ClassVar[bool] = True
     regression: ClassVar[bool] = False
 
-    def __init__(self, *, cs: tuple[float, ...] = GRID, few: float = 1.0, c: float = 0.0) -> None:
-        """cs: values of C to choose from. few: the fixed C when labels are few. c: fixed C at any number of labels, 0 = choose."""
-        self.cs, self.few, self.c = tuple(sorted(cs)), few, c
+    def __init__(self, *, cs: tuple[float, ...] = GRID, few: float = 1.0, c: float = 0.0, by: str = "accuracy") -> None:
+        """cs: values of C to choose from. few: the fixed C when labels are few. c: fixed C at any number of labels, 0 = choose.
+
+        by: what the choice looks at, "accuracy", or "likelihood" where one class is so common that accuracy asks for nothing else.
+        """
+        self.cs, self.few, self.c, self.by = tuple(sorted(cs)), few, c, by
 
     def fit(self, z: np.ndarray, y: np.ndarray, classes: int, *, small: bool, seed: int = 0, groups: np.ndarray | None = None) -> Linear:
         """z: features [n, D], standardised. y: int64 [n]. small: too few labels to hold some out. seed: of the held-out tenth.
@@ -56,13 +59,19 @@ class Linear:
         return self
 
     def _choose(self, x: np.ndarray, y: np.ndarray, kept: np.ndarray, held: np.ndarray, space: RowSpace) -> tuple[float, tuple]:
-        """The C with the most held-out rows right, the smallest of equals; and its solution, to start the refit from."""
-        best, chosen, solution = -1, self.cs[0], None
+        """The C that reads the held-out rows best, the smallest of equals; and its solution, to start the refit from."""
+        from scipy.special import logsumexp
+
+        best, chosen, solution = -np.inf, self.cs[0], None
         path = None
         inside, outside = x[kept], x[held]
         for c in self.cs:
             path = _minimise(inside, y[kept], len(self._present), c, space.norms, path)
-            right = int(((outside @ path[0].astype(x.dtype) + path[1]).argmax(1) == y[held]).sum())
+            out = (outside @ path[0].astype(x.dtype) + path[1]).astype(np.float64)
+            if self.by == "likelihood":
+                right = float((out[np.arange(len(held)), y[held]] - logsumexp(out, 1)).sum())
+            else:
+                right = int((out.argmax(1) == y[held]).sum())
             if right > best:
                 best, chosen, solution = right, c, path
         assert solution is not None

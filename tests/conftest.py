@@ -22,13 +22,13 @@ import torch
 
 torch.set_num_threads(1)
 
-KINDS = ("image", "series", "ragged", "vector")
+KINDS = ("image", "series", "ragged", "vector", "table")
 
 
 @cache
 def small(kind: str, items: int = 40) -> Any:
-    """A small labelled data set: "image" (3 x 16 x 16), "series" (2 x 48), "ragged" (2 x 20 to 48) or "vector" (7)."""
-    from tacit.data.dataset import from_arrays
+    """A small labelled data set: "image" (3 x 16 x 16), "series" (2 x 48), "ragged" (2 x 20 to 48), "vector" (7) or "table" (7)."""
+    from tacit.data.dataset import from_arrays, from_table
 
     rng = np.random.default_rng(7)
     y = np.arange(items) % 2
@@ -39,6 +39,12 @@ def small(kind: str, items: int = 40) -> Any:
     if kind == "ragged":
         lengths = [48, 20, *rng.integers(20, 49, items - 2)]
         return from_arrays([rng.normal(size=(2, int(n))).astype(np.float32) for n in lengths], y=y)
+    if kind == "table":
+        import pyarrow as pa
+
+        columns: dict[str, Any] = {f"n{i}": rng.normal(size=items) for i in range(4)}
+        columns |= {f"w{i}": rng.choice(list("abc"), items) for i in range(2)}
+        return from_table(pa.table({**columns, "yes": rng.choice(["yes", "no"], items), "label": [f"c{v}" for v in y]}))
     return from_arrays(rng.normal(size=(items, 7)).astype(np.float32), y=y)
 
 

@@ -204,10 +204,12 @@ def test_what_cannot_work_is_refused() -> None:
             for b in BACKBONES:
                 backbone = registry.find("backbones", b)
                 can, rank = backbone.can, max(1, len(small(k).spec.sizes))
-                needs = needs_before({"name": m}, k != "vector") - LABELS
-                needs |= ({"ragged"} if k == "ragged" else set()) | ({"unordered"} if k == "vector" else set())
-                no_view = cls.views.task not in {"", *make_modality(small(k).spec, {}).tasks} or (k == "vector" and cls.views.crop)
-                no_order = k == "vector" and "causal" in needs
+                needs = needs_before({"name": m}, k not in ("vector", "table")) - LABELS
+                needs |= ({"ragged"} if k == "ragged" else set()) | ({"unordered"} if k in ("vector", "table") else set())
+                no_view = cls.views.task not in {"", *make_modality(small(k).spec, {}).tasks} or (
+                    k in ("vector", "table") and cls.views.crop
+                )
+                no_order = k in ("vector", "table") and "causal" in needs
                 if not needs <= can or no_view or no_order or rank not in backbone.ranks:
                     expected.add((m, k, b))
     assert refused == expected

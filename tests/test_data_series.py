@@ -92,10 +92,11 @@ def test_csv_rows_with_bom_target_group_and_split(tmp_path):
 
 def test_csv_of_text_explains_itself(tmp_path):
     (tmp_path / "a.csv").write_text("city,a,b\n" + "".join(f"{c},1,2\n" for c in "xyxyxy"))
+    assert opened(tmp_path / "a.csv").modality == "table"
     with pytest.raises(BadData, match="'city' holds text") as caught:
-        opened(tmp_path / "a.csv")
+        opened(tmp_path / "a.csv", modality="series")
     assert "--target 'city'" in caught.value.hint
-    assert opened(tmp_path / "a.csv", target="city").classes == ("x", "y")
+    assert opened(tmp_path / "a.csv", target="city", modality="series").classes == ("x", "y")
 
 
 def test_csv_in_a_western_encoding(tmp_path):

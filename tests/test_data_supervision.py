@@ -187,12 +187,12 @@ def test_several_columns_of_a_table_of_numbers(tmp_path):
     rows = [f"{i},{i * 2},{i % 2},{'yes' if i % 3 else 'no'}" for i in range(20)]
     table(tmp_path / "plain.csv", "u,v,wet\n" + "\n".join(r.rsplit(",", 1)[0] for r in rows))
     table(tmp_path / "d.csv", "u,v,wet,cold\n" + "\n".join(rows))
-    data = dataset.open(tmp_path / "d.csv", target="wet,cold")
+    data = dataset.open(tmp_path / "d.csv", target="wet,cold", modality="vector")
     assert data.multi_names == ("wet", "cold") and data.x.shape[-1] == 2
     assert data.multi[:4].tolist() == [[0, 0], [1, 1], [0, 1], [1, 0]]
     assert supervise(data, target="cold,wet").classes == ("cold", "wet")
     with pytest.raises(Asked, match="'wet' is part of the items"):
-        supervise(dataset.open(tmp_path / "plain.csv"), target="wet")
+        supervise(dataset.open(tmp_path / "plain.csv", modality="series"), target="wet")
 
 
 # ---- tags of positions ----

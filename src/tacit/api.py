@@ -53,6 +53,9 @@ def opened(data: Any, **options: Any) -> Dataset:
         return data
     if isinstance(data, np.ndarray):
         return dataset.from_arrays(data)
+    if hasattr(data, "__arrow_c_stream__"):
+        known = ("target", "group", "split", "seed", "max_bad", "options", "spec")
+        return dataset.from_table(data, **{k: v for k, v in options.items() if k in known})
     return dataset.open(data, **{"limit": image_limit(), **options})
 
 

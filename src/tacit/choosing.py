@@ -15,6 +15,7 @@ from tacit.errors import Stopped
 from tacit.options import (
     Backbone,
     BatchSize,
+    Columns,
     DataArg,
     Group,
     ImageSize,
@@ -47,6 +48,7 @@ def compare(
     target: Target = None,
     group: Group = None,
     split: Split = None,
+    columns: Columns = None,
     no_cache: NoCache = False,
     max_bad: MaxBad = None,
     json_: Json = False,
@@ -57,7 +59,15 @@ def compare(
     from tacit.halving import short, summary
 
     teller = Teller(quiet)
-    reading = {"modality": modality, "target": target, "group": group, "split": split, "cache": not no_cache, "max_bad": max_bad}
+    reading = {
+        "modality": modality,
+        "target": target,
+        "group": group,
+        "split": split,
+        "columns": columns,
+        "cache": not no_cache,
+        "max_bad": max_bad,
+    }
     opened = open_data(data, teller, **reading, size=image_size)
     with _resumable(out_):
         found = api.compare(
@@ -82,6 +92,7 @@ def tune_augmentation(
     target: Target = None,
     group: Group = None,
     split: Split = None,
+    columns: Columns = None,
     no_cache: NoCache = False,
     max_bad: MaxBad = None,
     json_: Json = False,
@@ -93,7 +104,15 @@ def tune_augmentation(
     from tacit.halving import short, summary
 
     teller = Teller(quiet)
-    reading = {"modality": modality, "target": target, "group": group, "split": split, "cache": not no_cache, "max_bad": max_bad}
+    reading = {
+        "modality": modality,
+        "target": target,
+        "group": group,
+        "split": split,
+        "columns": columns,
+        "cache": not no_cache,
+        "max_bad": max_bad,
+    }
     opened = open_data(data, teller, **reading, size=image_size)
     with _resumable(out_):
         found = api.tune_augmentation(
@@ -114,7 +133,7 @@ def tune_augmentation(
         "batch-size": batch_size,
         "image-size": image_size,
     }
-    options |= {"target": target, "group": group, "split": split, "modality": modality}
+    options |= {"target": target, "group": group, "split": split, "columns": columns, "modality": modality}
     given = " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items() if v is not None)
     if said:
         lines.append(f"use: tacit pretrain {shlex.quote(data)} {given} {said}")

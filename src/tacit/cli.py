@@ -15,6 +15,7 @@ from tacit.errors import Asked, Stopped, TacitError, nearest
 from tacit.options import (
     Backbone,
     BatchSize,
+    Columns,
     DataArg,
     Group,
     ImageSize,
@@ -50,6 +51,7 @@ def inspect(
     target: Target = None,
     group: Group = None,
     split: Split = None,
+    columns: Columns = None,
     no_cache: NoCache = False,
     max_bad: MaxBad = None,
     out_: Annotated[Path | None, typer.Option("--out", help="Also write the JSON here.")] = None,
@@ -61,7 +63,9 @@ def inspect(
     from tacit.training.run import write_json
 
     teller = Teller(quiet)
-    found = open_data(data, teller, modality=modality, target=target, group=group, split=split, cache=not no_cache, max_bad=max_bad)
+    found = open_data(
+        data, teller, modality=modality, target=target, group=group, split=split, columns=columns, cache=not no_cache, max_bad=max_bad
+    )
     result = inspection.inspect(found)
     if out_ is not None:
         write_json(out_, result)
@@ -95,6 +99,7 @@ def pretrain(
     target: Target = None,
     group: Group = None,
     split: Split = None,
+    columns: Columns = None,
     no_cache: NoCache = False,
     max_bad: MaxBad = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, each value with its reason, and stop.")] = False,
@@ -119,6 +124,7 @@ def pretrain(
         target=target,
         group=group,
         split=split,
+        columns=columns,
         cache=not no_cache,
         max_bad=max_bad,
         size=image_size,

@@ -33,6 +33,19 @@ class Tokenizer(nn.Module):
         """What the cells of this size held; raw: as it is, without whatever the modality does to make it a better task."""
         raise NotImplementedError
 
+    def spoil(self, x: Tensor, noise: float, holes: float, generator: torch.Generator) -> Tensor:
+        """A noisy copy of values [B, C, ...] with holes that hold the batch's mean; what is missing stays missing.
+
+        noise: in standard deviations of the channel. holes: share of the values.
+        """
+        channels = x.transpose(0, 1).flatten(1)  # [C, B * ...]
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        mean = channels.nanmean(1, keepdim=True)
+        std = (channels - mean).square().nanmean(1).sqrt().nan_to_num().view(shape)
+        noisy = x + torch.randn(x.shape, generator=generator, device=x.device) * std * noise
+        gone = (torch.rand(x.shape, generator=generator, device=x.device) < holes) & ~x.isnan()
+        return torch.where(gone, mean.nan_to_num().view(shape), noisy)
+
     def head(self, dim: int, cell: Sequence[int]) -> nn.Module:
         """From features [K, dim] to what `Target.distance` takes; raises CannotPair where such a cell cannot be predicted."""
         raise NotImplementedError

@@ -96,6 +96,11 @@ class Modality:
         raise NotImplementedError
 
     @classmethod
+    def decode_block(cls, block: Any, spec: Spec) -> tuple[np.ndarray, int]:
+        """Many items at once, [n, C, *S], and how many infinite values count as missing; for sources that read in blocks."""
+        raise NotImplementedError
+
+    @classmethod
     def extent(cls, raw: Raw) -> tuple[int, ...]:
         """Size of a raw item as found, [*S]; of a file only the head is read. Raises BadItem."""
         return ()
@@ -121,6 +126,16 @@ class Modality:
     def like(cls, planned: Spec, trained: Spec) -> Spec:
         """The spec with which further data is decoded for a trained model."""
         return trained
+
+    @classmethod
+    def notes(cls, spec: Spec) -> list[str]:
+        """What the user should know about how such data is read."""
+        return []
+
+    @classmethod
+    def parts_of(cls, spec: Spec) -> list[tuple[str, str, str]]:
+        """Name, kind and a few words for each named part of an item (columns of a table), for `inspect`; often none."""
+        return []
 
     @classmethod
     def picture(cls, x: np.ndarray, spec: Spec, size: int = 32) -> bytes | None:

@@ -13,10 +13,11 @@ DataArg = Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder, 
 RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No words on stderr, only errors.")]
-ModalityOpt = Annotated[str | None, typer.Option(help="image, series or vector; detected if left out.")]
+ModalityOpt = Annotated[str | None, typer.Option(help="image, series, table or vector; detected if left out.")]
 Target = Annotated[str | None, typer.Option(help="Column with the label.")]
 Group = Annotated[str | None, typer.Option(help="Column with the group (patient, session); groups are split as a whole.")]
 Split = Annotated[str | None, typer.Option(help="Column that says train or test.")]
+Columns = Annotated[str | None, typer.Option(help="What columns of a table are, such as age:number,zip:category,note:text.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not keep the decoded items on disk.")]
 MaxBad = Annotated[float | None, typer.Option(help="Share of unreadable files that is tolerated, 0 to 1; default 0.1.", min=0.0, max=1.0)]
 Backbone = Annotated[str | None, typer.Option(help="Network; see `tacit list backbones`.")]
@@ -32,4 +33,6 @@ def open_data(data: str, teller: Teller, **options: Any) -> Any:
     """The data of a verb, opened; options that are None were not given."""
     from tacit import api
 
-    return api.opened(data, say=teller.say, **{k: v for k, v in options.items() if v is not None})
+    columns = options.pop("columns", None)
+    given = {k: v for k, v in options.items() if v is not None}
+    return api.opened(data, say=teller.say, **given, **({} if columns is None else {"options": {"columns": columns}}))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tacit import registry
-from tacit.data import builtin, cache, decoding, labels, shapes, splits
+from tacit.data import builtin, cache, decoding, labels, rowlist, shapes, splits
 from tacit.data.listing import Listing, Problem, ending, few, parts_said, size_in_words
 from tacit.data.tags import Tags
 from tacit.data.tree import Tree, grow
@@ -46,7 +46,7 @@ class Dataset:
     spec: Spec
     x: np.ndarray = field(repr=False)
     lengths: np.ndarray | None = field(repr=False)
-    names: tuple[str, ...] = field(repr=False)
+    names: Sequence[str] = field(repr=False)
     labels: np.ndarray | None = field(repr=False)
     classes: tuple[str, ...]
     groups: np.ndarray | None = field(repr=False)
@@ -130,7 +130,7 @@ class Dataset:
                 "open it again with tacit.open, or make it with from_arrays",
             )
         asked = dict(self.opened)
-        read: Callable[..., Dataset] = {"path": open, "x": from_arrays, "paths": from_files}[next(iter(asked))]  # type: ignore[assignment]
+        read: Callable[..., Dataset] = {"path": open, "x": from_arrays, "table": from_table, "paths": from_files}[next(iter(asked))]  # type: ignore[assignment]
         again = read(**{**asked, "spec": spec})
         if again.names != self.names:  # an item may be readable in one form only
             return again
@@ -201,7 +201,7 @@ def open(
         listing, tree = builtin.read(str(path).split(":", 1)[1]), None
     else:
         tree = _grown(Path(path))
-        source, tree = _source(tree)
+        source, tree = _source(tree, modality)
         listing = source.read(tree, modality=modality, target=target, group=group, split=split)
     return _build(str(path), listing, listing.tree or tree, size, limit, cache, seed, max_bad, dict(options), say, spec, opened)
 
@@ -255,6 +255,28 @@ def from_arrays(
     return _build(name, listing, None, size, limit, False, seed, max_bad, dict(options), lambda line: None, spec, opened)
 
 
+def from_table(
+    table: Any,
+    *,
+    target: str | None = None,
+    group: str | None = None,
+    split: str | None = None,
+    name: str = "table",
+    seed: int = 0,
+    max_bad: float = 0.1,
+    options: Mapping[str, Any] | Sequence[tuple[str, Any]] = (),
+    spec: Spec | None = None,
+) -> Dataset:
+    """A data set of a table in memory: a pandas, polars or pyarrow table, or anything else with Arrow's interface; one item a row.
+
+    target, group, split: names of columns. options: what columns are, such as {"columns": "zip:category"}.
+    """
+    opened: dict[str, Any] = {"table": table, "target": target, "group": group, "split": split, "name": name}
+    opened |= {"seed": seed, "max_bad": max_bad, "options": dict(options)}
+    found = rowlist.listing([rowlist.Held(table, name)], [""], name, target=target, group=group, split=split)
+    return _build(name, found, None, None, 224, False, seed, max_bad, dict(options), lambda line: None, spec, opened)
+
+
 def from_files(paths: Sequence[Path], spec: Spec) -> Dataset:
     """Single files, decoded for a trained model with this spec. Raises Asked for a missing file, BadData for an unreadable one."""
     for path in paths:
@@ -294,13 +316,13 @@ def _grown(path: Path) -> Tree:
     return tree
 
 
-def _source(tree: Tree) -> tuple[Any, Tree]:
+def _source(tree: Tree, modality: str | None) -> tuple[Any, Tree]:
     """The layout that fits the files best; a folder with nothing but one zip stands for that zip."""
-    scored = [(source, name) for name, source in registry.every("sources").items()]
-    best, source = max(((s.matches(tree), s) for s, _ in scored), key=lambda pair: pair[0])
+    sources = [s for s in registry.every("sources").values() if modality is None or modality in getattr(s, "modalities", (modality,))]
+    best, source = max(((s.matches(tree), s) for s in sources), key=lambda pair: pair[0])
     zips = [n for n in tree.names if ending(n) == ".zip"]
     if best <= 0 and len(zips) == 1 and tree.archive is None:
-        return _source(grow(tree.root / zips[0]))
+        return _source(grow(tree.root / zips[0]), modality)
     if best <= 0:
         count = Counter(ending(n) or "no ending" for n in tree.names)
         kinds = few((f"{e} ({k})" for e, k in count.most_common()), 5)
@@ -343,7 +365,7 @@ def _build(
     trained = spec
     spec, stored, place = decoding.decode(kind, listing, settings, content, max_bad, say, trained)
     rows = stored.keep.tolist()
-    names = tuple(labels.writable(listing.names[i]) for i in rows)
+    names = _names(listing.names, stored.keep)
     values, classes, rule = labels.encode(None if listing.labels is None else [listing.labels[i] for i in rows])
     grouped = None if listing.groups is None else [listing.groups[i] for i in rows]
     groups, group_names = labels.codes(grouped)
@@ -354,8 +376,9 @@ def _build(
     measured = train[:: max(1, -(-len(train) // most))]
     spec = kind.finish(spec, np.asarray(stored.x[measured])) if trained is None else spec
     whole = hashlib.blake2b(stored.hashes.tobytes(), digest_size=16)
-    whole.update("\0".join(names).encode("utf-8", "surrogatepass"))
-    notes = list(listing.notes) + ([rule] if rule and "classes" not in rule else [])
+    for start in range(0, len(names), 100_000):
+        whole.update(("\0" * (start > 0) + "\0".join(names[start : start + 100_000])).encode("utf-8", "surrogatepass"))
+    notes = [*listing.notes, *([rule] if rule and "classes" not in rule else []), *kind.notes(spec)]
     if stored.facts["infinite"]:
         notes.append(f"{stored.facts['infinite']} infinite values count as missing")
     taken = sum(p.stat().st_size for p in place.iterdir()) if place is not None else 0
@@ -394,6 +417,32 @@ def _build(
     )
 
 
+class Picked(Sequence[str]):
+    """Some of many names, made when asked for."""
+
+    def __init__(self, names: Sequence[str], rows: np.ndarray) -> None:
+        self.names, self.rows = names, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [labels.writable(self.names[k]) for k in self.rows[i].tolist()]
+        return labels.writable(self.names[int(self.rows[i])])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _names(names: Sequence[str], rows: np.ndarray) -> Sequence[str]:
+    """Names of the items that were kept; of very many only when asked for."""
+    few_enough = isinstance(names, list) or len(rows) <= 200_000
+    return tuple(labels.writable(names[i]) for i in rows.tolist()) if few_enough else Picked(names, rows)
+
+
 def _decoding(spec: Spec) -> list[Any]:
     """What decides the decoded values, of all that a spec holds; the scale says how deep pixels become 8 bits."""
-    return [spec.channels, list(spec.sizes), spec.ragged, *(spec.extra.get(k) for k in ("scale", "fit"))]
+    return [spec.channels, list(spec.sizes), spec.ragged, *(spec.extra.get(k) for k in ("scale", "fit", "columns"))]

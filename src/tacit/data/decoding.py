@@ -39,11 +39,21 @@ class Raws(Sequence[Raw]):
     def __getitem__(self, i: Any) -> Any:
         return self.listing.read(i)
 
+    def blocks(self) -> Iterator[Any]:
+        """All items, many at once, where they are read so."""
+        assert self.listing.blocks is not None
+        return self.listing.blocks()
+
+    @property
+    def labels(self) -> list[Any] | None:
+        """What the listing knows of labels; only to find columns that repeat them."""
+        return self.listing.labels
+
 
 def key(content: str, listing: Listing, settings: Any) -> str:
     """What a cache depends on: the files' content, which items, and how they are decoded."""
     whole = hashlib.blake2b(digest_size=16)
-    for part in (cache.VERSION, content, listing.modality, listing.variant, settings, listing.names):
+    for part in (cache.VERSION, content, listing.modality, listing.variant, settings, getattr(listing.names, "parts", listing.names)):
         whole.update(json.dumps(part, sort_keys=True).encode())
     return whole.hexdigest()
 
@@ -77,7 +87,7 @@ def decode(
             return spec, found, place
     writer = cache.Writer(place, _bytes(listing, spec) * len(listing.names)) if place is not None else None
     try:
-        return spec, _all(kind, listing, spec, writer, max_bad, say), place
+        return spec, (_all if listing.blocks is None else _blocks)(kind, listing, spec, writer, max_bad, say), place
     except BaseException:
         if writer is not None:
             writer.drop()
@@ -166,12 +176,54 @@ def _all(
             told = time.monotonic()
             say(f"decoding {i + 1:,} of {n:,} {kind.unit} ({(i + 1) / n:.0%})\r")
     _enough(listing, bad, max_bad)
-    facts = {"infinite": infinite}
     counts = np.array(lengths, np.int64), np.array(hashes, np.uint64), np.array(keep, np.int64)
+    return _closed(writer, pieces, counts, bad, infinite, dtype, shape)
+
+
+def _blocks(
+    kind: type[Modality], listing: Listing, spec: Spec, writer: cache.Writer | None, max_bad: float, say: Callable[[str], None]
+) -> cache.Stored:
+    """The same for items that are read many at once."""
+    assert listing.blocks is not None
+    n, done, infinite, told = len(listing.names), 0, 0, time.monotonic()
+    bad: list[Problem] = []
+    pieces: list[np.ndarray] = []
+    keep: list[np.ndarray] = []
+    hashes: list[np.ndarray] = []
+    shape: tuple[int, ...] = (0,)
+    for block in listing.blocks():
+        x, endless = kind.decode_block(block, spec)
+        infinite += endless
+        empty = np.isnan(x).reshape(len(x), -1).all(1)
+        bad += [Problem(listing.names[done + i], "every value is missing") for i in np.flatnonzero(empty).tolist()]
+        keep.append(done + np.flatnonzero(~empty))
+        done, x = done + len(x), np.ascontiguousarray(x[~empty])
+        shape = x.shape[1:]
+        hashes.append(np.fromiter((cache.item_hash(row) for row in x), np.uint64, len(x)))
+        writer.add(x) if writer is not None else pieces.append(x)
+        if time.monotonic() - told > 1:
+            told = time.monotonic()
+            say(f"decoding {done:,} of {n:,} {kind.unit} ({done / n:.0%})\r")
+    _enough(listing, bad, max_bad)
+    rows = np.concatenate(keep)
+    counts = np.full(len(rows), -1, np.int64), np.concatenate(hashes), rows
+    return _closed(writer, pieces, counts, bad, infinite, np.dtype(np.float32), shape)
+
+
+def _closed(
+    writer: cache.Writer | None,
+    pieces: list[np.ndarray],
+    counts: tuple[np.ndarray, np.ndarray, np.ndarray],
+    bad: list[Problem],
+    infinite: int,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+) -> cache.Stored:
+    facts = {"infinite": infinite}
     if writer is None:
         return cache.Stored(np.concatenate(pieces), *counts, bad, facts)
     stored = cache.Stored(np.empty(0), *counts, bad, facts)
-    return writer.close(stored, dtype, (len(keep), *shape))
+    return writer.close(stored, dtype, (len(counts[0]), *shape))
 
 
 def _enough(listing: Listing, bad: list[Problem], max_bad: float) -> None:

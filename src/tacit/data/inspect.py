@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from tacit import registry
 from tacit.data.dataset import Dataset
 from tacit.data.listing import few, size_in_words
 from tacit.data.splits import TEST, TRAIN, VAL
 
 SHOWN = 5
 BLOCK = 4096
+COLUMNS, SCREEN = 40, 110
 
 
 def inspect(dataset: Dataset) -> dict[str, Any]:
@@ -36,6 +38,7 @@ def inspect(dataset: Dataset) -> dict[str, Any]:
         "tags": _tags(dataset),
         "multilabel": _several(dataset),
         "groups": _groups(dataset),
+        "columns": [dict(zip(("name", "kind", "about"), c, strict=True)) for c in _parts(dataset)],
         "missing": values["missing"],
         "constant": values["constant"],
         "duplicates": duplicates(dataset),
@@ -62,6 +65,10 @@ def lines(report: dict[str, Any]) -> list[str]:
         )
     stored = " x ".join(map(str, [report["channels"], *report["stored"]]))
     out.append(f"stored as  {stored}" + (f", training size {_shape(report['training_size'])}" if report["training_size"] else ""))
+    if columns := report["columns"]:
+        wide = min(24, max(len(c["name"]) for c in columns[:COLUMNS]))
+        out += [f"  {c['name'][:wide]:<{wide}} {c['kind']:<9} {c['about']}"[:SCREEN] for c in columns[:COLUMNS]]
+        out += [f"  and {len(columns) - COLUMNS:,} more columns (all with --json)"] if len(columns) > COLUMNS else []
     if report["lengths"]:
         out.append("lengths    {min} to {max}, median {median:g}".format(**report["lengths"]))
     if labels["task"] == "classification":
@@ -97,6 +104,11 @@ def lines(report: dict[str, Any]) -> list[str]:
     if report["cache"]["path"]:
         out.append(f"cache      {size_in_words(report['cache']['bytes'])} in {report['cache']['path']}")
     return out
+
+
+def _parts(dataset: Dataset) -> list[tuple[str, str, str]]:
+    kind = registry.find("modalities", dataset.modality)
+    return list(kind.parts_of(dataset.spec))
 
 
 def _shape(size: Any) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tacit.celltypes import MISSING as MISSING
 from tacit.errors import Asked
 from tacit.modality import Raw
 
@@ -22,7 +23,7 @@ SPLITS = {
 }  # fmt: skip
 LABEL_COLUMNS = ("label", "labels", "target", "class", "y")
 GROUP_COLUMNS = ("group", "group_id", "patient", "patient_id", "subject", "subject_id", "speaker", "speaker_id", "session", "session_id")
-MISSING = ("", "?", "na", "n/a", "nan", "null", "none")
+SPLIT_COLUMNS = ("split", "part", "subset")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Problem:
 class Listing:
     """What a source found, nothing decoded yet.
 
-    modality: "image", "series" or "vector". why: how that was decided, in words.
+    modality: name of the kind of data. why: how that was decided, in words.
     names: stable ids of the items (relative path, or file:row).
     labels: a word or whole-word class (str), a number (float), or None for an unlabelled item; None = no labels at all.
     groups: items that belong together. splits: "train", "test", "val" or "" where it is not said.
@@ -45,12 +46,13 @@ class Listing:
     variant: what besides the files' content decides the items (chosen columns); part of the cache's key.
     tree: the files that the items come from, if they are not exactly those that the user named.
     tags: raw class numbers of the positions of item i (its mask), read when asked for, None = unlabelled; None = no tags at all.
+    blocks: reads all items again, many at once, for what `Modality.decode_block` takes; then `read` is not used.
     multi: float32 [n, K], 0 or 1 for each of several labels, NaN = unknown; multi_names: their K names.
     """
 
     modality: str
     why: str
-    names: list[str]
+    names: Sequence[str]
     labels: list[Any] | None
     groups: list[str] | None
     splits: list[str] | None
@@ -62,6 +64,7 @@ class Listing:
     tags: Callable[[int], Raw | None] | None = None
     multi: np.ndarray | None = None
     multi_names: tuple[str, ...] = ()
+    blocks: Callable[[], Iterator[Any]] | None = None
 
 
 def split_name(word: str) -> str:

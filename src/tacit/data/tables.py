@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tacit.data.listing import GROUP_COLUMNS, LABEL_COLUMNS, MISSING, Problem, ending, few
+from tacit.data.listing import GROUP_COLUMNS, LABEL_COLUMNS, MISSING, SPLIT_COLUMNS, Problem, ending, few
 from tacit.data.text import decode_text, is_number
 from tacit.errors import Asked, BadData, nearest
 
@@ -72,7 +72,7 @@ def find(columns: Sequence[str], wanted: Sequence[str]) -> str | None:
 
 def special(table: Table, **asked: str | None) -> dict[str, int]:
     """Which column is the target, the group and the split: as asked, else by its name. Raises Asked for an unknown column."""
-    known = {"target": LABEL_COLUMNS, "group": GROUP_COLUMNS, "split": ("split", "part", "subset")}
+    known = {"target": LABEL_COLUMNS, "group": GROUP_COLUMNS, "split": SPLIT_COLUMNS}
     found = {}
     for option, column in asked.items():
         column = column or (find(table.columns, known[option]) if table.header else None)

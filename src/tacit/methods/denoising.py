@@ -2,9 +2,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-from torch import Tensor
-
 from tacit.encoder import Encoder
 from tacit.method import Method
 from tacit.predictors import Decoder
@@ -14,8 +11,8 @@ from tacit.types import Batch, Context, Count, Fraction, Info, NonNegative, Step
 class Denoising(Method):
     """Draw the clean item from one vector that was computed from a noisy copy with holes.
 
-    noise: added, in standard deviations of the channel. holes: share of the values that are missing from the copy. depth, width: of
-    the decoder.
+    noise: added to numbers, in standard deviations of the channel. holes: share of the values that are missing from the copy, or are
+    another item's where values are no quantities. depth, width: of the decoder.
     """
 
     family = "generative"
@@ -41,16 +38,9 @@ class Denoising(Method):
 
     def forward(self, views: list[Batch], ctx: Context) -> Step:
         (x,) = views
-        cells, f = self.encoder.cells(x), self.encoder(replace(x, x=self._spoil(x.x, ctx.generator)))
+        cells, f = (
+            self.encoder.cells(x),
+            self.encoder(replace(x, x=self.encoder.tokenizer.spoil(x.x, self.noise, self.holes, ctx.generator))),
+        )
         guess = self.head(self.decoder(f.pooled, cells, full=x.valid is None)[cells.valid])
         return Step(self.encoder.target(x, raw=True).distance(guess, cells.valid), f.pooled.detach(), chance=1.0)
-
-    def _spoil(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """A noisy copy of x [B, C, ...]; what is missing stays missing."""
-        channels = x.transpose(0, 1).flatten(1)  # [C, B * ...]
-        shape = [1, -1] + [1] * (x.ndim - 2)
-        mean = channels.nanmean(1, keepdim=True)
-        std = (channels - mean).square().nanmean(1).sqrt().nan_to_num().view(shape)
-        noisy = x + torch.randn(x.shape, generator=generator, device=x.device) * std * self.noise
-        gone = (torch.rand(x.shape, generator=generator, device=x.device) < self.holes) & ~x.isnan()
-        return torch.where(gone, mean.nan_to_num().view(shape), noisy)

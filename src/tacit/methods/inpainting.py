@@ -33,7 +33,7 @@ class Inpainting(Method):
         self.ratio, self.block, self.adversarial = ratio, block, adversarial
         self.critic = None
         if adversarial:
-            if not isinstance(self.head, nn.Linear):
+            if type(self.head) is not nn.Linear:
                 raise CannotPair("method.adversarial compares values, and these cells are predicted as classes", "leave it out")
             self.critic = mlp(self.head.out_features, 128, 1, norm=False)
 

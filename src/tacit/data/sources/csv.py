@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from tacit.data import tables
@@ -17,6 +19,8 @@ IDS = ("id", "name", "index", "")
 
 class Csv:
     """.csv files of numbers: one series a row; --target, --group and --split name columns; _TRAIN and _TEST are parts."""
+
+    modalities: ClassVar[frozenset[str]] = frozenset({"series", "vector"})
 
     @staticmethod
     def matches(tree: Tree) -> float:

@@ -3,14 +3,16 @@
     python benchmarks/prepare.py --out DIR [--data PATH] [--limit N] [NAME ...]
 
 PATH holds one folder for each data set, as downloaded. Without names, all that are there are prepared; what is there already stays.
-Images (cifar10_subset, sign_digits, gtsrb_subset, fashion_mnist, pneumoniamnist) and series (ucr, aeon_multivariate, mitbih); sets of
-text, tables and sound come with their modalities.
+Images (cifar10_subset, sign_digits, gtsrb_subset, fashion_mnist, pneumoniamnist), series (ucr, aeon_multivariate, mitbih) and tables (adult,
+fairness_tabular, small_tabular, california_housing); sets of text and sound come with their modalities.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import gzip
+import io
 import os
 import shutil
 import sys
@@ -92,6 +94,61 @@ def beats(source: Path, out: Path, limit: int | None) -> None:
     np.savez(out / "beats.npz", x=np.stack(x), y=np.array(y), split=np.array(split), group=np.array(group))
 
 
+# file, column with the label (by its number where there is no header), columns that are no inputs, what the label becomes
+TABLES: dict[str, tuple[str, str | int, tuple[str | int, ...], str]] = {
+    "bank": ("bank-full.csv.gz", "y", ("duration",), ""),  # how long the call took is known only after it
+    "credit": ("credit-card-clients.csv.gz", "default payment", (), ""),
+    "law": ("law_school_clean.csv.gz", "pass_bar", (), ""),
+    "abalone": ("abalone.csv.gz", 8, (), "half"),
+    "breast-cancer": ("breast-cancer.csv.gz", 9, (), ""),
+    "horse-colic": ("horse-colic.csv.gz", 23, (2, 24, 25, 26, 27), ""),
+    "ionosphere": ("ionosphere.csv.gz", 34, (), ""),
+    "mammography": ("mammography.csv.gz", 6, (), ""),
+    "oil-spill": ("oil-spill.csv.gz", 49, (0,), ""),
+    "phoneme": ("phoneme.csv.gz", 5, (), ""),
+    "pima": ("pima-indians-diabetes.csv.gz", 8, (), ""),
+    "sonar": ("sonar.csv.gz", 60, (), ""),
+    "wine-red": ("winequality-red.csv.gz", 11, (), "half"),
+    "wine-white": ("winequality-white.csv.gz", 11, (), "half"),
+    "housing": ("housing.csv.gz", "median_house_value", (), "number"),
+}
+
+
+def tables(source: Path, out: Path, limit: int | None) -> None:
+    """Every table as NAME/NAME.csv with a header whose last column is the label; "half": a number becomes above or below its median."""
+    for name, (file, target, aside, kind) in TABLES.items():
+        if not (source / file).is_file():
+            continue
+        rows = list(csv.reader(io.StringIO(gzip.decompress((source / file).read_bytes()).decode()), skipinitialspace=True))
+        names = rows.pop(0) if isinstance(target, str) else [f"c{i}" for i in range(len(rows[0]))]
+        at = names.index(target) if isinstance(target, str) else target
+        keep = [i for i, column in enumerate(names) if i != at and column not in aside and i not in aside]
+        labels = [row[at].strip("'") for row in rows]
+        if kind == "half":
+            middle = float(np.median([float(v) for v in labels]))
+            labels = ["above" if float(v) > middle else "below" for v in labels]
+        elif not kind:
+            labels = [f"is {v}" if v else "" for v in labels]
+        (out / name).mkdir()
+        with (out / name / f"{name}.csv").open("w", newline="") as made:
+            writer = csv.writer(made)
+            writer.writerow([*(names[i] for i in keep), "label"])
+            writer.writerows([[*(row[i].strip("'") for i in keep), v] for row, v in zip(rows, labels, strict=True) if v])
+
+
+def census(source: Path, out: Path, limit: int | None) -> None:
+    """adult, with its own parts; the weight of a person in the census says nothing of him and is left out."""
+    for part in ("train", "test"):
+        file = source / f"adult.{'data' if part == 'train' else 'test'}.gz"
+        rows = list(csv.reader(io.StringIO(gzip.decompress(file.read_bytes()).decode()), skipinitialspace=True))
+        names = [c.strip() for c in rows[0]]
+        keep = [i for i, column in enumerate(names) if column != "fnlwgt"]
+        with (out / f"adult_{part}.csv").open("w", newline="") as made:
+            writer = csv.writer(made)
+            writer.writerow(["label" if names[i] == "classification" else names[i] for i in keep])
+            writer.writerows([[row[i].strip().rstrip(".") for i in keep] for row in rows[1:] if len(row) == len(names)])
+
+
 RECIPES: dict[str, Callable[[Path, Path, int | None], None]] = {
     "cifar10_subset": images,
     "sign_digits": images,
@@ -101,6 +158,10 @@ RECIPES: dict[str, Callable[[Path, Path, int | None], None]] = {
     "ucr": copy,
     "aeon_multivariate": sets,
     "mitbih": beats,
+    "adult": census,
+    "fairness_tabular": tables,
+    "small_tabular": tables,
+    "california_housing": tables,
 }
 
 

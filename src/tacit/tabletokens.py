@@ -72,8 +72,8 @@ class TableTokenizer(Tokenizer):
             share = m.get("share", [])
             kept = [i for i, s in enumerate(share) if s > m.get("rare", 0.0)]
             place[kept] = torch.arange(1, len(kept) + 1)
-            offset[f] = vocabulary
             if "share" in m:
+                offset[f] = vocabulary
                 own = [max(1e-4, 1 - sum(share[i] for i in kept)), *(share[i] for i in kept)]
                 log_share.append(torch.tensor(own).log())
                 vocabulary += len(own)

@@ -16,8 +16,11 @@ CODES = 250  # of a category, for trees: scikit-learn takes 255
 class Table:
     """How the columns of a table, or of plain vectors, become numbers; measured on the whole training split, without labels."""
 
-    def fit(self, x: np.ndarray, spec: Spec) -> Table:
-        """Measure the columns; x: float32 [N, F], NaN = missing, a category as the index of its value, -1 = a value not in the list."""
+    def fit(self, x: np.ndarray, spec: Spec, *, numbers: bool = True) -> Table:
+        """Measure the columns; x: float32 [N, F], NaN = missing, a category as the index of its value, -1 = a value not in the list.
+
+        numbers: measure numbers too, which `plain` needs and `codes` does not.
+        """
         columns = spec.extra.get("columns") or [{"kind": "number"}] * x.shape[1]
         self.category = np.array([c["kind"] in ("category", "boolean") for c in columns], dtype=bool)
         self._missing = ~np.isfinite(x).all(0)
@@ -26,7 +29,7 @@ class Table:
         self._most = next((k for k in range(VALUES, 1, -1) if np.minimum(counts, k).sum() <= MOST), 1)
         cut = int((counts > self._most).sum())
         self.note = f"of {cut} column{'s' * (cut > 1)} only the {self._most} most frequent values have a column each" if cut else ""
-        self._scale = {int(j): _measure(x[:, j]) for j in np.flatnonzero(~self.category)}
+        self._scale = {int(j): _measure(x[:, j]) for j in np.flatnonzero(~self.category) if numbers}
         return self
 
     def plain(self, x: np.ndarray) -> np.ndarray:

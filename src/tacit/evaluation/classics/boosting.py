@@ -41,7 +41,7 @@ class Boosting:
 
     def prepare(self, x: np.ndarray, spec: Spec) -> Boosting:
         """Learn which columns are categories from all training rows, float32 [N, F], NaN = missing; reads no label."""
-        self._table = Table().fit(x, spec)
+        self._table = Table().fit(x, spec, numbers=False)
         try:
             self._library = importlib.import_module("lightgbm")
             self.note = f"by LightGBM {self._library.__version__}"

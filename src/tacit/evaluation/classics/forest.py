@@ -37,7 +37,7 @@ class Forest:
 
     def prepare(self, x: np.ndarray, spec: Spec) -> Forest:
         """Learn the values of the categories from all training rows, float32 [N, F], NaN = missing; reads no label."""
-        self._table = Table().fit(x, spec)
+        self._table = Table().fit(x, spec, numbers=False)
         return self
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> Forest:

@@ -299,11 +299,13 @@ def _classics(spec: Spec, x: np.ndarray, xt: np.ndarray, say: Say) -> tuple[list
             continue
         try:
             if not hasattr(cls, "transform"):
-                classifiers.append(Classifier(name, cls(), x, xt))
-                continue
-            say(f"{name}: computing")
-            fitted = cls().fit(x, spec)
-            representations.append(Representation(name, "classic", fitted.transform(x), fitted.transform(xt)))
+                fitted = cls()
+                getattr(fitted, "prepare", lambda x, spec: None)(x, spec)
+                classifiers.append(Classifier(name, fitted, x, xt))
+            else:
+                say(f"{name}: computing")
+                fitted = cls().fit(x, spec)
+                representations.append(Representation(name, "classic", fitted.transform(x), fitted.transform(xt)))
             if words := getattr(fitted, "note", ""):
                 notes.append(f"{name}: {words}")
         except MissingExtra as error:

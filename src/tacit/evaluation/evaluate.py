@@ -104,7 +104,7 @@ def evaluate(
             say(f"{representation.name}: {probe}")
             readings += read_probe(representation, probe, plans, labels)
     for classifier in classifiers:
-        if regression:
+        if regression and not getattr(classifier.model, "regression", False):
             notes.append(f"{classifier.name}: not measured, it has no form for numbers")
             continue
         took = _estimate(classifier, plans)
@@ -184,13 +184,13 @@ def _labelled(
 
 
 def _estimate(classifier: Classifier, plans: Sequence[LevelPlan]) -> float:
-    """Seconds that a classifier of series says it will take; 0 if it says nothing."""
+    """Seconds that a classifier of raw items says it will take; 0 if it says nothing."""
     cost = getattr(classifier.model, "cost", None)
     if cost is None:
         return 0.0
     scored = len(np.unique(np.concatenate([d.scoring for p in plans for d in p.draws] or [np.zeros(0, np.int64)])))
-    n, channels, steps = classifier.train.shape
-    return float(cost(n, len(classifier.test) + scored, steps, channels))
+    # the sizes of an item, the last axis first
+    return float(cost(len(classifier.train), len(classifier.test) + scored, *classifier.train.shape[:0:-1]))
 
 
 def _hopeless(labels: Labels, truth: np.ndarray) -> str:

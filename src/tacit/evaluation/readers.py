@@ -18,14 +18,19 @@ SupervisedFit = Fit
 
 
 class Model(Protocol):
-    """A classifier of raw items. One that also has `distances(a, b) -> [len(a), len(b)]` is read as 1-NN on them, computed once."""
+    """What decides on raw items: classes, and numbers too where it says `regression = True`.
+
+    Further, where it has them: `prepare(x, spec)` shows it the whole training split beforehand, without labels; `grouped = True` asks
+    for `groups=` in fit; `distances(a, b) -> [len(a), len(b)]` is read as 1-NN on them, computed once; `probe` is its name in the
+    results; `note` says what the reader should know; `cost(train, other, *sizes)`: seconds that it will take, roughly.
+    """
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> Any:
-        """Learn from raw items x and their classes y."""
+        """Learn from raw items x and their classes, int64, or numbers, float64."""
         ...
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Class of each raw item."""
+        """Class or number of each raw item."""
         ...
 
 
@@ -207,12 +212,23 @@ def read_classifier(classifier: Classifier, plans: list[LevelPlan], labels: Labe
                     labels.y[draw.rows][to_train[np.ix_(draw.rows, place[draw.scoring])].argmin(0)] if len(draw.scoring) else draw.scoring
                 )
             else:
-                predicted.append(classifier.model.fit(train[rows], labels.y[rows]).predict(test))
-                model = classifier.model.fit(train[draw.rows], labels.y[draw.rows]) if whole else classifier.model
-                guess = model.predict(train[draw.scoring]) if len(draw.scoring) else draw.scoring
+                predicted.append(_fitted(classifier.model, train, labels, rows).predict(test))
+                guess = draw.scoring
+                if len(draw.scoring):
+                    model = _fitted(classifier.model, train, labels, draw.rows) if whole else classifier.model
+                    guess = model.predict(train[draw.scoring])
             scored.append(labels.score(guess, draw.scoring))
         out.append(Reading(*_key(reading), np.stack(predicted), _mean(scored)))
     return out
+
+
+def _fitted(model: Model, train: np.ndarray, labels: Labels, rows: np.ndarray) -> Model:
+    """The model itself, fitted on some labelled rows."""
+    groups = {}
+    if getattr(model, "grouped", False) and labels.groups is not None:
+        groups = {"groups": labels.groups[rows]}
+    model.fit(train[rows], labels.y[rows], **groups)
+    return model
 
 
 def read_trained(

@@ -18,6 +18,7 @@ NAMES = {"ssl": "self-supervised", "untrained": "untrained encoder", "supervised
 COLOURS = {"ssl": 0, "supervised": 1, "untrained": 6}
 SPELLED = {"knn": "nearest neighbours", "linear": "linear probe", "ridge": "ridge regression", "raw": "raw values"}
 SPELLED |= {"pca": "PCA", "hog": "HOG", "dtw": "DTW", "minirocket": "MiniRocket"}
+SPELLED |= {"boosting": "gradient boosting", "forest": "random forest"}
 SPELLED |= {"nll": "negative log-likelihood", "brier": "Brier score", "ece": "calibration error"}
 SPELLED |= {"iou": "intersection over union", "f1": "F1"}
 SPELLED |= {"r2": "R²", "auroc": "AUROC", "rmse": "RMSE", "mae": "MAE", "mse": "MSE"}

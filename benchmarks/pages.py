@@ -70,6 +70,8 @@ def _teaches(cls: Any) -> str:
         return f"To ignore what augmentation changes (`tacit pretrain --dry-run` says what that is for your data).{local}"
     if views.task:
         return "To tell how an item was changed; nothing is ignored but position and scale, slightly."
+    if views.plain:
+        return "To see through what the method itself does to an item; augmentation plays no part."
     if views.crop:
         return "To give the same moment the same feature wherever a window begins and ends."
     return "To predict the item's own content; nothing is ignored but position and scale, slightly."
@@ -79,6 +81,7 @@ def _cost(name: str, cls: Any) -> str:
     v = cls.views
     passes = [f"{v.global_} whole views" if v.global_ > 1 else "1 view" if v.global_ or v.weak else ""]
     passes += [
+        "whole items, or copies that the method makes of them," if v.plain else "",
         f"{v.local} small views" if v.local else "",
         f"{v.crop} windows" if v.crop else "",
         "the parts of the task" if v.task else "",

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from conftest import small
 from tacit.assemble import info_of, make_method, make_modality
+from tacit.clusters import kmeans
+from tacit.corruption import swapped
 from tacit.masking import block_mask, random_mask
 from tacit.method import Method
 from tacit.modality import Modality
@@ -49,9 +51,9 @@ def items(kind: str, start: int = 0, rows: int = ROWS) -> Batch:
 
 
 def looked_at(m: Method, mod: Modality, batch: Batch, raw: bool = False) -> list[Batch]:
-    """What the method sees of these items. raw: the items themselves, in place of the one weak view, which has no padding."""
+    """What the method sees of these items. raw: the items themselves, also in place of a weak view, which has no padding."""
     batch = batch if m.needs & LABELS else replace(batch, label=None)
-    assert not raw or m.views.weak
+    assert not raw or m.views.weak or m.views.plain
     return [batch] if raw else mod.views(batch, m.views, gen(1), m.encoder.cell)
 
 
@@ -381,6 +383,90 @@ def slow_colorization(m: Any, mod: Modality, views: list[Batch], ctx: Context) -
         place = [min(m.bins - 1, int((math.copysign(math.sqrt(abs(v)), v) + 1) / 2 * m.bins)) for v in chroma]
         terms.append(entropy_of(said[b][r * grid[1] + c][i * parts[1] + j], place[0] * m.bins + place[1]))
     return mean(terms)
+
+
+def slow_scarf(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float:
+    (x,), cells = views, m.encoder.cells(views[0])
+    other, _ = swapped(x, cells, m.encoder.cell, random_mask(cells, m.corruption, ctx.generator), ctx.generator)
+    anchor, positive = (rows(m.projector(h)) for h in pooled(m, [x, other]))
+    return mean(-log_softmax_at({k: cosine(a, p) / m.temperature for k, p in enumerate(positive)}, i) for i, a in enumerate(anchor))
+
+
+def slow_vime(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float:
+    (x,), cells, cell = views, m.encoder.cells(views[0]), m.encoder.cell
+    other, _ = swapped(x, cells, cell, random_mask(cells, m.corruption, ctx.generator), ctx.generator)
+    made = m.decoder(m.encoder(other).pooled, cells)
+    before, now, terms = held(m, mod, x, True), held(m, mod, other, True), []
+    for (b, n), (logit,) in zip(cells.valid.nonzero().tolist(), rows(m.mask(made[cells.valid])), strict=True):
+        terms.append(math.log1p(math.exp(-logit if before[b][n] != now[b][n] else logit)))
+    return mean(terms) + m.alpha * error(m, mod, x, cells.valid, m.head(made[cells.valid]), raw=True)
+
+
+def slow_subtab(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float:
+    (x,), cells, k = views, m.encoder.cells(views[0]), m.subsets
+    key = torch.rand(1, cells.valid.shape[1], generator=ctx.generator)[0].tolist()
+    seen = torch.zeros(k, *cells.valid.shape, dtype=torch.bool)
+    for b, there in enumerate(cells.valid):
+        own = sorted(there.nonzero()[:, 0].tolist(), key=lambda n: key[n])
+        for i, (place, n) in itertools.product(range(k), enumerate(own)):
+            along = (place + 0.5) / len(own)
+            seen[i, b, n] = any(i / k <= a < (i + 1 + m.overlap) / k for a in (along, along + 1))
+    h, errors = [], []
+    for part in seen:
+        shown = x
+        if m.noise:
+            noisy = part & (torch.rand(part.shape, generator=ctx.generator) < m.noise)
+            shown, _ = swapped(x, cells, m.encoder.cell, noisy, ctx.generator)
+        h.append(m.encoder(shown, mask=~part).pooled)
+        errors.append(error(m, mod, x, cells.valid, m.head(m.decoder(h[-1], cells)[cells.valid]), raw=True))
+    z, told, apart = m.projector(torch.cat(h)).chunk(k), [], []
+    for a, b in itertools.combinations(z, 2):
+        told.append(slow_info_nce(torch.cat([a, b]), x.ids.tolist() * 2, m.temperature))
+        apart.append(mean(2 - 2 * cosine(p, q) for p, q in zip(rows(a), rows(b), strict=True)))
+    return mean(errors) + m.weights[0] * mean(told) + m.weights[1] * mean(apart)
+
+
+def slow_stunt(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float:
+    (x,), cells = views, m.encoder.cells(views[0])
+    low, high = m.shares
+    share = low + (high - low) * float(torch.rand((), generator=ctx.generator))
+    anywhere = replace(cells, valid=cells.valid.any(0, keepdim=True))
+    chosen, tokens = random_mask(anywhere, share, ctx.generator), m.encoder.tokenizer(x)
+    values: Rows = [[] for _ in x.ids]
+    for n in range(tokens.x.shape[1]):
+        at = 0
+        for place, size, many in zip(unravel(n, tokens.grid), tokens.grid, cells.grid, strict=True):
+            assert many == math.ceil(size / m.encoder.backbone.stride)
+            at = at * many + place // m.encoder.backbone.stride
+        if not chosen[0, at]:
+            continue
+        known = [b for b in range(len(x.ids)) if tokens.valid[b, n]]
+        columns = [[float(tokens.x[b, n, d]) for b in known] for d in range(tokens.x.shape[2])]
+        centred = [[v - mean(c) for v in c] for c in columns] if known else []
+        spread = max(1e-6, math.sqrt(sum(mean(v * v for v in c) for c in centred))) if known else 1.0
+        for b in range(len(x.ids)):
+            values[b] += [c[known.index(b)] / spread if b in known else 0.0 for c in centred]
+    ways = max(2, min(m.ways, len(x.ids) // (m.shots + 1)))
+    classes = kmeans(torch.tensor(values), ways, ctx.generator)[1].tolist()
+    draw, support = torch.rand(len(x.ids), generator=ctx.generator).tolist(), set()
+    for c in set(classes):
+        support |= set(sorted((b for b, y in enumerate(classes) if y == c), key=lambda b: draw[b])[: m.shots])
+    hidden, _ = swapped(x, cells, m.encoder.cell, chosen.expand_as(cells.valid), ctx.generator)
+    h, terms = rows(m.encoder(hidden).pooled), []
+    middle = {c: [mean(v) for v in zip(*[h[b] for b in support if classes[b] == c], strict=True)] for c in set(classes)}
+    for b in set(range(len(h))) - support:
+        near = {c: -sum((p - q) ** 2 for p, q in zip(h[b], centre, strict=True)) for c, centre in middle.items()}
+        terms.append(-log_softmax_at(near, classes[b]))
+    return mean(terms)
+
+
+def unravel(n: int, grid: tuple[int, ...]) -> list[int]:
+    """The place of a flat number in a grid."""
+    out = []
+    for size in reversed(grid):
+        out.append(n % size)
+        n //= size
+    return out[::-1]
 
 
 def slow_supervised(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float:

@@ -34,6 +34,7 @@ FLOORS: dict[str, float] = {
             "threads",
             "gather",
             "clusters",
+            "corruption",
             "queue",
             "deep",
             "measured",

@@ -90,6 +90,31 @@ def test_digits(method: str, steps: int, over_untrained: float, over_raw: float 
     assert over_raw is None or found["learned"] > found["raw"] + over_raw, found
 
 
+@pytest.fixture(scope="module")
+def columns() -> Dataset:
+    """Digits as 64 numbers without an order."""
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    return from_arrays(x.astype(np.float32), y=y)
+
+
+@pytest.mark.parametrize(
+    ("method", "steps", "over_untrained", "over_raw", "labels"),
+    [
+        ("scarf", 300, 15, None, 5),  # 81.8 against 52.3 and 81.8
+        ("scarf", 300, 20, 4, 1),  # 67.9 against 29.1 and 57.3
+        ("stunt", 300, 10, None, 5),  # 73.9 against 52.3
+        ("subtab", 100, 15, None, 5),  # 79.6 against 52.3
+        ("vime", 200, 5, None, 5),  # 63.2 against 52.3
+    ],
+)
+def test_columns(method: str, steps: int, over_untrained: float, over_raw: float | None, labels: int, columns: Dataset) -> None:
+    found = scores(columns, steps, labels, method=method, size="tiny")
+    assert found["learned"] > found["untrained"] + over_untrained, found
+    assert over_raw is None or found["learned"] > found["raw"] + over_raw, found
+
+
 def test_series(waves: Dataset) -> None:
     found = scores(waves, 150, method="ts2vec", size="tiny")  # 93.2 against 75.3 and 31.0
     assert found["learned"] > found["untrained"] + 8 and found["learned"] > found["raw"] + 30, found

@@ -167,7 +167,7 @@ def test_data2vec_averages_the_upper_layers() -> None:
 
 
 @pytest.mark.parametrize("kind", ["image", "ragged"])
-@pytest.mark.parametrize("method", ["autoencoder", "denoising", "vae"])
+@pytest.mark.parametrize("method", ["autoencoder", "denoising", "vae", "vime"])
 def test_only_the_embedding_reaches_the_decoder(method: str, kind: str) -> None:
     m, mod = built(method, kind)
     (x,) = looked_at(m, mod, items(kind), raw=True)

@@ -35,6 +35,38 @@ def spherical_kmeans(z: Tensor, k: int, generator: torch.Generator, rounds: int 
     return centres, (z @ centres.T).argmax(1)
 
 
+@torch.no_grad()
+def kmeans(x: Tensor, k: int, generator: torch.Generator, rounds: int = 10) -> tuple[Tensor, Tensor]:
+    """k-means: centres [k, D] and the cluster of every row of x [N, D]. Clusters are empty where there are fewer different rows.
+
+    Starts from k rows that lie far apart; every row draws its own numbers, so that the order of the rows does not matter.
+    rounds: of assignment and averaging. source: Arthur & Vassilvitskii 2007 (k-means++).
+    """
+    x = x.float()
+    race = -torch.rand(len(x), k, generator=generator, device=x.device).log()  # first at race / weight is a draw in proportion to weight
+    centres = x.index_select(0, race[:, 0].argmin()[None])
+    away = (x - centres).square().sum(1)
+    closed = [torch.zeros(1, dtype=torch.bool, device=x.device)]
+    for i in range(1, k):
+        at = (race[:, i] / away).argmin()[None]
+        closed.append(away[at] == 0)  # every row is a centre already: two equal ones would divide equal rows
+        centre = x.index_select(0, at)
+        centres, away = torch.cat([centres, centre]), torch.minimum(away, (x - centre).square().sum(1))
+    absent = torch.cat(closed)
+    own = _nearest(x, centres, absent)
+    for _ in range(rounds):
+        member = F.one_hot(own, k).to(x.dtype)
+        count = member.sum(0)[:, None]
+        centres = torch.where(count > 0, member.T @ x / count.clamp(min=1), centres)
+        own = _nearest(x, centres, absent)
+    return centres, own
+
+
+def _nearest(x: Tensor, centres: Tensor, absent: Tensor) -> Tensor:
+    away = centres.square().sum(1) - 2 * x @ centres.T  # up to the row's own length
+    return away.masked_fill(absent, torch.inf).argmin(1)
+
+
 def _far_apart(z: Tensor, k: int, generator: torch.Generator) -> Tensor:
     first = int(torch.randint(0, len(z), (1,), generator=generator, device=z.device))
     chosen = [first]

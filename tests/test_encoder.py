@@ -45,7 +45,7 @@ def batch_of(kind: str, mod: Modality, rows: int = 6) -> Batch:
 def changed_where(batch: Batch, mask: Tensor, encoder: Encoder) -> Batch:
     """The batch with other content in the hidden cells, and nothing else."""
     sizes = batch.x.shape[-len(encoder.cell) :]
-    hidden = grow(mask, encoder.cells(batch).grid, sizes).view(len(mask), *sizes)
+    hidden = grow(mask, encoder.cells(batch).grid, sizes, encoder.cell).view(len(mask), *sizes)
     other = batch.x.nan_to_num() + 3.0
     return replace(batch, x=torch.where(hidden if batch.x.ndim == hidden.ndim else hidden[:, None], other, batch.x))
 
@@ -175,7 +175,7 @@ def test_pool_valid_grow_and_patches_are_the_loop() -> None:
             if valid[b, i]:
                 want[b, (i // 10 // 3) * 3 + (i % 10) // 4] = True
     assert torch.equal(pool_valid(valid, 4, sizes, cell, grid, valid.device), want)
-    fine = grow(want, grid, sizes)
+    fine = grow(want, grid, sizes, cell)
     for i in range(70):
         assert torch.equal(fine[:, i], want[:, (i // 10 // 3) * 3 + (i % 10) // 4])
     x = torch.rand(2, 3, *sizes, generator=gen())
@@ -186,6 +186,11 @@ def test_pool_valid_grow_and_patches_are_the_loop() -> None:
     for i in range(3):
         for j in range(3):
             assert torch.equal(cut[:, i * 3 + j], padded[:, :, 3 * i : 3 * i + 3, 4 * j : 4 * j + 4].flatten(1))
+
+
+def test_a_hidden_cell_is_hidden_to_its_last_sample() -> None:
+    first = torch.tensor([[True, False, False, False]])
+    assert grow(first, (4,), (28,), (8,)).sum() == 8 and grow(~first, (4,), (28,), (8,)).sum() == 20
 
 
 def test_pooling_is_over_what_exists() -> None:

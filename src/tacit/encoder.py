@@ -206,7 +206,7 @@ class Encoder(nn.Module):
         elif mask is not None:
             if self.mask_token is None:
                 raise CannotPair("this encoder was built without a mask token", "add 'mask' to the method's needs")
-            hidden = grow(mask, grid, tokens.grid)[..., None]
+            hidden = grow(mask, grid, tokens.grid, [self.backbone.stride] * len(grid))[..., None]
             tokens = replace(tokens, x=torch.where(hidden, self.mask_token.to(tokens.x.dtype), tokens.x))
         out, outs = self.backbone(tokens, position, full, causal=self.causal, layers=layers)
         pooled = pool(out, None if full else valid, self.backbone.pool)
@@ -279,13 +279,13 @@ def pool_valid(
     return v.flatten(1) > 0
 
 
-def grow(mask: Tensor, grid: Sequence[int], to: Sequence[int]) -> Tensor:
-    """A mask over a coarse grid, repeated onto the finer grid of tokens."""
+def grow(mask: Tensor, grid: Sequence[int], to: Sequence[int], stride: Sequence[int]) -> Tensor:
+    """A mask over a coarse grid, repeated onto the finer grid of tokens, `stride` times along each axis; the last cell may be cut off."""
     if tuple(grid) == tuple(to):
         return mask
     m = mask.view(-1, *grid)
-    for axis, (g, t) in enumerate(zip(grid, to, strict=True)):
-        m = m.repeat_interleave(-(-t // g), 1 + axis).narrow(1 + axis, 0, t)
+    for axis, (t, s) in enumerate(zip(to, stride, strict=True)):
+        m = m.repeat_interleave(s, 1 + axis).narrow(1 + axis, 0, t)
     return m.flatten(1)
 
 

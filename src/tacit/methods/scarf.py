@@ -22,7 +22,7 @@ class SCARF(Method):
     """
 
     family = "contrastive"
-    when = "items are rows of a table or other values in fixed places, and nobody can say which augmentation would leave them the same"
+    when = "items are rows of columns or other values in fixed places, and nobody can say which augmentation would leave them the same"
     source = "Bahri et al. 2021, arXiv:2106.15147, algorithm 1; values come from other items of the batch instead of the whole data"
     views = Views(plain=1)
 

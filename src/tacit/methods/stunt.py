@@ -27,7 +27,7 @@ class STUNT(Method):
     """
 
     family = "clustering"
-    when = "few labels will follow, one to ten a class, and items are rows of a table or other values in fixed places"
+    when = "few labels will follow, one to ten a class, and items are rows of columns or other values in fixed places"
     source = (
         "Nam et al. 2023, arXiv:2303.00918, with prototypical networks (Snell et al. 2017, arXiv:1703.05175); the classes are those of the "
         "batch instead of all items, all its other items are queries, and values are compared as tokens"

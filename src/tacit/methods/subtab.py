@@ -30,7 +30,7 @@ class SubTab(Method):
     """
 
     family = "generative"
-    when = "every part of an item says much about the rest of it, as the columns of a wide table do"
+    when = "every part of an item says much about the rest of it, as the columns of a wide sheet do"
     source = (
         "Ucar et al. 2021, arXiv:2110.04361, its three losses; the parts are drawn anew at every step, their other cells are hidden, and "
         "the whole item is embedded at the end instead of averaging its parts"

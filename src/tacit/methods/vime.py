@@ -22,7 +22,7 @@ class VIME(Method):
     """
 
     family = "generative"
-    when = "columns of a table depend on each other, so that a value which does not belong can be found and mended"
+    when = "columns depend on each other, so that a value which does not belong can be found and mended"
     source = (
         "Yoon et al. 2020 (VIME, NeurIPS), its self-supervised part; the same number of cells of each item is replaced, and both "
         "estimators share a decoder"

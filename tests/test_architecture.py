@@ -43,6 +43,7 @@ FLOORS: dict[str, float] = {
             "outliers",
             "costs",
             "celltypes",
+            "reasons",
         ),
         1,
     ),
@@ -67,12 +68,28 @@ FLOORS: dict[str, float] = {
     **dict.fromkeys(("data", "training", "embedding", "foreign"), 4),
     **dict.fromkeys(("evaluation", "sides"), 5),
     **dict.fromkeys(("heads", "deciding", "quantities"), 5.2),
-    "finetuning": 5.5,
+    **dict.fromkeys(("finetuning", "detecting"), 5.5),
     **dict.fromkeys(("report", "tournament", "operate"), 6),
     **dict.fromkeys(("halving", "matrix"), 6.2),
     "augmentation": 6.4,
     **dict.fromkeys(
-        ("api", "tuning", "cli", "options", "choosing", "deciders", "exporting", "terminal", "doctor", "demo", "sklearn", "__main__"), 7
+        (
+            "api",
+            "tuning",
+            "cli",
+            "options",
+            "choosing",
+            "deciders",
+            "exporting",
+            "alarms",
+            "detection",
+            "terminal",
+            "doctor",
+            "demo",
+            "sklearn",
+            "__main__",
+        ),
+        7,
     ),
 }
 PLUGINS = {"tacit." + registry.FOLDERS.get(kind, kind).replace("/", ".") for kind in registry.KINDS}

@@ -175,7 +175,7 @@ class Predictions:
     notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.columns["prediction"])
+        return len(next(iter(self.columns.values())))
 
     def __getitem__(self, name: str) -> Any:
         return self.columns[name]

@@ -20,8 +20,10 @@ from tacit.types import LABELS, Batch, Cells, Features, Layout, Target, Tokens
 class Tokenizer(nn.Module):
     """What a token is, where it sits, and what predicting it means. One per modality.
 
-    patch: samples a token covers along each axis. dim: width of a token.
+    patch: samples a token covers along each axis. dim: width of a token. nats: a surprise of its targets is minus a log-probability.
     """
+
+    nats: ClassVar[bool] = False
 
     patch: tuple[int, ...]
     dim: int

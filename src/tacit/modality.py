@@ -11,6 +11,7 @@ import numpy as np
 from tacit import registry
 from tacit.errors import CannotPair
 from tacit.measured import because
+from tacit.reasons import Reason, Strange
 from tacit.types import Batch, Layout, Spec, Views
 
 if TYPE_CHECKING:
@@ -207,6 +208,10 @@ class Modality:
     def pretext(self, task: str, batch: Batch, generator: torch.Generator, cell: Sequence[int]) -> list[Batch]:
         """The views of a pretext task; the last one carries `answer`."""
         raise NotImplementedError
+
+    def reasons(self, item: Strange, most: int) -> list[Reason]:
+        """Why an item is strange, the strangest part first, in the data's own terms."""
+        return [((i,), f"part {i + 1} of {len(item.evidence)} is not as the others let expect") for i in item.strongest(most)]
 
     def tokenizer(self, dense: bool) -> Tokenizer:
         """A fresh tokenizer; dense = patch size 1 and raw channels, for convolutional backbones."""

@@ -45,6 +45,16 @@ class Patches:
         """Mean squared error of predicted [K, P] at the True cells of where [B, N]."""
         return masked_mse(predicted, self.values[where], self.seen[where])
 
+    def each(self, predicted: Tensor, where: Tensor) -> Tensor:
+        """Mean squared error of each cell [K], in variances of the channel."""
+        seen = self.seen[where].float()
+        error = ((predicted.float() - self.values[where].float()).square() * seen).sum(-1)
+        return error / torch.where(seen.sum(-1) > 0, seen.sum(-1), torch.nan)
+
+    def doubt(self, predicted: Tensor, where: Tensor) -> Tensor:
+        """0: a predicted value says nothing of its own error."""
+        return torch.zeros(len(predicted), device=predicted.device)
+
 
 class GridTokenizer(Tokenizer):
     """Patches of a grid, normalised with the data set's fixed mean and std; dense (patch 1) for convolutional backbones.

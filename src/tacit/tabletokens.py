@@ -29,12 +29,15 @@ class TableTokenizer(Tokenizer):
     source: Gorishniy et al. 2022, arXiv:2203.05556, section 3.2 (piecewise linear encoding); the bins end at the outermost quantiles.
     """
 
+    nats = True
     mean: Tensor
     std: Tensor
     low: Tensor
     wide: Tensor
     prior: Tensor
     numeric: Tensor
+    tails: Tensor
+    missing: Tensor
     offset: Tensor
     index: Tensor
     size: Tensor
@@ -64,21 +67,21 @@ class TableTokenizer(Tokenizer):
                 prior[f, :k] = torch.tensor(m["share_of_bins"], dtype=torch.float32).clamp(min=1e-4).log()
             elif "edges" in m:
                 prior[f, 0] = 0.0
+        long = max([2, *(len(m["tails"][0]) for m in measured if "tails" in m)])
         vocabulary, index, sizes, log_share = 0, [], [], []
         offset = torch.zeros(count, dtype=torch.long)
         most = max([1, *(len(m["share"]) for m in measured if "share" in m)])
         for f, m in enumerate(measured):
             place = torch.zeros(most, dtype=torch.long)
-            share = m.get("share", [])
-            kept = [i for i, s in enumerate(share) if s > m.get("rare", 0.0)]
-            place[kept] = torch.arange(1, len(kept) + 1)
+            share, own_words = m.get("share", []), kept(m)
+            place[own_words] = torch.arange(1, len(own_words) + 1)
             if "share" in m:
                 offset[f] = vocabulary
-                own = [max(1e-4, 1 - sum(share[i] for i in kept)), *(share[i] for i in kept)]
+                own = [max(1e-4, 1 - sum(share[i] for i in own_words)), *(share[i] for i in own_words)]
                 log_share.append(torch.tensor(own).log())
                 vocabulary += len(own)
             index.append(place)
-            sizes.append(len(kept) + 1 if "share" in m else 0)
+            sizes.append(len(own_words) + 1 if "share" in m else 0)
         for name, value in (
             ("mean", torch.tensor(mean, dtype=torch.float32)),
             ("std", torch.tensor(std, dtype=torch.float32)),
@@ -86,6 +89,8 @@ class TableTokenizer(Tokenizer):
             ("wide", wide),
             ("prior", prior),
             ("numeric", numeric),
+            ("tails", torch.tensor([m.get("tails", [[0.0] * long] * 2) for m in measured], dtype=torch.float32)),
+            ("missing", torch.tensor([m.get("gone", 0.0) for m in measured])),
             ("offset", offset),
             ("index", torch.stack(index)),
             ("size", torch.tensor(sizes)),
@@ -124,7 +129,16 @@ class TableTokenizer(Tokenizer):
 
     def target(self, batch: Batch, cell: Sequence[int], *, raw: bool = False) -> ColumnTarget:
         x = batch.x
-        return ColumnTarget(self, torch.where(self.numeric, self.bin(x), self.codes(x) - self.offset), ~x.isnan())
+        return ColumnTarget(self, torch.where(self.numeric, self.bin(x), self.codes(x) - self.offset), ~x.isnan(), x)
+
+    def farther(self, x: Tensor) -> Tensor:
+        """Nats that numbers x [B, F] are more surprising than the bin at their end: by the share of its training values farther out,
+        and beyond all of them by one for each deviation. 0 inside, and of categories."""
+        low, high = self.tails.unbind(1)
+        steps = low.shape[1]
+        out = torch.maximum((x[..., None] > high).sum(-1), (x[..., None] < low).sum(-1)) / steps
+        beyond = ((x - high[:, -1]).clamp(min=0) + (low[:, 0] - x).clamp(min=0)) / self.std
+        return (beyond - (1 - out.clamp(max=1 - 0.5 / steps)).log()).nan_to_num() * self.numeric
 
     def spoil(self, x: Tensor, noise: float, holes: float, generator: torch.Generator) -> Tensor:
         """Noise on the numbers, and holes that hold the value of another row: the mean of categories is none."""
@@ -136,6 +150,11 @@ class TableTokenizer(Tokenizer):
 
     def head(self, dim: int, cell: Sequence[int]) -> ColumnHead:
         return ColumnHead(dim, self.bins, self.dim)
+
+
+def kept(measured: Mapping[str, Any]) -> list[int]:
+    """The categories that have a vector of their own."""
+    return [i for i, s in enumerate(measured.get("share", [])) if s > measured.get("rare", 0.0)]
 
 
 class ColumnHead(nn.Linear):
@@ -152,6 +171,22 @@ class ColumnTarget:
     tokenizer: TableTokenizer
     answer: Tensor
     seen: Tensor
+    x: Tensor
+
+    def each(self, predicted: Tensor, where: Tensor) -> Tensor:
+        """Nats of each cell [K]: minus the log-probability of its value, more for numbers far out; of a missing one, that of missing."""
+        column = where.nonzero()[:, 1]
+        cost = surprise(self.tokenizer, predicted, column, self.answer[where]) + self.tokenizer.farther(self.x)[where]
+        missing = -self.tokenizer.missing.clamp(min=1e-4).log()[column]
+        return torch.where(self.seen[where], cost, missing)
+
+    def doubt(self, predicted: Tensor, where: Tensor) -> Tensor:
+        """Entropy of the prediction, nats [K]; of columns with many categories, that of their shares."""
+        column = where.nonzero()[:, 1]
+        large = self.tokenizer.size[column] > SMALL
+        log = logits_of(self.tokenizer, predicted, column).masked_fill(large[:, None], 0.0).log_softmax(1)
+        own = -(log.exp() * log.clamp(min=-30)).sum(1)
+        return torch.where(large, chances(self.tokenizer)[column], own)
 
     def distance(self, predicted: Tensor, where: Tensor) -> Tensor:
         """Mean cross entropy of predicted [K, P] at the True cells of where [B, F], each in units of a guess by shares."""
@@ -205,3 +240,33 @@ def surprise(tokenizer: TableTokenizer, predicted: Tensor, column: Tensor, answe
         own = predicted[rows, tokenizer.bins :] @ tokenizer.words[start:end].float().T + chance[start:end]
         cost = cost.index_put((rows,), F.cross_entropy(own, answer[rows], reduction="none"))
     return cost
+
+
+@torch.no_grad()
+def odds(tokenizer: TableTokenizer, predicted: Tensor, column: int) -> Tensor:
+    """Probabilities of the bins, or of the kept categories (the first is all others), of one cell predicted [P]."""
+    if tokenizer.numeric[column]:
+        return (predicted[: tokenizer.bins] + tokenizer.prior[column].cpu()).softmax(0)
+    start = int(tokenizer.offset[column])
+    rows = slice(start, start + tokenizer.sizes[column])
+    return (tokenizer.words[rows].cpu().float() @ predicted[tokenizer.bins :] + tokenizer.chance[rows].cpu()).softmax(0)
+
+
+def likely(p: Sequence[float], edges: Sequence[float], share: float = 0.9, most: int = 2) -> list[tuple[float, float]]:
+    """The smallest stretches between edges [k + 1] that hold this share of the probabilities p [k] of bins, at most so many."""
+    order = sorted(range(len(p)), key=lambda k: -p[k])
+    chosen: list[int] = []
+    held = 0.0
+    for k in order:
+        chosen.append(k)
+        held += p[k]
+        if held >= share * sum(p):
+            break
+    pieces: list[list[int]] = []
+    for k in sorted(chosen):
+        if pieces and pieces[-1][-1] == k - 1:
+            pieces[-1].append(k)
+        else:
+            pieces.append([k])
+    best = sorted(sorted(pieces, key=lambda piece: -sum(p[k] for k in piece))[:most])
+    return [(float(edges[piece[0]]), float(edges[piece[-1] + 1])) for piece in best]

@@ -96,6 +96,14 @@ class Target(Protocol):
         """Mean distance, a float32 scalar >= 0; predicted is packed [K, ...] = head(tokens[where]), where bool [B, N]."""
         ...
 
+    def each(self, predicted: Tensor, where: Tensor) -> Tensor:
+        """How surprising every single cell is, float32 [K], in units of its kind of data; NaN where nothing was observed."""
+        ...
+
+    def doubt(self, predicted: Tensor, where: Tensor) -> Tensor:
+        """How surprising the cell would be on average if the prediction were right, [K]; 0 where predictions do not say."""
+        ...
+
 
 @dataclass(frozen=True)
 class Views:

@@ -16,6 +16,7 @@ from tacit import pictures
 from tacit.grid import PARTS, Grid, Size, no_larger, permutations
 from tacit.later import later
 from tacit.modality import RECIPE, BadItem, Raw, class_numbers
+from tacit.reasons import Reason, Strange, regions
 from tacit.types import Batch, Fraction, NonNegative, Share, Spec, Views
 
 if TYPE_CHECKING:
@@ -147,6 +148,9 @@ class Image(Grid):
             zero = torch.zeros(b, device=x.device)
             x = augment.apply_axes(x, [augment.interpolation(zero, zero + 1, side, side, s) for s in self.sizes])
         return [replace(view, x=x, frame=None, answer=quarter)]
+
+    def reasons(self, item: Strange, most: int) -> list[Reason]:
+        return regions(item, most)
 
     def tokenizer(self, dense: bool) -> Tokenizer:
         side = 1 if dense else self.patch

@@ -13,6 +13,7 @@ import numpy as np
 from tacit.grid import PARTS, Grid, Size, no_larger, permutations
 from tacit.later import later
 from tacit.modality import RECIPE, BadItem, Raw, class_numbers
+from tacit.reasons import Reason, Strange, segments
 from tacit.types import Batch, NonNegative, Share, Spec, Views
 
 if TYPE_CHECKING:
@@ -108,6 +109,9 @@ class Series(Grid):
         view = self.resample(batch, *self.place(len(batch.x), (self.weakest, 1.0), generator), self.sizes)
         back = augment.uniform(generator, (len(batch.x),)) < 0.5
         return [replace(view, x=torch.where(back[:, None, None], view.x.flip(-1), view.x), frame=None, answer=back.long())]
+
+    def reasons(self, item: Strange, most: int) -> list[Reason]:
+        return segments(item, most)
 
     def tokenizer(self, dense: bool) -> Tokenizer:
         return patches.GridTokenizer(self.spec.mean, self.spec.std, (1 if dense else self.patch,), flag=True, normalise_target=False)

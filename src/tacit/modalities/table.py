@@ -13,6 +13,7 @@ from tacit import celltypes
 from tacit.errors import Asked, nearest
 from tacit.later import later
 from tacit.modality import RECIPE, BadItem, Modality, Raw
+from tacit.reasons import Reason, Strange, number
 from tacit.types import Batch, Count, Fraction, Layout, Spec, Views
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ else:
     torch, augment, tabletokens = later("torch"), later("tacit.augment"), later("tacit.tabletokens")
 
 BINS, ROWS_A_BIN = 16, 20
+TAIL = 17  # quantiles of the values in the outermost bins
 PLURAL = {"number": "numbers", "category": "categories", "boolean": "yes or no", "date": "dates"}
 LEFT_OUT = ("id", "text", "constant", "empty")
 LEAK = 0.995  # share of labels that one column alone gives right, from where it is no honest input
@@ -136,12 +138,13 @@ class Table(Modality):
         mean, std, measured = [], [], []
         for f, column in enumerate(spec.extra["columns"]):
             values = np.asarray(x[:, f], dtype=np.float64)
+            gone = float(np.isnan(values).mean()) if len(values) else 0.0
             values = values[~np.isnan(values)]
             if "values" in column:
                 codes = values[values >= 0].astype(np.int64)
                 share = np.bincount(codes, minlength=len(column["values"]))[: len(column["values"])] / max(1, len(values))
                 rare = min(1.5, 0.001 * len(values)) / max(1, len(values)) if len(values) > 500 else 0.0
-                measured.append({"share": share.tolist(), "rare": rare})
+                measured.append({"share": share.tolist(), "rare": rare, "gone": gone})
                 mean.append(0.0)
                 std.append(1.0)
                 continue
@@ -149,9 +152,12 @@ class Table(Modality):
             edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)).astype(np.float32)) if len(values) else np.zeros(1)
             inside = np.clip(np.searchsorted(edges[1:-1], values, "right"), 0, max(0, len(edges) - 2))
             parts = np.bincount(inside, minlength=max(1, len(edges) - 1)) / max(1, len(values))
-            measured.append(
-                {"edges": edges.tolist(), "share_of_bins": parts.tolist(), "median": float(np.median(values)) if len(values) else 0.0}
-            )
+            about: dict[str, Any] = {"edges": edges.tolist(), "share_of_bins": parts.tolist(), "gone": gone}
+            about["median"] = float(np.median(values)) if len(values) else 0.0
+            inner = (edges[0], edges[-1]) if len(edges) < 3 else (edges[1], edges[-2])
+            ends = (values[values <= inner[0]], values[values >= inner[1]])
+            about["tails"] = [np.quantile(v, np.linspace(0, 1, TAIL)).tolist() if len(v) else [0.0] * TAIL for v in ends]
+            measured.append(about)
             mean.append(float(values.mean()) if len(values) else 0.0)
             deviation = float(values.std()) if len(values) else 0.0
             std.append(deviation if deviation > 1e-12 * max(1.0, abs(mean[-1])) else 1.0)
@@ -208,6 +214,30 @@ class Table(Modality):
         swapped: Tensor = augment.uniform(generator, (b, f)) < share
         return replace(batch, x=torch.where(swapped, batch.x.gather(0, row), batch.x))
 
+    def reasons(self, item: Strange, most: int) -> list[Reason]:
+        return [((f,), self._said(f, item)) for f in item.strongest(most)]
+
+    def _said(self, f: int, item: Strange) -> str:
+        """What was expected in a column and what is there."""
+        column, value = self.spec.extra["columns"][f], float(item.x[f])
+        p = tabletokens.odds(item.tokenizer, torch.from_numpy(item.guess[f]), f).numpy()
+        if "values" in column:
+            kept = tabletokens.kept(self.spec.extra["measured"][f])
+            names = ["another value", *(column["values"][i] for i in kept)]
+            likely = [k for k in np.argsort(-p)[:3] if k and p[k] > 0.5 * p.max()]
+            expected = " or ".join(f"{names[k]} ({p[k]:.0%})" for k in likely)
+            known = value == value and 0 <= value < len(column["values"])
+            place = names.index(column["values"][int(value)]) if known and int(value) in kept else 0
+            shown = "no value" if value != value else column["values"][int(value)] if known else "a value that was never seen"
+            observed = shown if value != value else f"{shown} ({p[place]:.1%})"
+        else:
+            edges = np.array(self.spec.extra["measured"][f]["edges"])
+            spans = tabletokens.likely(p[: len(edges) - 1].tolist(), edges.tolist()) if len(edges) > 1 else [(edges[0], edges[0])]
+            write = _day if column["kind"] == "date" else number
+            expected = " or ".join(write(a) if write(a) == write(b) else f"{write(a)} to {write(b)}" for a, b in spans)
+            observed = "no value" if value != value else write(value)
+        return f"{column['name']}: expected {expected} given the other columns, observed {observed}"
+
     def tokenizer(self, dense: bool) -> Tokenizer:
         extra = self.spec.extra
         return tabletokens.TableTokenizer(extra["columns"], extra["measured"], self.spec.mean, self.spec.std, dim=self.width)
@@ -217,6 +247,10 @@ def few(words: Iterable[str], most: int = 3) -> str:
     """The first words of a list, and how many more there are."""
     words = list(words)
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+
+
+def _day(value: float) -> str:
+    return str(np.datetime64("1970-01-01") + np.timedelta64(round(value), "D"))
 
 
 def _spec(columns: list[dict[str, Any]], left: list[dict[str, Any]]) -> Spec:

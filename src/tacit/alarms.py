@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from tacit.errors import Asked
@@ -42,6 +41,8 @@ def detect(
     quiet: Quiet = False,
 ) -> None:
     """What is unusual in my data, and why?"""
+    import numpy as np
+
     from tacit import detection
 
     teller = Teller(quiet)

@@ -139,6 +139,11 @@ class Modality:
         return []
 
     @classmethod
+    def known(cls, sample: Sequence[Raw]) -> Spec | None:
+        """The plan of further data for a trained model, where it can be made without looking at every item; None = as any other plan."""
+        return None
+
+    @classmethod
     def picture(cls, x: np.ndarray, spec: Spec, size: int = 32) -> bytes | None:
         """A small PNG that shows one decoded item to a person, None = no picture; size: pixels of the short side."""
         return None

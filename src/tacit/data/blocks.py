@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather")
 BLOCK = 4 * 2**20  # bytes of text at once
 ROWS = 65_536  # rows at once of files that hold columns
-HEAD = 65_536  # bytes that decide separator, header and encoding
+HEAD = 2**20  # bytes that decide separator, header and encoding
 NAMED_BAD = 1_000  # rows that cannot be read and are named one by one
 
 
@@ -264,7 +264,7 @@ def _look(tree: Tree, name: str) -> Blocks:
 
 def _keys(tree: Tree, name: str) -> Blocks:
     """The keys of the first rows are the columns."""
-    data = tree.data(name, 16 * HEAD)
+    data = tree.data(name, HEAD)
     encoding = encoding_of(data)
     columns: dict[str, None] = {}
     for line in data.decode(encoding, "replace").splitlines()[:1000]:

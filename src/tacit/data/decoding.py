@@ -72,7 +72,8 @@ def decode(
     settings: keyword arguments of the modality's plan. content: hash of the files, None = decode into memory.
     max_bad: share of items that may be bad, 0..1. like: decode for a trained model with this spec.
     """
-    planned = _planned(kind, listing, settings, content)
+    planned = None if like is None else kind.known(Raws(listing))
+    planned = planned or _planned(kind, listing, settings, content)
     try:
         spec = planned if like is None else kind.like(planned, like)
     except BadItem as error:

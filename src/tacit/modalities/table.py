@@ -94,6 +94,14 @@ class Table(Modality):
         return spec
 
     @classmethod
+    def known(cls, sample: Sequence[Raw]) -> Spec | None:
+        """The names of the columns: a single row says nothing of what they are."""
+        if not hasattr(sample, "blocks"):
+            return None
+        names = next((list(block.schema.names) for block in sample.blocks()), [])
+        return _spec([{"name": name} for name in names], [])
+
+    @classmethod
     def decode(cls, raw: Raw, spec: Spec) -> np.ndarray:
         """One row of numbers as float32 [F]; infinite values count as missing (NaN)."""
         if not isinstance(raw, np.ndarray) or raw.dtype.kind not in "buif":
@@ -181,7 +189,9 @@ class Table(Modality):
         columns, left = spec.extra["columns"], spec.extra["left"]
         count = Counter(c["kind"] for c in columns)
         said = ", ".join(f"{n} {PLURAL[kind] if n > 1 else kind}" for kind, n in count.most_common())
-        out = [f"columns: {said}" + (f"; left out: {few(c['name'] + ' (' + c['why'] + ')' for c in left)}" if left else "")]
+        others = [c for c in left if c["kind"] != "leak"]
+        out = [f"columns: {said}" + (f"; left out: {few(c['name'] + ' (' + c['why'] + ')' for c in others)}" if others else "")]
+        out += [f"left out: {c['name']}, which {c['why']}" for c in left if c["kind"] == "leak"]
         coded = [f"{c['name']} ({few(f'{v:g}' for v in c['missing'])})" for c in columns if c.get("missing")]
         out += [f"numbers that count as missing: {few(coded, 5)}; --columns NAME:number keeps them"] if coded else []
         strange = [f"{c['name']} ({few(map(repr, c['strange']))})" for c in columns if c.get("strange")]

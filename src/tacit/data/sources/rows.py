@@ -56,12 +56,14 @@ def _wanted(name: str) -> bool:
 
 def _a_series(rows: list[list[str]]) -> bool:
     """Whether rows are one series of numbers each: columns that are only counted, or that have no names and change smoothly along a row."""
+    if not rows:
+        return False
     named = is_header(rows)
     names = rows[0] if named else [""] * len(rows[0])
     body = [r for r in rows[int(named) :][:200] if len(r) == len(rows[0])]
     keep = [i for i, name in enumerate(names) if not name or tables.find([name], ASIDE) is None]
     values = np.array([[float(c) if is_number(c) else np.nan for c in (r[i] for i in keep)] for r in body]).reshape(len(body), len(keep))
-    gaps = np.array([[c.lower() in celltypes.MORE_MISSING for c in (r[i] for i in keep)] for r in body]).reshape(values.shape)
+    gaps = np.array([[c.lower() in celltypes.MORE_MISSING for c in (r[i] for i in keep)] for r in body], bool).reshape(values.shape)
     words = (np.isnan(values) & ~gaps).any(0)
     if not len(body) or words.sum() > (not named):  # without names, one column of words may be the class
         return False

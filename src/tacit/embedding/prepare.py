@@ -16,7 +16,8 @@ from tacit.types import Embeddings, Spec
 def prepare(data: Any, spec: Spec) -> Dataset:
     """Any data as a Dataset decoded as a trained model's spec says; labels, groups and split are kept.
 
-    data: a Dataset, a path, a list of file paths, or an array of decoded items. Raises Asked when it is of another modality.
+    data: a Dataset, a path, a list of file paths, an array of decoded items, or a table with Arrow's
+    interface. Raises Asked when it is of another modality.
     """
     if isinstance(data, Dataset):
         if data.modality != spec.modality:
@@ -24,6 +25,10 @@ def prepare(data: Any, spec: Spec) -> Dataset:
         return data.decoded_for(spec)
     if isinstance(data, (str, Path)):
         return dataset.open(str(data), modality=spec.modality, spec=spec)
+    if hasattr(data, "__arrow_c_stream__"):
+        if spec.modality != "table":
+            raise Asked(f"the model was trained on {spec.modality} data, this is a table", "give it data of that kind")
+        return dataset.from_table(data, spec=spec)
     if isinstance(data, (list, tuple)) and data and isinstance(data[0], (str, Path)):
         return dataset.from_files([Path(p) for p in data], spec=spec)
     if not (isinstance(data, (list, tuple)) and data and all(isinstance(item, np.ndarray) for item in data)):

@@ -48,7 +48,7 @@ class Tails:
             below = np.searchsorted(self.quantiles[s], v, "right") / KEPT
             far = -math.log10(1 - FROM) + (v - top[s]) / self.excess[s] / math.log(10)
             out[:, s] = np.where(v > top[s], far, -np.log10(np.maximum(1 - below, 1 - FROM)))
-        return np.nan_to_num(out, nan=0.0)
+        return np.where(np.isnan(values), 0.0, out)
 
     def threshold(self, share: float) -> np.ndarray:
         """Values [S] that this share of normal items exceeds, at most; as many as were held out must allow for it."""

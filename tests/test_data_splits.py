@@ -128,7 +128,7 @@ def test_an_asked_split_with_other_words_is_refused(kind, tmp_path, monkeypatch)
 def test_a_guessed_split_with_other_words_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("TACIT_CACHE", str(tmp_path / "cache"))
     (tmp_path / "x.csv").write_text("a,b,split\n" + "".join(f"{i},{i % 7},{'AB'[i % 2]}\n" for i in range(20)))
-    data = opened(tmp_path / "x.csv")
+    data = opened(tmp_path / "x.csv", modality="vector")
     assert any("'split' says 'A', 'B'" in n and "not taken" in n for n in data.notes) and len(data.test) == 6
     np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).normal(size=(20, 9)), split=np.array(["train", "test", "odd", ""] * 5))
     data = opened(tmp_path / "x.npz")
@@ -139,7 +139,7 @@ def test_missing_means_the_same_for_labels_and_values(tmp_path, monkeypatch):
     monkeypatch.setenv("TACIT_CACHE", str(tmp_path / "cache"))
     rows = [f"{i},{'None' if i == 3 else i % 7},{('x', 'None')[i % 2]}\n" for i in range(20)]
     (tmp_path / "x.csv").write_text("a,b,label\n" + "".join(rows))
-    data = opened(tmp_path / "x.csv")
+    data = opened(tmp_path / "x.csv", modality="vector")
     assert data.classes == ("x",) and (data.labels == -1).sum() == 10 and np.isnan(data.x).sum() == 1
     assert any("'None' count as unlabelled" in n for n in data.notes)
 

@@ -98,7 +98,7 @@ def test_the_distance_is_the_cross_entropy_of_each_column_in_units_of_guessing()
             answer = int(tokens.bin(batch.x)[b, f]) if tokens.numeric[f] else int(tokens.codes(batch.x)[b, f] - tokens.offset[f])
             total += -math.log(float(p[answer])) / float(chances(tokens)[f])
             k += 1
-    assert float(target.distance(guess, where)) == pytest.approx(total / k, rel=1e-4)
+    assert float(target.distance(guess.detach(), where).detach()) == pytest.approx(total / k, rel=1e-4)
     nothing = torch.zeros_like(guess)
     rows = target.each(nothing, where)
     assert float(target.distance(nothing[:0], torch.zeros(20, 5, dtype=torch.bool))) == 0.0

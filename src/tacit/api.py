@@ -156,11 +156,16 @@ def evaluate(
     say(f"{len(rows)} training and {len(held)} test items")
     x, xt = data.x[rows], other.x[held]
     n, nt = (None if d.lengths is None else d.lengths[r] for d, r in ((data, rows), (other, held)))
-    ours = Representation("ssl", "ssl", net.vectors(x, n), net.vectors(xt, nt))
+    modality = net.modality
+    ours = Representation("ssl", "ssl", net.vectors(x, n), net.vectors(xt, nt), (), modality.probe_scale, modality.probe_c)
     fresh = untrained(net, seed)
-    representations = [ours, Representation("untrained", "untrained", fresh.vectors(x, n), fresh.vectors(xt, nt))]
+    representations = [
+        ours,
+        Representation("untrained", "untrained", fresh.vectors(x, n), fresh.vectors(xt, nt), (), modality.probe_scale, modality.probe_c),
+    ]
     ragged = data.spec.ragged or other.spec.ragged or x.shape[1:] != xt.shape[1:]
     more, classifiers, missing = _classics(replace(data.spec, ragged=ragged), *sides.as_long(x, xt), say)
+    more = [replace(r, few=modality.probe_c, scale=r.scale or modality.probe_scale) for r in more]
     more += [_beside(ours, r) for r in more if getattr(registry.find("classics", r.name), "beside", False)]
     fit = None
     if supervised:

@@ -45,6 +45,7 @@ class Head:
 
     def __init__(self, classes: Sequence[str] = ()) -> None:
         self.classes = tuple(classes)
+        self.few = 1.0  # C of the linear probe where labels are few; the kind of data says which
         self.centre, self.unit = 0.0, 1.0  # numbers are learned in units of their own deviation
 
     @property

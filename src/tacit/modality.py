@@ -75,6 +75,8 @@ class Modality:
     gives: ClassVar[frozenset[str]] = frozenset({"global_", "local", "weak", "plain"})
     tiles: int = 0
     tuned: ClassVar[str] = "weak"  # the view that suits fine-tuning
+    probe_scale: ClassVar[str] = ""  # how embeddings of such data are standardised for a linear probe; "" = "columns"
+    probe_c: ClassVar[float] = 1.0  # C of the linear probe where labels are few, of every representation of such data
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec

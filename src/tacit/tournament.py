@@ -162,11 +162,14 @@ class Judge:
         assert data.labels is not None
         y, truth = data.labels[self.fit], data.labels[self.held]
         fit, held = (z[np.searchsorted(every, rows)] for rows in (self.fit, self.held))
-        s, t = standardise(fit, held, "columns")
+        s, t = standardise(fit, held, model.modality.probe_scale or "columns")
         right = []
         for draw in self.plan.draws:
             if self.classes:
-                right.append(Linear().fit(s[draw.rows], y[draw.rows], self.classes, small=self.plan.small).predict(t) == truth)
+                right.append(
+                    Linear(few=model.modality.probe_c).fit(s[draw.rows], y[draw.rows], self.classes, small=self.plan.small).predict(t)
+                    == truth
+                )
             else:
                 guess = Ridge().fit(s[draw.rows], y[draw.rows], 0, small=self.plan.small).predict(t)
                 right.append(1 - (guess - truth) ** 2 / max(float(truth.var()), 1e-12))

@@ -40,7 +40,8 @@ class Representation:
 
     name: as it appears in the results. kind: "ssl", "untrained", "classic" or "option" (reported, no part in the verdict).
     train, test: float [n, D]. probes: names of the probes; scale: "columns" or "whole", how the linear probe's features are
-    standardised; both empty = as the classic of that name says, otherwise knn and linear, columns.
+    standardised; both empty = as the classic of that name says, otherwise knn and linear, columns. few: C of the linear probe where
+    labels are few.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Representation:
     test: np.ndarray
     probes: tuple[str, ...] = ()
     scale: str = ""
+    few: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,8 @@ def read_probe(representation: Representation, name: str, plans: list[LevelPlan]
 
     def fitted(rows: np.ndarray, plan: LevelPlan, run: int) -> Any:
         groups = None if labels.groups is None else labels.groups[rows]
-        return make().fit(train[rows], labels.y[rows], labels.classes, small=plan.small, seed=run, groups=groups)
+        probe = make(few=representation.few) if name == "linear" else make()
+        return probe.fit(train[rows], labels.y[rows], labels.classes, small=plan.small, seed=run, groups=groups)
 
     out = []
     for plan in plans:

@@ -156,7 +156,9 @@ class Task:
 
     def fresh(self, tiles: bool = True) -> Network:
         """An untouched network."""
-        return Network(copy.deepcopy(self.model), self.head(), tiles)
+        head = self.head()
+        head.few = self.model.modality.probe_c
+        return Network(copy.deepcopy(self.model), head, tiles)
 
     def read(self, network: Network, rows: np.ndarray) -> np.ndarray:
         """Features of these rows of the data."""

@@ -56,7 +56,7 @@ class Classification(Head):
         return y
 
     def probe(self, f: np.ndarray, y: np.ndarray, *, small: bool, seed: int, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        fitted = Linear().fit(f, y, len(self.classes), small=small, seed=seed, groups=groups)
+        fitted = Linear(few=self.few).fit(f, y, len(self.classes), small=small, seed=seed, groups=groups)
         weight, bias = fitted.coefficients()
         bias = np.where(np.isfinite(bias), bias, ABSENT)
         if self.weights == "balanced" and len(np.unique(y)) > 1:

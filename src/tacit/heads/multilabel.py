@@ -52,7 +52,7 @@ class Multilabel(Head):
                 bias[k] = -NEVER if len(have) and have[0] else NEVER
                 continue
             own = None if groups is None else groups[rows]
-            w, b = Linear().fit(f[rows], have, 2, small=small, seed=seed, groups=own).coefficients()
+            w, b = Linear(few=self.few).fit(f[rows], have, 2, small=small, seed=seed, groups=own).coefficients()
             weight[:, k], bias[k] = w[:, 1] - w[:, 0], b[1] - b[0]
             if self.weights == "balanced" and self.lift is not None:
                 bias[k] += np.log(self.lift[k])  # odds as if both were equally frequent (Menon et al. 2021, arXiv:2007.07314)

@@ -44,6 +44,7 @@ class Table(Modality):
     ignores = "which values a part of the columns took (they are swapped with other rows')"
     preset = {"method": "vicreg", "batch": 256, "lr": 1e-3, "weight_decay": 0.01, "passes": 200}
     tuned = "plain"
+    probe_scale, probe_c = "whole", 0.01  # many columns say nothing of the label: docs/decisions.md
 
     def __init__(self, spec: Spec, *, swap: Fraction = 0.3, width: Count = 16) -> None:
         super().__init__(spec)

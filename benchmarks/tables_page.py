@@ -1,0 +1,173 @@
+"""docs/tables.md, written from the cells of part 4."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+CLASSICS = (("columns", "linear"), ("columns", "knn"), ("boosting", "itself"), ("forest", "itself"))
+NAMES = {
+    "columns linear": "logistic regression",
+    "columns knn": "kNN",
+    "columns ridge": "ridge regression",
+    "boosting itself": "boosting",
+    "forest itself": "forest",
+}
+
+
+def all_cells(cells: Any) -> dict[str, dict[str, Any]]:
+    """name -> cell, of everything measured."""
+    return {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted(cells.folder.glob("*.json"))}
+
+
+def value(cell: dict[str, Any], representation: str, probe: str, level: Any, metric: str = "accuracy") -> float:
+    """One number of a cell, NaN where it was not measured."""
+    for r in cell["rows"]:
+        if (r["representation"], r["probe"], r["labels_per_class"], r["metric"]) == (representation, probe, level, metric) and r[
+            "value"
+        ] is not None:
+            return float(r["value"])
+    return float("nan")
+
+
+def page(cells: Any) -> Iterator[str]:
+    """The page, line by line."""
+    found = all_cells(cells)
+    yield "# Tables: what was measured\n"
+    yield (
+        "Written by `python benchmarks/part4.py --write` from the cells in `benchmarks/results/part4` (commits: "
+        + ", ".join(sorted({c["commit"] for c in found.values()}))
+        + ")."
+    )
+    yield "One preset for all tables, 40 s of pretraining, two CPU cores; 30 % of the rows held out (adult: its own parts), 20,000 rows at most.\n"
+    yield from _labels(found)
+    yield from _numbers(found)
+    yield from _methods(found)
+    yield from _unusual(found)
+    yield from _reasons(found)
+
+
+def _labels(found: dict[str, Any]) -> Iterator[str]:
+    sets = [
+        n.removeprefix("table_") for n, c in found.items() if n.startswith("table_") and any(r["metric"] == "accuracy" for r in c["rows"])
+    ]
+    yield "## Few labels\n"
+    if not sets:
+        yield "not measured\n"
+        return
+    yield "Accuracy in %, means of 10 draws of 1, 5 and 10 labels a class and 3 of 50; the embedding is frozen and read by logistic regression.\n"
+    yield "| labels a class | data | Tacit | untrained | logistic regression | kNN | boosting | forest | supervised |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+    ways = [("ssl", "linear"), ("untrained", "linear"), *CLASSICS, ("supervised", "end-to-end")]
+    for level in (1, 5, 10, 50, "all"):
+        table = np.array([[100 * value(found[f"table_{s}"], *way, level) for way in ways] for s in sets])
+        for s, row in zip(sets, table, strict=True):
+            yield f"| {level} | {s} | " + " | ".join(_bold(v, row) for v in row) + " |"
+        whole = table[~np.isnan(table[:, :-1]).any(1)]
+        if len(whole):
+            yield f"| {level} | **mean of {len(whole)}** | " + " | ".join(f"{v:.1f}" for v in np.nanmean(whole, 0)) + " |"
+    yield ""
+    yield "The difference of the means over the sets, with a 95 % interval by bootstrap over sets (paired):\n"
+    yield "| labels a class | sets | against logistic regression | against boosting | against untrained |\n| --- | --- | --- | --- | --- |"
+    for level in (1, 5, 10, 50, "all"):
+        row = []
+        count = 0
+        for way in (("columns", "linear"), ("boosting", "itself"), ("untrained", "linear")):
+            d = np.array(
+                [100 * (value(found[f"table_{s}"], "ssl", "linear", level) - value(found[f"table_{s}"], *way, level)) for s in sets]
+            )
+            d = d[~np.isnan(d)]
+            count = len(d)
+            row.append(_paired(d))
+        yield f"| {level} | {count} | {' | '.join(row)} |"
+    yield ""
+
+
+def _bold(v: float, row: np.ndarray) -> str:
+    if np.isnan(v):
+        return "-"
+    return f"**{v:.1f}**" if v >= np.nanmax(row) - 1e-9 else f"{v:.1f}"
+
+
+def _paired(d: np.ndarray) -> str:
+    if not len(d):
+        return "-"
+    rng = np.random.default_rng(0)
+    means = d[rng.integers(0, len(d), (4000, len(d)))].mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return f"{d.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def _numbers(found: dict[str, Any]) -> Iterator[str]:
+    sets = [n.removeprefix("table_") for n, c in found.items() if n.startswith("table_") and any(r["metric"] == "r2" for r in c["rows"])]
+    if not sets:
+        return
+    yield "## A number to predict\n"
+    yield "R², draws of labels as above.\n"
+    yield "| labels | data | Tacit | untrained | ridge regression | boosting | forest |\n| --- | --- | --- | --- | --- | --- | --- |"
+    for s in sets:
+        for level in (10, 50, 200, "all"):
+            ways = (("ssl", "ridge"), ("untrained", "ridge"), ("columns", "ridge"), ("boosting", "itself"), ("forest", "itself"))
+            row = np.array([value(found[f"table_{s}"], *way, level, "r2") for way in ways])
+            shown = " | ".join("-" if np.isnan(v) else f"**{v:.2f}**" if v == np.nanmax(row) else f"{v:.2f}" for v in row)
+            yield f"| {level} | {s} | {shown} |"
+    yield ""
+
+
+def _methods(found: dict[str, Any]) -> Iterator[str]:
+    mine = {tuple(n.removeprefix("method_").split("_", 1)): c for n, c in found.items() if n.startswith("method_")}
+    if not mine:
+        return
+    sets = sorted({s for _, s in mine})
+    yield "## Other methods\n"
+    yield f"Accuracy in % at 1 / 5 / 10 labels a class on {', '.join(sets)}, the same time.\n"
+    yield f"| method | {' | '.join(sets)} |\n| --- |{' --- |' * len(sets)}"
+    for method in sorted({m for m, _ in mine}):
+        row = []
+        for s in sets:
+            c = mine.get((method, s))
+            row.append("-" if c is None else " / ".join(f"{100 * value(c, 'ssl', 'linear', k):.1f}" for k in (1, 5, 10)))
+        yield f"| {method} | {' | '.join(row)} |"
+    yield ""
+
+
+def _unusual(found: dict[str, Any]) -> Iterator[str]:
+    mine = {n.removeprefix("unusual_"): c for n, c in found.items() if n.startswith("unusual_")}
+    yield "## What is unusual\n"
+    if not mine:
+        yield "not measured\n"
+        return
+    yield "`score` decides; it is the mean evidence of the four below it. Tables: the rare class among all rows, learned without labels. mitbih: beats of patients"
+    yield "never seen, after normal beats of others. fashion_mnist: sneakers, after all other clothes. Recall at 1 % false alarms.\n"
+    yield "| data | normal, strange | score | AUROC [95 %] | AUPRC | recall |\n| --- | --- | --- | --- | --- | --- |"
+    for name, c in mine.items():
+        best = max(v["auroc"] for v in c["scores"].values())
+        for score, v in c["scores"].items():
+            auroc = f"{v['auroc']:.3f} [{v['low']:.3f}, {v['high']:.3f}]"
+            auroc = f"**{auroc}**" if v["auroc"] == best else auroc
+            yield f"| {name} | {c['n_normal']:,}, {c['n_strange']:,} | {score.replace('_', ' ')} | {auroc} | {v['auprc']:.3f} | {v['recall']:.2f} |"
+    yield ""
+    for name, c in mine.items():
+        yield f"- {name}: at a rate of 1 % asked for, {c['false_alarms']:.1%} of normal items are flagged and {c['caught']:.1%} of strange ones."
+    yield ""
+
+
+def _reasons(found: dict[str, Any]) -> Iterator[str]:
+    mine = {n.removeprefix("reason_"): c for n, c in found.items() if n.startswith("reason_") and n != "reason_series"}
+    yield "## Reasons\n"
+    if mine:
+        yield "One number of a row moved by five deviations: how often the first reason names its column, and one of the first three.\n"
+        yield "| data | columns | n | first reason | first three | flagged at 1 % | false alarms |\n| --- | --- | --- | --- | --- | --- | --- |"
+        for name, c in mine.items():
+            numbers = " | ".join(f"{c[k]:.1%}" for k in ("first", "first_three", "flagged", "false_alarms"))
+            yield f"| {name} | {c['columns']} | {c['n']} | {numbers} |"
+        yield f"| **mean of {len(mine)}** | | | {np.mean([c['first'] for c in mine.values()]):.1%} | {np.mean([c['first_three'] for c in mine.values()]):.1%} | | |\n"
+    if (series := found.get("reason_series")) is not None:
+        yield "A segment of 12 to 24 samples planted in waves of 192: overlap (intersection over union) of the segment that the first reason names.\n"
+        yield "| planted | n | overlap | touches it | flagged at 1 % |\n| --- | --- | --- | --- | --- |"
+        for kind, c in series.items():
+            if isinstance(c, dict):
+                yield f"| {kind} | {c['n']} | {c['iou']:.2f} | {c['touches']:.0%} | {c['flagged']:.0%} |"
+        yield ""

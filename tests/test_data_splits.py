@@ -152,3 +152,16 @@ def test_infinite_labels_are_none():
     values, classes, _ = encode([0.5, inf, 1.5, -inf, 1e300])
     assert not classes and np.isnan(values[[1, 3, 4]]).all() and values[2] == 1.5
     assert encode([inf, -inf]) == (None, (), "")
+
+
+def test_very_many_items_are_split_by_the_same_rule(monkeypatch):
+    from tacit.data import splits
+
+    names = [f"row:{i}" for i in range(3000)]
+    hashes = np.arange(3000, dtype=np.uint64)
+    hashes[100:200] = hashes[:100]
+    slow, rule = splits.assign(names, hashes, None, None, 3)
+    monkeypatch.setattr(splits, "MANY", 1000)
+    fast, same = splits.assign(names, hashes, None, None, 3)
+    assert rule == same and (fast[100:200] == fast[:100]).all() and abs((fast == 1).mean() - 0.3) < 0.001
+    assert (fast != slow).mean() < 0.01  # but at the edge

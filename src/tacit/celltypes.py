@@ -53,6 +53,13 @@ def text(cells: pa.Array) -> pa.Array:
     return pc.if_else(gone, None, trimmed)
 
 
+def words(cells: pa.Array) -> list[str | None]:
+    """The same as a list, in which equal words are one object."""
+    coded = text(cells).dictionary_encode()
+    values = [*coded.dictionary.to_pylist(), None]
+    return [values[i] for i in coded.indices.fill_null(len(values) - 1).to_pylist()]
+
+
 def numbers(cells: pa.Array) -> np.ndarray:
     """float64 of cells, NaN where one is missing or no number."""
     import pyarrow as pa

@@ -78,7 +78,7 @@ def listing(
             n += some.num_rows
             for c in aside:
                 cells = some.column(c) if c in some.schema.names else None
-                said[c] += [None] * some.num_rows if cells is None else celltypes.text(cells).to_pylist()
+                said[c] += [None] * some.num_rows if cells is None else celltypes.words(cells)
         counts.append(n)
     notes = [n for b in opened for n in b.notes]
     split_cells = special["split"]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 TRAIN, TEST, VAL = 0, 1, 2
+MANY = 200_000  # items from where lists and dictionaries of them take too long and too much room
 
 
 def assign(
@@ -41,6 +42,12 @@ def assign(
     else:
         why = ""
     free = np.flatnonzero(split == TRAIN)
+    if len(free) > MANY and not (groups is not None and any(groups)):
+        split[free[_chosen(names, hashes, free, seed, held_out)]] = TEST
+        return (
+            split,
+            why + f"{held_out:.0%} held out by the hash of the name (seed {seed}), exact duplicates on one side, without reading labels",
+        )
     unit = _units([hashes[i] for i in free], None if groups is None else [groups[i] for i in free])
     keys: dict[int, str] = {}
     sizes: dict[int, int] = {}
@@ -65,6 +72,17 @@ def assign(
         return split, f"{why}nothing is held out: all items belong to one group or are copies of one item"
     rule = f"{held_out:.0%} held out by the hash of the name (seed {seed}), {grouped}exact duplicates on one side, without reading labels"
     return split, why + rule
+
+
+def _chosen(names: Sequence[str], hashes: np.ndarray, free: np.ndarray, seed: int, held_out: float) -> np.ndarray:
+    """Which of very many items are held out, bool [len(free)]: the same rule with arrays, a unit being named by its first item."""
+    _, first, unit, sizes = np.unique(hashes[free], return_index=True, return_inverse=True, return_counts=True)
+    words = (f"{seed} item {names[int(free[i])]}".encode("utf-8", "surrogatepass") for i in first)
+    keys = np.fromiter((int.from_bytes(hashlib.blake2b(w, digest_size=8).digest(), "big") for w in words), np.uint64, len(first))
+    order = np.argsort(keys, kind="stable")
+    taken = np.zeros(len(first), bool)
+    taken[order[np.cumsum(sizes[order]) <= held_out * len(free)]] = True
+    return np.asarray(taken[unit.reshape(-1)])
 
 
 def _units(hashes: Sequence[int], groups: Sequence[str | None] | None) -> list[int]:

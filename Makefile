@@ -7,7 +7,7 @@ demo: $(VENV)/.ready
 	$(BIN)/tacit demo
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check src tests benchmarks examples
@@ -21,6 +21,8 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/part1.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/part2.py
+	$(BIN)/python benchmarks/part3.py
+	$(BIN)/python benchmarks/part4.py
 
 # bytecode is compiled once: importing torch without it takes twice as long
 $(VENV)/.ready: pyproject.toml constraints.txt

@@ -24,9 +24,11 @@ from tacit.types import LABELS, Batch, Context
 
 METHODS, BACKBONES = registry.names("methods"), list(registry.every("backbones"))
 # one network that can all there is; what only the others can is in the slow run
-PAIRS = [(m, k, "transformer") for m in METHODS for k in KINDS]
+# and a table asks for all that a vector does
+PAIRS = [(m, k, "transformer") for m in METHODS for k in KINDS if k != "vector"]
+VECTORS = [pytest.param(m, "vector", "transformer", marks=pytest.mark.slow) for m in METHODS]
 ALL = [pytest.param(m, k, b, marks=pytest.mark.slow) for m in METHODS for k in KINDS for b in BACKBONES if b != "transformer"]
-EVERY = pytest.mark.parametrize(("method", "kind", "backbone"), [*PAIRS, *ALL])
+EVERY = pytest.mark.parametrize(("method", "kind", "backbone"), [*PAIRS, *VECTORS, *ALL])
 
 
 def loop_of(method: str, kind: str, backbone: str, precision: str = "32-true", seed: int = 0) -> Loop:

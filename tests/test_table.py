@@ -101,7 +101,7 @@ def test_the_distance_is_the_cross_entropy_of_each_column_in_units_of_guessing()
     assert float(target.distance(guess.detach(), where).detach()) == pytest.approx(total / k, rel=1e-4)
     nothing = torch.zeros_like(guess)
     rows = target.each(nothing, where)
-    assert float(target.distance(nothing[:0], torch.zeros(20, 5, dtype=torch.bool))) == 0.0
+    assert target.distance(nothing[:0], torch.zeros(20, 5, dtype=torch.bool)).item() == 0.0
     assert rows.shape == (int(where.sum()),) and rows.isfinite().all()
 
 

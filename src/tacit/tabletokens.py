@@ -107,7 +107,7 @@ class TableTokenizer(Tokenizer):
         """Rows of `words` for cells x [B, F]; of numbers the first row of all."""
         code = x.nan_to_num(-1).round().long()
         known = (code >= 0) & (code < self.index.shape[1])
-        place = self.index.expand(len(x), -1, -1).gather(2, code.clamp(0, self.index.shape[1] - 1)[..., None])[..., 0]
+        place = self.index[torch.arange(x.shape[1], device=x.device), code.clamp(0, self.index.shape[1] - 1)]
         return self.offset + torch.where(known, place, 0)
 
     def bin(self, x: Tensor) -> Tensor:

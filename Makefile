@@ -7,7 +7,7 @@ demo: $(VENV)/.ready
 	$(BIN)/tacit demo
 
 test: $(VENV)/.ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check src tests benchmarks examples

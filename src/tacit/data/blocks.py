@@ -130,7 +130,7 @@ class Blocks:
     def _parquet(self) -> Iterator[pa.RecordBatch]:
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(_plain(self.tree, self.name)) as file:
+        with pq.ParquetFile(_plain(self.tree, self.name), pre_buffer=False) as file:
             for block in file.iter_batches(ROWS, use_threads=False):
                 yield block.rename_columns(self.columns)
 

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,19 @@ def read(data: bytes, name: str) -> Table:
         return _parquet(data, name)
     text, note = decode_text(data)
     return _jsonl(text, name, note) if kind == ".jsonl" else _csv(text, name, note)
+
+
+def parquet_columns(raw: Path | bytes, name: str) -> list[str]:
+    """Names of the columns of a parquet file, of which only the end is read. Raises BadData."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        source = str(raw) if isinstance(raw, Path) else pyarrow.BufferReader(raw)
+        with pyarrow.parquet.ParquetFile(source) as file:
+            return list(file.schema_arrow.names)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise BadData(f"{name} is truncated or damaged: {str(error).splitlines()[0][:200]}", "write it again") from None
 
 
 def typed(cells: Sequence[str]) -> list[Any]:

@@ -153,6 +153,8 @@ def _tables(tree: Tree, most: int = LARGEST) -> Iterator[tuple[str, tables.Table
     """The tables that have a column with file names. most: bytes of text to look at, enough for the head of a table."""
     for name in [n for n in tree.names if ending(n) in tables.ENDINGS][:MOST]:
         try:
+            if ending(name) == ".parquet" and not tables.find(tables.parquet_columns(tree.raw(name), name), FILE):
+                continue  # a large table of something else is not read for its names
             table = tables.read(tree.data(name, LARGEST if ending(name) == ".parquet" else most), name)
         except (BadItem, BadData):
             if posixpath.basename(name).startswith("metadata."):

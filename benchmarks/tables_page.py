@@ -42,7 +42,7 @@ def page(cells: Any) -> Iterator[str]:
         + ", ".join(sorted({c["commit"] for c in found.values()}))
         + ")."
     )
-    yield "One preset for all tables, 40 s of pretraining, two CPU cores; 30 % of the rows held out (adult: its own parts), 20,000 rows at most.\n"
+    yield "One preset for all tables (100 steps), one thread; 30 % of the rows held out (adult: its own parts), 20,000 rows at most.\n"
     yield from _labels(found)
     yield from _numbers(found)
     yield from _methods(found)
@@ -122,7 +122,7 @@ def _methods(found: dict[str, Any]) -> Iterator[str]:
         return
     sets = sorted({s for _, s in mine})
     yield "## Other methods\n"
-    yield f"Accuracy in % at 1 / 5 / 10 labels a class on {', '.join(sets)}, the same time.\n"
+    yield f"Accuracy in % at 1 / 5 / 10 labels a class on {', '.join(sets)}, 200 steps each.\n"
     yield f"| method | {' | '.join(sets)} |\n| --- |{' --- |' * len(sets)}"
     for method in sorted({m for m, _ in mine}):
         row = []

@@ -76,6 +76,13 @@ def test_distances_are_the_slow_ones() -> None:
 # ---- filling in ----
 
 
+def test_too_many_columns_are_refused_before_memory_runs_out() -> None:
+    wide = dataset.from_table(pa.table({f"c {chr(97 + i % 26)}{i}": RNG.normal(size=30) for i in range(1100)}))
+    with pytest.raises(Asked, match="1,100 cells are too many"):
+        Filler.fresh(fresh(wide, "mlp"))
+    assert Filler.fresh(fresh(dataset.from_table(sales(60)), "mlp")).room > 1000
+
+
 def test_every_cell_is_hidden_once_and_never_seen_when_it_is_scored() -> None:
     data = dataset.from_table(sales(60))
     filler = Filler.fresh(fresh(data, "mlp"))

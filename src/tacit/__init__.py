@@ -26,6 +26,7 @@ _PUBLIC = {
     "compare": "tacit.api",
     "tune_augmentation": "tacit.api",
     "finetune": "tacit.tuning",
+    "detect": "tacit.detection",
     "predict": "tacit.operate.predict",
     "export": "tacit.operate.export",
     "load": "tacit.operate.loading",
@@ -33,6 +34,7 @@ _PUBLIC = {
 __all__ = [
     "__version__",
     "compare",
+    "detect",
     "embed",
     "evaluate",
     "export",
@@ -48,6 +50,7 @@ __all__ = [
 if TYPE_CHECKING:
     from tacit.api import compare, evaluate, inspect, pretrain, tune_augmentation
     from tacit.data.dataset import open
+    from tacit.detection import detect
     from tacit.operate.embed import embed
     from tacit.operate.export import export
     from tacit.operate.loading import load

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from tacit.config import OptimConfig, RunConfig, TrainConfig
 from tacit.data.dataset import Dataset
 from tacit.embedding.model import Model
 from tacit.encoder import Encoder
+from tacit.errors import Asked
 from tacit.masking import random_mask
 from tacit.method import Method
 from tacit.runtime import rng, seed_globally
@@ -24,6 +26,8 @@ from tacit.types import Batch, Context, Info, Step, Views
 
 BACKBONE = {"name": "transformer", "size": "tiny"}
 PASSES, LEAST, MOST = 40, 400, 3000
+CELLS = 1024  # of an item, at most: every cell looks at every other one
+ROOM = 2**25  # pairs of cells that are held at once
 GROUPS = 16  # times that an item is shown with some of its cells hidden, at most
 
 
@@ -57,18 +61,30 @@ class Filler:
 
     @classmethod
     def fresh(cls, model: Model, seed: int = 0) -> Filler:
-        """An untrained one, on a small transformer whatever the run's network is."""
+        """An untrained one, on a small transformer whatever the run's network is. Raises Asked for items of too many cells."""
         seed_globally(seed, 0)
         encoder = make_encoder(model.modality, BACKBONE, frozenset({"mask"}))
+        count = math.prod(-(-s // c) for s, c in zip(model.modality.sizes, encoder.cell, strict=True))
+        if count > CELLS:
+            raise Asked(
+                f"{model.modality.unit} of {count:,} cells are too many to look for what is strange: {CELLS:,} at most",
+                "leave columns out with --columns NAME:text, or pretrain with a larger modality.patch",
+            )
         method = Filling(encoder)
         return cls(model, encoder, method.head, model.precision)
+
+    @property
+    def room(self) -> int:
+        """Items that fit at once."""
+        count = math.prod(-(-s // c) for s, c in zip(self.model.modality.sizes, self.encoder.cell, strict=True))
+        return max(2, ROOM // max(1, count) ** 2)
 
     def learn(
         self, data: Dataset, rows: np.ndarray, *, steps: int = 0, seed: int = 0, show: Callable[[int, int, float], None] | None = None
     ) -> float:
         """Train on these rows; returns seconds. steps: 0 = PASSES over them, at least LEAST and at most MOST."""
         model = self.model
-        batch = max(2, min(128 if len(model.spec.sizes) < 2 else 64, len(rows)))
+        batch = max(2, min(128 if len(model.spec.sizes) < 2 else 64, len(rows), self.room))
         total = steps or int(np.clip(PASSES * len(rows) // batch, LEAST, MOST))
         config = RunConfig(
             data={},
@@ -130,7 +146,7 @@ class Filler:
     def _views(self, x: np.ndarray, lengths: np.ndarray | None) -> list[Batch]:
         self.encoder.eval()
         self.head.eval()
-        return [self.model.plain(b) for b in self.model.batches(x, lengths, 512)]
+        return [self.model.plain(b) for b in self.model.batches(x, lengths, min(512, self.room))]
 
     def _pass(self, view: Batch, outputs: bool, without: Tensor | None = None, excess: bool = False) -> tuple[np.ndarray, np.ndarray]:
         cells = self.encoder.cells(view)

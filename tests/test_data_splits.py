@@ -157,7 +157,7 @@ def test_infinite_labels_are_none():
 def test_very_many_items_are_split_by_the_same_rule(monkeypatch):
     from tacit.data import splits
 
-    names = [f"row:{i}" for i in range(3000)]
+    names = [f"row:{i:04d}" for i in range(3000)]
     hashes = np.arange(3000, dtype=np.uint64)
     hashes[100:200] = hashes[:100]
     slow, rule = splits.assign(names, hashes, None, None, 3)

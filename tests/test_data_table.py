@@ -112,11 +112,19 @@ def test_dates_in_three_formats_and_with_the_day_first() -> None:
         "4 March 2021",
     ]
     cells = pa.array(written_as)
-    days = celltypes.dates(cells)
+    days = celltypes.dates(cells, day_first=True)
     assert days[[0, 1, 2, 8]].tolist() == [18690.0] * 4 and days[3] == 18690.5
-    assert days[4] == 18699 and days[5] == 18690  # 13/03 says that the day comes first
+    assert days[4] == 18699 and days[5] == 18690
     assert np.isnan(days[6:8]).all()
-    assert celltypes.dates(pa.array(["04/13/2021", "04/03/2021"])).tolist() == [18730.0, 18720.0]
+    assert celltypes.dates(pa.array(["04/13/2021", "04/03/2021", "13/04/2021"])).tolist() == [18730.0, 18720.0, 18730.0]
+
+
+def test_one_day_beyond_twelve_decides_for_the_whole_column() -> None:
+    when = ["03/04/2021"] * 300 + ["13/04/2021"]
+    table = pa.table({"when": when, "n": RNG.normal(size=301)})
+    batches = pa.Table.from_batches(table.to_batches(max_chunksize=100))  # the one that decides is in the last block
+    x = dataset.from_table(batches).x
+    assert x[0, 0] == 18720 and x[-1, 0] == 18730 and kinds(dataset.from_table(batches))["when"] == "date"
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def numbers(cells: pa.Array) -> np.ndarray:
 def dates(cells: pa.Array, day_first: bool = False) -> np.ndarray:
     """float64 days since 1970 of cells, in any of the usual ways to write a date; NaN where one is missing or no date.
 
-    day_first: 03/04/2020 is the third of April; where a column decides by a day beyond 12, that is followed anyway.
+    day_first: 03/04/2020 is the third of April; what can only be read the other way round is.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -102,7 +102,7 @@ def dates(cells: pa.Array, day_first: bool = False) -> np.ndarray:
     for pattern, formats in DATES.items():
         for form in formats:
             take(pattern, lambda some, form=form: _days(pc.strptime(some, form, "us", error_is_null=True)))
-    ordered = ("%d/%m/%Y", "%m/%d/%Y") if day_first or _day_first(words) else ("%m/%d/%Y", "%d/%m/%Y")
+    ordered = ("%d/%m/%Y", "%m/%d/%Y") if day_first else ("%m/%d/%Y", "%d/%m/%Y")
     for form in ordered:
         for clock in ("", " %H:%M:%S", " %H:%M"):
             slashed = lambda some, f=form + clock: _days(pc.strptime(pc.replace_substring(some, "-", "/"), f, "us", error_is_null=True))  # noqa: E731
@@ -136,15 +136,13 @@ def _one_iso(word: str) -> float:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() / 86400
 
 
-def _day_first(words: pa.Array) -> bool:
-    """Whether the first number of 13/04/2020 and its like is the day, by those beyond 12."""
+def beyond_twelve(words: pa.Array) -> tuple[int, int]:
+    """How many dates such as 13/04/2020 have a first, and a second number that can be no month."""
     import pyarrow.compute as pc
 
-    first = pc.extract_regex(words, r"^(?P<first>\d{1,2})[/-](?P<second>\d{1,2})[/-]\d{4}").drop_null()
-    if not len(first):
-        return False
-    a, b = (np.asarray(pc.cast(pc.struct_field(first, name), "int64")) for name in ("first", "second"))
-    return bool((a > 12).sum() > (b > 12).sum())
+    parts = pc.extract_regex(words, r"^(?P<first>\d{1,2})[/-](?P<second>\d{1,2})[/-]\d{4}").drop_null()
+    first, second = (np.asarray(pc.cast(pc.struct_field(parts, name), "int64")) for name in ("first", "second"))
+    return int((first > 12).sum()), int((second > 12).sum())
 
 
 def _days(stamps: pa.Array) -> np.ndarray:
@@ -162,7 +160,8 @@ class Seen:
     rows, missing: how many. number, date, zeros: how many of the others are numbers, dates, numbers with zeros in front. words: spaces
     between words, in total. counts: word -> how often, at most MOST_DISTINCT of them (`more`: there are others). low, high: of the
     numbers that are no candidates for a missing code. codes: candidates -> how often. rising: each number is the one before plus one.
-    infinite: infinite numbers. strange: some cells that are no numbers. typed: the file itself says that these are numbers or dates.
+    days, months: dates whose first, or second, number is beyond 12. strange: some cells that are no numbers. typed: the file itself says
+    that these are numbers or dates.
     """
 
     name: str
@@ -180,7 +179,8 @@ class Seen:
     whole: bool = True
     rising: bool = True
     last: float | None = None
-    infinite: int = 0
+    days: int = 0
+    months: int = 0
     strange: list[str] = field(default_factory=list)
     typed: str = ""
 
@@ -197,7 +197,7 @@ class Seen:
             self.missing += int(np.isnan(values).sum())
             self._numbers(values, np.ones(len(values), np.int64))
             if not self.more:
-                found = pc.value_counts(pc.drop_null(cells))
+                found = pc.value_counts(cells.filter(pa.array(~np.isnan(values))))
                 self._count(pc.cast(found.field("values"), pa.string()).to_pylist(), found.field("counts").to_pylist())
             return
         if pa.types.is_temporal(kind):
@@ -209,8 +209,8 @@ class Seen:
             return
         words = text(cells)
         self.missing += words.null_count
-        found = pc.value_counts(pc.drop_null(words))
-        distinct, many = found.field("values"), found.field("counts").to_numpy()
+        counted = pc.value_counts(pc.drop_null(words))
+        distinct, many = counted.field("values"), counted.field("counts").to_numpy()
         values = numbers(distinct)
         ok = ~np.isnan(values)
         if ok.all():
@@ -221,7 +221,11 @@ class Seen:
             others = distinct.filter(pa.array(~ok))
             if len(self.strange) < 3:
                 self.strange += [w for w in others.slice(0, 3).to_pylist() if w not in self.strange]
-            self.date += int(many[~ok][~np.isnan(dates(others))].sum())
+            found = ~np.isnan(dates(others))
+            self.date += int(many[~ok][found].sum())
+            if found.any():
+                days, months = beyond_twelve(others)
+                self.days, self.months = self.days + days, self.months + months
             self.spaces += int((pc.count_substring(others, " ").to_numpy() * many[~ok]).sum())
         zero = pc.match_substring_regex(distinct, r"^[+-]?0\d").to_numpy(zero_copy_only=False).astype(bool)
         self.zeros += int(many[zero].sum())
@@ -239,7 +243,6 @@ class Seen:
         values, many = values[ok], many[ok]
         self.number += int(many.sum())
         endless = np.isinf(values)
-        self.infinite += int(many[endless].sum())
         values, many = values[~endless], many[~endless]
         if not len(values):
             return

@@ -237,7 +237,7 @@ class Table(Modality):
             kept = tabletokens.kept(self.spec.extra["measured"][f])
             names = ["another value", *(column["values"][i] for i in kept)]
             likely = [k for k in np.argsort(-p)[:3] if k and p[k] > 0.5 * p.max()]
-            expected = " or ".join(f"{names[k]} ({p[k]:.0%})" for k in likely)
+            expected = " or ".join(f"{names[k]} ({p[k]:.0%})" for k in likely) or f"a rare value ({p[0]:.0%})"
             known = value == value and 0 <= value < len(column["values"])
             place = names.index(column["values"][int(value)]) if known and int(value) in kept else 0
             shown = "no value" if value != value else column["values"][int(value)] if known else "a value that was never seen"
@@ -287,6 +287,8 @@ def _described(seen: celltypes.Seen, kind: str, why: str, as_asked: bool) -> dic
         out["missing"] = [] if as_asked else celltypes.missing_codes(seen)
         if seen.strange and not seen.typed:
             out["strange"] = seen.strange[:3]
+    elif kind == "date":
+        out["day_first"] = seen.days > seen.months
     elif kind in ("category", "boolean"):
         common = sorted(seen.counts.items(), key=lambda item: (-item[1], item[0]))[: celltypes.MOST_VALUES]
         values = [word for word, _ in common]
@@ -303,7 +305,7 @@ def _values(cells: Any, column: Mapping[str, Any]) -> np.ndarray:
         values = celltypes.numbers(cells)
         return np.where(np.isin(values, column.get("missing") or [np.nan]), np.nan, values)
     if column["kind"] == "date":
-        return celltypes.dates(cells)
+        return celltypes.dates(cells, column.get("day_first", False))
     words = celltypes.text(cells)
     place = pc.index_in(words, pa.array(column["values"], pa.string()))
     return np.where(np.asarray(pc.is_null(words)), np.nan, np.asarray(pc.fill_null(place, -1)).astype(np.float64))

@@ -250,3 +250,15 @@ def test_inspect_shows_the_columns(tmp_path: Path) -> None:
     said = call("inspect", written(tmp_path / "p.csv", people()), "--target", "kind", "--no-cache")
     assert said.code == 0 and "city   category  " in said.out and "id     left out  counts the rows" in said.out
     assert all(len(line) <= 110 for line in said.out.splitlines() if line.startswith("  "))
+
+
+def test_blank_lines_before_the_header_and_letters_that_are_no_utf8_further_on(tmp_path: Path) -> None:
+    path = tmp_path / "late.csv"
+    body = "".join(f"{i * 7 % 97},word {i % 5}\n" for i in range(120_000))  # the first megabyte, by which the encoding is judged, is plain
+    path.write_bytes(("\n\nsize,place\n" + body).encode() + "7,Köln\n8,Zürich\n9,Köln\n".encode("cp1252"))
+    data = opened(path)
+    assert kinds(data) == {"size": "number", "place": "category"} and len(data) == 120_003
+    assert {"Köln", "Zürich"} <= set(data.spec.extra["columns"][1]["values"]) and data.names[0] == "late.csv:4"
+    marked = tmp_path / "marked.csv"
+    marked.write_text("\ufeffsize,place\n" + body[:600], encoding="utf-8")
+    assert list(kinds(opened(marked))) == ["size", "place"]

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from tacit.data.listing import LABEL_COLUMNS, Problem, ending, few, size_in_words
-from tacit.data.tables import find
-from tacit.data.text import is_number
+from tacit.data import tables
+from tacit.data.listing import Problem, ending, few, size_in_words
+from tacit.data.text import NOTES, encoding_of
 from tacit.data.tree import Tree, too_large
 from tacit.errors import BadData
 from tacit.modality import BadItem
@@ -34,7 +34,7 @@ NAMED_BAD = 1_000  # rows that cannot be read and are named one by one
 
 @dataclass
 class Blocks:
-    """The rows of one file. columns: names. header: the file itself names them. lines: the line of the first row; 1 where there are none.
+    """The rows of one file. columns: names. header: the file itself names them. skip: lines before the first row of a text table.
 
     bad: rows that cannot be read, filled while reading to the end. notes: what the user should know.
     """
@@ -43,15 +43,16 @@ class Blocks:
     name: str
     columns: list[str] = field(default_factory=list)
     header: bool = True
+    skip: int = 0
     mark: str = ","
-    encoding: str = "utf-8"
+    encoding: str = "utf-8-sig"
     bad: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
     def first(self) -> int:
         """Line of the first row."""
-        return 1 + (self.header and ending(self.name) in (".csv", ".tsv"))
+        return 1 + self.skip
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """Blocks of rows in the file's order; every column of `columns`, text cells from text files. Raises BadData."""
@@ -90,9 +91,7 @@ class Blocks:
         with _text(self.tree, self.name, self.encoding) as file:
             stream = reader.open_csv(
                 file,
-                reader.ReadOptions(
-                    use_threads=False, block_size=BLOCK, column_names=self.columns, skip_rows=int(self.header), encoding="utf8"
-                ),
+                reader.ReadOptions(use_threads=False, block_size=BLOCK, column_names=self.columns, skip_rows=self.skip, encoding="utf8"),
                 reader.ParseOptions(delimiter=self.mark, invalid_row_handler=skip, newlines_in_values=True),
                 reader.ConvertOptions(column_types=dict.fromkeys(self.columns, pa.string()), strings_can_be_null=False),
             )
@@ -102,8 +101,6 @@ class Blocks:
             self.notes = [*self.notes, f"{count - len(wrong):,} further rows of another length are left out"]
 
     def _jsonl(self) -> Iterator[pa.RecordBatch]:
-        import pyarrow as pa
-
         rows: list[dict[str, Any]] = []
         bad = 0
         with _text(self.tree, self.name, self.encoding) as file:
@@ -120,12 +117,15 @@ class Blocks:
                     continue
                 rows.append(record)
                 if len(rows) == ROWS // 8:
-                    yield pa.RecordBatch.from_arrays(
-                        [pa.array([_cell(r.get(c)) for r in rows], pa.string()) for c in self.columns], self.columns
-                    )
+                    yield self._batch(rows)
                     rows = []
         if rows:
-            yield pa.RecordBatch.from_arrays([pa.array([_cell(r.get(c)) for r in rows], pa.string()) for c in self.columns], self.columns)
+            yield self._batch(rows)
+
+    def _batch(self, rows: list[dict[str, Any]]) -> pa.RecordBatch:
+        import pyarrow as pa
+
+        return pa.RecordBatch.from_arrays([pa.array([_cell(r.get(c)) for r in rows], pa.string()) for c in self.columns], self.columns)
 
     def _parquet(self) -> Iterator[pa.RecordBatch]:
         import pyarrow.parquet as pq
@@ -178,10 +178,7 @@ def blocks(tree: Tree, name: str) -> Blocks:
         if kind in (".jsonl", ".ndjson"):
             return _keys(tree, name)
         if kind == ".parquet":
-            import pyarrow.parquet as pq
-
-            with pq.ParquetFile(_plain(tree, name)) as file:
-                columns = list(file.schema_arrow.names)
+            columns = tables.parquet_columns(_plain(tree, name), name)
         else:
             with _ipc(_plain(tree, name)) as file:
                 columns = list(file.schema.names)
@@ -193,35 +190,35 @@ def blocks(tree: Tree, name: str) -> Blocks:
     return Blocks(tree, name, columns, notes=notes)
 
 
-def head(tree: Tree, name: str) -> tuple[list[list[str]], str, str]:
-    """The first rows of a text table as cells, its separator and its encoding. Raises BadItem."""
+@dataclass(frozen=True)
+class Head:
+    """The first rows of a text table as cells, and how to read on. named: the first one names the columns. skip: lines up to it."""
+
+    rows: list[list[str]]
+    named: bool
+    skip: int
+    mark: str
+    encoding: str
+
+
+def head(tree: Tree, name: str) -> Head:
+    """How a text table begins. Raises BadItem."""
     data = tree.data(name, HEAD)
-    encoding = encoding_of(data)
-    text = data.decode(encoding, "replace").lstrip("﻿")
+    encoding = encoding_of(data, whole=len(data) < HEAD)
+    text = data.decode(encoding, "replace")
     if "\0" in text:
         raise BadItem("not a text file")
     lines = text.splitlines()
     lines = lines[:-1] if len(data) >= HEAD and len(lines) > 1 else lines
-    some = "\n".join(lines[:20])
-    tabs = ending(name) == ".tsv" and "\t" in some
-    mark = "\t" if tabs else max("\t,;|", key=some.count)
+    mark = tables.separator(text, name)
     csv.field_size_limit(2**24)
     try:
         rows = [[c.strip() for c in row] for row in csv.reader(lines, delimiter=mark, skipinitialspace=True) if any(c.strip() for c in row)]
     except csv.Error as error:
         raise BadItem(f"no table: {error}") from None
-    return rows, mark, encoding
-
-
-def is_header(rows: list[list[str]]) -> bool:
-    """Whether the first row names the columns: no number in it, or a known name, or words where the second row has numbers."""
-    if not rows or (len(set(rows[0])) < len(rows[0]) and any(map(is_number, rows[0]))):
-        return False
-    if not any(map(is_number, rows[0])):
-        return len(rows) > 1 or len(rows[0]) > 1
-    if find(rows[0], LABEL_COLUMNS):
-        return True
-    return len(rows) > 1 and any(not is_number(a) and a and is_number(b) for a, b in zip(rows[0], rows[1], strict=False))
+    named = bool(rows) and tables.is_header(rows[0], rows[1] if len(rows) > 1 else [])
+    before = next((k for k, line in enumerate(lines) if line.strip()), 0)
+    return Head(rows, named, before + named, mark, encoding)
 
 
 def distinct(columns: list[str]) -> tuple[list[str], list[str]]:
@@ -238,34 +235,22 @@ def distinct(columns: list[str]) -> tuple[list[str], list[str]]:
     return out, [f"several columns have one name: {few(changed)} stand for the later ones"] if changed else []
 
 
-def encoding_of(data: bytes) -> str:
-    """How text is encoded, by its first bytes: UTF-8, UTF-16 by its mark, else Windows-1252."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(data)
-        return "utf-8"
-    except UnicodeDecodeError:
-        return "cp1252"
-
-
 def _look(tree: Tree, name: str) -> Blocks:
-    rows, mark, encoding = head(tree, name)
-    if not rows:
+    seen = head(tree, name)
+    if not seen.rows:
         raise BadData(f"{name} holds no row")
-    named = is_header(rows)
-    names, notes = distinct(rows[0]) if named else ([str(i) for i in range(len(rows[0]))], [])
-    if not named:
-        notes = ["no header: the columns are called by their number"]
-    if encoding != "utf-8":
-        notes.append(f"{name}: {'UTF-16' if encoding == 'utf-16' else 'not UTF-8: read as Windows-1252'}")
-    return Blocks(tree, name, names, named, mark, encoding, notes=notes)
+    width = len(seen.rows[0])
+    names, notes = (
+        distinct(seen.rows[0]) if seen.named else ([str(i) for i in range(width)], ["no header: the columns are called by their number"])
+    )
+    notes += [f"{name}: {NOTES[seen.encoding]}"] if NOTES[seen.encoding] else []
+    return Blocks(tree, name, names, seen.named, seen.skip, seen.mark, seen.encoding, notes=notes)
 
 
 def _keys(tree: Tree, name: str) -> Blocks:
     """The keys of the first rows are the columns."""
     data = tree.data(name, HEAD)
-    encoding = encoding_of(data)
+    encoding = encoding_of(data, whole=len(data) < HEAD)
     columns: dict[str, None] = {}
     for line in data.decode(encoding, "replace").splitlines()[:1000]:
         try:
@@ -284,15 +269,15 @@ def _cell(value: Any) -> str | None:
 
 
 class _Guarded(io.RawIOBase):
-    """A file that is read on, gzip undone and text turned into UTF-8 on the way, and that stops at a bomb."""
+    """A file that is read on, gzip undone and text turned into UTF-8 without a mark on the way, and that stops at a bomb."""
 
     def __init__(self, source: Any, packed: int, encoding: str, zipped: bool) -> None:
         self.source = gzip.GzipFile(fileobj=source) if zipped else source
         self.closing = source
         self.packed, self.count, self.zipped = packed, 0, zipped
-        self.decoder = None if encoding == "utf-8" else codecs.getincrementaldecoder(encoding)("replace")
+        # a file may begin as UTF-8 and go on as something else
+        self.decoder = codecs.getincrementaldecoder(encoding)("tacit-western" if encoding == "utf-8-sig" else "replace")
         self.left = b""
-        self.first = True
 
     def readable(self) -> bool:
         return True
@@ -304,10 +289,7 @@ class _Guarded(io.RawIOBase):
             if self.zipped and too_large(self.count, self.packed):
                 words = f"grows from {size_in_words(self.packed)} to more than {size_in_words(self.count)}"
                 raise BadItem(f"{words}: a possible gzip bomb")
-            if self.first and data.startswith(codecs.BOM_UTF8):
-                data = data[3:]
-            self.first = False
-            self.left = data if self.decoder is None else self.decoder.decode(data, not data).encode()
+            self.left = self.decoder.decode(data, not data).encode()
             if not data:
                 break
         part, self.left = self.left[: len(buffer)], self.left[len(buffer) :]

@@ -9,9 +9,9 @@ import numpy as np
 
 from tacit import celltypes
 from tacit.data import tables
-from tacit.data.blocks import RowNames
-from tacit.data.listing import GROUP_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS, Listing, Problem, few, parts_said
-from tacit.errors import Asked, BadData, nearest
+from tacit.data.blocks import ROWS, RowNames, distinct
+from tacit.data.listing import LABEL_COLUMNS, Listing, Problem, few, parts_said
+from tacit.errors import BadData
 from tacit.modality import BadItem
 
 if TYPE_CHECKING:
@@ -41,15 +41,13 @@ class Held:
     def __init__(self, data: Any, name: str) -> None:
         import pyarrow as pa
 
-        from tacit.data.blocks import distinct
-
         found = data if isinstance(data, pa.Table) else pa.table(data)
         self.columns, self.notes = distinct(list(found.column_names))
         self.table = found.rename_columns(self.columns)
         self.name, self.header, self.first, self.bad = name, True, 0, list[Problem]()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        return iter(self.table.combine_chunks().to_batches(65_536))
+        return iter(self.table.to_batches(ROWS))
 
 
 def listing(
@@ -60,13 +58,14 @@ def listing(
     for other in opened:
         if lost := [c for c in first.columns if c not in other.columns and c not in LABEL_COLUMNS]:
             raise BadData(f"{other.name} has no column {few(map(repr, lost))}, which {first.name} has", "both parts need the same columns")
-    special = {o: _column(first, o, c) for o, c in (("target", target), ("group", group), ("split", split))}
-    several = [] if target is None or "," not in target or target in first.columns else [w.strip() for w in target.split(",") if w.strip()]
-    for column in several:
-        _column(first, "target", column)
+    several = tables.several(first, target)
+    special = {
+        option: first.columns[i]
+        for option, i in tables.special(first, target=None if several else target, group=group, split=split).items()
+    }
     if several:
-        special["target"] = None
-    aside = [c for c in (*special.values(), *several) if c is not None]
+        special.pop("target", None)
+    aside = [*special.values(), *several]
     left = [c for c in first.columns if c not in aside]
     if not left:
         raise BadData(f"{path} has no column left to learn from", "a table needs columns beside the label")
@@ -81,19 +80,18 @@ def listing(
                 said[c] += [None] * some.num_rows if cells is None else celltypes.words(cells)
         counts.append(n)
     notes = [n for b in opened for n in b.notes]
-    split_cells = special["split"]
     places = [part for part, n in zip(parts, counts, strict=True) for _ in range(n)] if any(parts) else None
-    if split_cells is not None:
-        given, strange = parts_said(said[split_cells], split_cells, split is not None)
+    if "split" in special:
+        given, strange = parts_said(said[special["split"]], special["split"], split is not None)
         places = given if given is not None else places
         notes += [strange] if strange else []
-    taken = [f"{o}: {c}" for o, c in special.items() if c is not None]
+    taken = [f"{o}: {c}" for o, c in special.items()]
     notes += [f"columns by name: {', '.join(taken)}"] if taken and not (target or group or split) else []
     labels = None
-    if special["target"] is not None:
+    if "target" in special:
         cells = ["" if c is None else c for c in said[special["target"]]]
         labels, notes = tables.typed(cells), notes + tables.unlabelled(cells)
-    grouped = None if special["group"] is None else ["" if c is None else c for c in said[special["group"]]]
+    grouped = ["" if c is None else c for c in said[special["group"]]] if "group" in special else None
     multi = np.stack([tables.flags(["" if v is None else v for v in said[c]], c) for c in several], 1) if several else None
 
     def rows() -> Iterator[pa.RecordBatch]:
@@ -120,15 +118,3 @@ def listing(
 
 def _alone(i: int) -> Any:
     raise BadItem("rows of a table are read in blocks")
-
-
-def _column(first: Block, option: str, asked: str | None) -> str | None:
-    """The column for an option: as asked (its number will do, also from the end), else by its name. Raises Asked for an unknown one."""
-    if asked is None:
-        known = {"target": LABEL_COLUMNS, "group": GROUP_COLUMNS, "split": SPLIT_COLUMNS}[option]
-        return tables.find(first.columns, known) if first.header else None
-    if asked in first.columns or (option == "target" and "," in asked):
-        return asked
-    if asked.lstrip("-").isdigit() and -len(first.columns) <= int(asked) < len(first.columns):
-        return first.columns[int(asked)]
-    raise Asked(f"there is no column {asked!r} for --{option}", nearest(asked, first.columns))

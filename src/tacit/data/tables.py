@@ -7,8 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -32,11 +31,7 @@ class Table:
 
     def index(self, column: str, option: str) -> int:
         """Where a column is; the user may also give its number, also from the end. Raises Asked."""
-        if column in self.columns:
-            return self.columns.index(column)
-        if column.lstrip("-").isdigit() and -len(self.columns) <= int(column) < len(self.columns):
-            return int(column) % len(self.columns)
-        raise Asked(f"there is no column {column!r} for --{option}", nearest(column, self.columns))
+        return index(self.columns, column, option)
 
     def cells(self, i: int) -> list[str]:
         """One column's cells."""
@@ -52,13 +47,13 @@ def read(data: bytes, name: str) -> Table:
     return _jsonl(text, name, note) if kind == ".jsonl" else _csv(text, name, note)
 
 
-def parquet_columns(raw: Path | bytes, name: str) -> list[str]:
-    """Names of the columns of a parquet file, of which only the end is read. Raises BadData."""
+def parquet_columns(raw: Any, name: str) -> list[str]:
+    """Names of the columns of a parquet file, of which only the end is read. raw: its path, its bytes, or open. Raises BadData."""
     import pyarrow
     import pyarrow.parquet
 
     try:
-        source = str(raw) if isinstance(raw, Path) else pyarrow.BufferReader(raw)
+        source = pyarrow.BufferReader(raw) if isinstance(raw, bytes) else raw
         with pyarrow.parquet.ParquetFile(source) as file:
             return list(file.schema_arrow.names)
     except (pyarrow.ArrowException, OSError) as error:
@@ -84,22 +79,45 @@ def find(columns: Sequence[str], wanted: Sequence[str]) -> str | None:
     return next((lower[w] for w in wanted if w in lower), None)
 
 
-def special(table: Table, **asked: str | None) -> dict[str, int]:
+def index(columns: Sequence[str], column: str, option: str) -> int:
+    """Where a column is, by its name or number, also from the end. Raises Asked."""
+    if column in columns:
+        return list(columns).index(column)
+    if column.lstrip("-").isdigit() and -len(columns) <= int(column) < len(columns):
+        return int(column) % len(columns)
+    raise Asked(f"there is no column {column!r} for --{option}", nearest(column, columns))
+
+
+class Columns(Protocol):
+    """What has named columns: a table that was read, or one that is read in blocks."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Their names."""
+        ...
+
+    @property
+    def header(self) -> bool:
+        """Whether the file itself names them."""
+        ...
+
+
+def special(table: Columns, **asked: str | None) -> dict[str, int]:
     """Which column is the target, the group and the split: as asked, else by its name. Raises Asked for an unknown column."""
     known = {"target": LABEL_COLUMNS, "group": GROUP_COLUMNS, "split": SPLIT_COLUMNS}
     found = {}
     for option, column in asked.items():
         column = column or (find(table.columns, known[option]) if table.header else None)
         if column is not None:
-            found[option] = table.index(column, option)
+            found[option] = index(table.columns, column, option)
     return found
 
 
-def several(table: Table, target: str | None) -> dict[str, int]:
+def several(table: Columns, target: str | None) -> dict[str, int]:
     """Where the columns of several targets are, named with commas between them; empty for one target. Raises Asked for an unknown one."""
     if target is None or "," not in target or target in table.columns:
         return {}
-    return {name: table.index(name, "target") for name in dict.fromkeys(w.strip() for w in target.split(",") if w.strip())}
+    return {name: index(table.columns, name, "target") for name in dict.fromkeys(w.strip() for w in target.split(",") if w.strip())}
 
 
 def flags(cells: Sequence[str], column: str) -> np.ndarray:
@@ -119,10 +137,8 @@ def flags(cells: Sequence[str], column: str) -> np.ndarray:
 def _csv(text: str, name: str, note: str) -> Table:
     if "\0" in text[:10_000]:
         raise BadData(f"{name} is not a text file")
-    head = "\n".join(text.splitlines()[:20])
-    mark = max("\t,;|", key=head.count) if ending(name) != ".tsv" or "\t" not in head else "\t"
     csv.field_size_limit(2**24)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator(text, name), skipinitialspace=True)
     rows, lines, bad = [], [], []  # type: list[list[str]], list[int], list[Problem]
     columns: list[str] = []
     header = False
@@ -133,7 +149,7 @@ def _csv(text: str, name: str, note: str) -> Table:
             if not columns:
                 columns = [c.strip() for c in cells]
                 continue
-            if not lines and not bad and not _is_header(columns, cells):
+            if not lines and not bad and not is_header(columns, cells):
                 rows.append(columns)
                 lines.append(1)
                 columns = [str(i) for i in range(len(columns))]
@@ -151,7 +167,13 @@ def _csv(text: str, name: str, note: str) -> Table:
     return Table(columns, rows, lines, bad, note, header or not rows)
 
 
-def _is_header(first: list[str], second: list[str]) -> bool:
+def separator(text: str, name: str) -> str:
+    """What stands between cells, by the first lines; of a .tsv a tab, if there is one."""
+    head = "\n".join(text.splitlines()[:20])
+    return "\t" if ending(name) == ".tsv" and "\t" in head else max("\t,;|", key=head.count)
+
+
+def is_header(first: list[str], second: list[str]) -> bool:
     """Whether the first row names columns: no number in it, or a known name, or words where the second row has numbers."""
     if not any(map(is_number, first)) or find(first, (*LABEL_COLUMNS, *GROUP_COLUMNS)):
         return True

@@ -8,15 +8,33 @@ import numpy as np
 
 from tacit.data.listing import MISSING
 
+NOTES = {"utf-8-sig": "", "utf-16": "UTF-16", "cp1252": "not UTF-8: read as Windows-1252"}
+
+
+def encoding_of(data: bytes, whole: bool = True) -> str:
+    """One of NOTES: UTF-8, UTF-16 by its mark, else Windows-1252. whole: False = the data may end within a character."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    try:
+        codecs.getincrementaldecoder("utf-8-sig")().decode(data, whole)
+        return "utf-8-sig"
+    except UnicodeDecodeError:
+        return "cp1252"
+
 
 def decode_text(data: bytes) -> tuple[str, str]:
     """The text, and a note if it was not plain UTF-8. Never fails: Windows-1252 with replacement is the last resort."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16", "replace"), "UTF-16"
-    try:
-        return data.decode("utf-8-sig"), ""
-    except UnicodeDecodeError:
-        return data.decode("cp1252", "replace"), "not UTF-8: read as Windows-1252"
+    encoding = encoding_of(data)
+    return data.decode(encoding, "replace"), NOTES[encoding]
+
+
+def western(error: UnicodeError) -> tuple[str, int]:
+    """What is no UTF-8 in a file that began as such, read as Windows-1252."""
+    assert isinstance(error, UnicodeDecodeError)
+    return error.object[error.start : error.end].decode("cp1252", "replace"), error.end
+
+
+codecs.register_error("tacit-western", western)
 
 
 def numbers(cells: list[str]) -> np.ndarray:

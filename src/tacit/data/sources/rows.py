@@ -10,7 +10,7 @@ import numpy as np
 
 from tacit import celltypes
 from tacit.data import tables
-from tacit.data.blocks import ENDINGS, blocks, head, is_header
+from tacit.data.blocks import ENDINGS, Head, blocks, head
 from tacit.data.listing import GROUP_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS, Listing, ending
 from tacit.data.pairs import parts
 from tacit.data.rowlist import listing
@@ -34,7 +34,7 @@ class Rows:
         if not wanted:
             return 0.0
         try:
-            found = ending(wanted[0]) not in (".csv", ".tsv") or not _a_series(head(tree, wanted[0])[0])
+            found = ending(wanted[0]) not in (".csv", ".tsv") or not _a_series(head(tree, wanted[0]))
         except BadItem:
             return 0.1
         return (0.5 if found else 0.3) * (1.0 if tree.single else (len(wanted) / len(tree.names)) ** 0.5)
@@ -54,11 +54,11 @@ def _wanted(name: str) -> bool:
     return ending(name) in ENDINGS
 
 
-def _a_series(rows: list[list[str]]) -> bool:
+def _a_series(seen: Head) -> bool:
     """Whether rows are one series of numbers each: columns that are only counted, or that have no names and change smoothly along a row."""
+    rows, named = seen.rows, seen.named
     if not rows:
         return False
-    named = is_header(rows)
     names = rows[0] if named else [""] * len(rows[0])
     body = [r for r in rows[int(named) :][:200] if len(r) == len(rows[0])]
     keep = [i for i, name in enumerate(names) if not name or tables.find([name], ASIDE) is None]

@@ -20,9 +20,7 @@ DataOrNone = Annotated[str | None, typer.Argument(metavar="[DATA]", help="A file
 
 def detect(
     run: RunArg,
-    data: Annotated[
-        str | None, typer.Argument(metavar="[DATA]", help="A file or folder; with --stream, stdin.", show_default=False)
-    ] = None,
+    data: DataOrNone = None,
     out_: Annotated[Path | None, typer.Option("--out", help="FILE.csv, .parquet or .jsonl, one row an item.")] = None,
     false_alarms: Annotated[float, typer.Option(help="Share of normal items that may be flagged, 0 to 1.")] = 0.01,
     normal: Annotated[str | None, typer.Option(help="Label of normal items: only these are learned from; needs labels.")] = None,

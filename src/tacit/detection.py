@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tacit.api import Say, digest
+from tacit import sides
+from tacit.api import Say, digest, opened
 from tacit.data.dataset import Dataset
 from tacit.deciding import Predictions
 from tacit.detecting.classics import classics
-from tacit.detecting.detector import SCORES, Detector
+from tacit.detecting.detector import CHUNK, SCORES, Detector
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked
 from tacit.operate.embed import read
@@ -66,14 +67,11 @@ def detect(
     in, 0 = by the number of items. options: for opening paths. Raises Asked for a wrong rate, label or run, BadData with too few items.
     """
     say = say or (lambda words: None)
-    if not 0 < false_alarms < 1:
-        raise Asked(f"a share of false alarms of {false_alarms} is not possible", "between 0 and 1, such as 0.01")
-    path, given = Path(run), dict(options or {})
-    net = load(path, choose_device().value)
+    (path, net), given = _asked(run, false_alarms), dict(options or {})
     known = net.prepare(_training(net, path, train, given, say))
     detector = _detector(net, path, known, normal, steps, seed, say)
-    items = net.prepare(read(net, path, data, given, say)) if isinstance(data, (str, Path)) else net.prepare(dataset_of(data))
-    threshold = detector.threshold(false_alarms)
+    items = net.prepare(read(net, path, data, given, say)) if isinstance(data, (str, Path)) else net.prepare(opened(data))
+    threshold = _threshold(detector, false_alarms, say)
     scores = detector.score(items.x, items.lengths)
     alarm = scores["score"] > threshold
     rows = np.argsort(-scores["score"], kind="stable")
@@ -85,10 +83,11 @@ def detect(
     columns: dict[str, Any] = {"id": list(items.names), "score": scores["score"], "rate": scores["rate"], "alarm": alarm, "reason": why}
     columns |= {name: scores[name] for name in SCORES}
     if compare:
-        fitted, _ = _parts(known, normal)
-        for name, score in classics(known.x[fitted], net.spec, seed).items():
+        fitted, here = sides.as_long(known.x[_parts(known, normal)[0]], items.x)  # series may be longer than those before
+        spec = replace(known.spec, ragged=known.spec.ragged or items.spec.ragged or known.x.shape[1:] != items.x.shape[1:])
+        for name, score in classics(fitted, spec, seed).items():
             say(f"beside it: {name.replace('_', ' ')}")
-            columns[name] = np.concatenate([score(np.asarray(items.x[i : i + 4096])) for i in range(0, len(items), 4096)])
+            columns[name] = np.concatenate([score(np.asarray(here[i : i + CHUNK])) for i in range(0, len(here), CHUNK)])
     result: dict[str, Any] = {
         "run": str(path),
         "data": items.path,
@@ -101,7 +100,7 @@ def detect(
         "alarms": int(alarm.sum()),
         "calibrated": detector.about,
     }
-    result["scores"] = _judged(items, columns, normal, known, path)
+    result["scores"] = _judged(items, columns, normal)
     written = path / "detect" / f"{items.fingerprint[:12]}.json"
     write_json(written, finite(result))
     return Detected(Predictions(columns), threshold, result, written)
@@ -125,13 +124,12 @@ def stream(
     that is no row of numbers gets an answer with an "error" and changes nothing. Memory holds one window, however long the stream is.
     """
     say = say or (lambda words: None)
-    path = Path(run)
-    net = load(path, choose_device().value)
+    path, net = _asked(run, false_alarms)
     if net.spec.modality != "series":
         raise Asked(f"a stream is a series, and the run in {path} learned from {net.spec.modality} data", "leave --stream out")
     known = net.prepare(_training(net, path, train, dict(options or {}), say))
     detector = _detector(net, path, known, normal, steps, seed, say)
-    return _answers(detector, lines, detector.threshold(false_alarms), net.spec.channels, net.modality.sizes[0])
+    return _answers(detector, lines, _threshold(detector, false_alarms, say), net.spec.channels, net.modality.sizes[0])
 
 
 def _answers(detector: Detector, lines: Iterable[str], threshold: float, channels: int, length: int) -> Iterator[dict[str, Any]]:
@@ -163,17 +161,25 @@ def _answers(detector: Detector, lines: Iterable[str], threshold: float, channel
         yield answer
 
 
-def dataset_of(data: Any) -> Dataset:
-    """Open data as it is; an array as a data set."""
-    from tacit.api import opened
+def _asked(run: str | Path, false_alarms: float) -> tuple[Path, Model]:
+    """The run's folder and model. Raises Asked for a share of false alarms that is none, before anything is learned."""
+    if not 0 < false_alarms < 1:
+        raise Asked(f"a share of false alarms of {false_alarms} is not possible", "between 0 and 1, such as 0.01")
+    return Path(run), load(run, choose_device().value)
 
-    return opened(data)
+
+def _threshold(detector: Detector, false_alarms: float, say: Say) -> float:
+    """The score from which items are flagged."""
+    held = int(detector.about["held"])
+    if held < 1 / false_alarms:
+        say(f"note: {held} held-out normal items cannot tell a rate of {false_alarms:.2%}: there may be {1 / held:.1%} of false alarms")
+    return detector.threshold(false_alarms)
 
 
 def _training(net: Model, path: Path, train: Any, given: Mapping[str, Any], say: Say) -> Dataset:
     """The data that the run learned from, or other data that was named."""
     if train is not None:
-        return dataset_of(train) if not isinstance(train, (str, Path)) else read(net, path, train, given, say)
+        return opened(train) if not isinstance(train, (str, Path)) else read(net, path, train, given, say)
     about = path / "data.json"
     try:
         own = json.loads(about.read_text(encoding="utf-8"))
@@ -215,11 +221,9 @@ def _detector(net: Model, path: Path, known: Dataset, normal: str | None, steps:
     return found
 
 
-def _judged(items: Dataset, columns: Mapping[str, Any], normal: str | None, known: Dataset, path: Path) -> list[dict[str, Any]]:
+def _judged(items: Dataset, columns: Mapping[str, Any], normal: str | None) -> list[dict[str, Any]]:
     """How well each score tells normal items from others, where the labels say which are normal."""
-    if items.labels is None or not items.classes:
-        return []
-    if normal is None:
+    if items.labels is None or normal is None:
         return []
     inside = items.labels == (items.classes.index(normal) if normal in items.classes else -2)
     outside = (items.labels >= 0) & ~inside

@@ -24,8 +24,8 @@ class TableTokenizer(Tokenizer):
     A number is written in the bins between its quantiles (each bin 0 below, 1 above, straight in between), and once as it is, on a
     logarithmic scale, so that a far value stays far. A category has a vector of its own; rare and unseen ones share one.
 
-    columns: kind of each ("number", "date", "category", "boolean"). measured: `edges` of numbers, `share` of categories in the training
-    split, `rare` below which a category counts as unseen. mean, std: of numbers. dim: width of a token.
+    measured: of each column; `edges`, `share_of_bins` and `tails` of numbers and dates, `share` of categories in the training split and
+    `rare`, below which one counts as unseen; `gone`, the share that is missing. mean, std: of numbers. dim: width of a token.
     source: Gorishniy et al. 2022, arXiv:2203.05556, section 3.2 (piecewise linear encoding); the bins end at the outermost quantiles.
     """
 
@@ -45,7 +45,6 @@ class TableTokenizer(Tokenizer):
 
     def __init__(
         self,
-        columns: Sequence[Mapping[str, Any]],
         measured: Sequence[Mapping[str, Any]],
         mean: Sequence[float],
         std: Sequence[float],
@@ -54,7 +53,7 @@ class TableTokenizer(Tokenizer):
     ) -> None:
         super().__init__()
         self.patch, self.dim = (1,), dim
-        count = len(columns)
+        count = len(measured)
         numeric = torch.tensor(["share" not in m for m in measured], dtype=torch.bool)
         self.bins = max([2, *(len(m["edges"]) - 1 for m in measured if "edges" in m)])
         low, wide = torch.zeros(count, self.bins), torch.zeros(count, self.bins)

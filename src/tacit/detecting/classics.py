@@ -27,7 +27,8 @@ def classics(x: np.ndarray, spec: Spec, seed: int = 0) -> dict[str, Callable[[np
     known = read(np.asarray(x))
     forest = IsolationForest(n_estimators=200, random_state=seed).fit(known)
     lof = LocalOutlierFactor(n_neighbors=min(20, len(known) - 1), novelty=True).fit(known)
-    space = PCA(min(0.9, 0.9), svd_solver="full").fit(known)
+    # as many components as hold nine tenths of the variance; of constant items there is none to share out
+    space = PCA(0.9 if known.std(0).any() else 1, svd_solver="full").fit(known)
 
     def residual(z: np.ndarray) -> np.ndarray:
         return np.asarray(((z - space.inverse_transform(space.transform(z))) ** 2).sum(1))

@@ -23,6 +23,7 @@ from tacit.reasons import Strange
 
 FORMAT = 1
 SCORES = ("surprise", "cell", "knn", "mahalanobis")
+PLACES = 500  # held-out items from which on every place of a grid has tails of its own
 LEAST = 20  # held-out normal items that a false-alarm rate can be read from
 CHUNK = 4096  # items at once
 SUSPECTS = 6  # cells that may be the one that is wrong
@@ -76,29 +77,30 @@ class Detector:
             data, rows, steps=steps, seed=seed, show=lambda step, total, loss: say(f"step {step}/{total}  loss {loss:.3f}\r")
         )
         reference = Distances.fit(model.vectors(*_of(data, rows[:: max(1, len(rows) // MOST)])))
-        none = Tails(np.zeros((1, 1)), np.ones(1), 0)
-        found = cls(model, filler, reference, none, none, none, {})
         say(f"calibrating on {len(held):,} held-out {model.modality.unit}")
         per_cell = np.concatenate([filler.surprise(*_of(data, part)) for part in _chunks(held)])
-        if model.modality.layout.ordered and per_cell.shape[1] * len(held) > 0:  # a place has too few values of its own
-            per_cell = per_cell if len(held) >= 500 else np.broadcast_to(per_cell.reshape(-1, 1), (per_cell.size, per_cell.shape[1]))
+        own = per_cell
+        if model.modality.layout.ordered and len(held) < PLACES:  # a place has too few values of its own
+            own = np.broadcast_to(per_cell.reshape(-1, 1), (per_cell.size, per_cell.shape[1]))
         # what has probability p comes up that often: the tail of a surprise in nats is no thinner than an exponential with mean 1
-        found.cells = Tails.fit(per_cell, 1.0 if filler.encoder.tokenizer.nats else 0.0)
-        raw = np.concatenate([found._scores(*_of(data, part))[0] for part in _chunks(held)])
-        found.tails = Tails.fit(raw)
-        found.final = Tails.fit(combined(found.tails.evidence(raw))[:, None])
-        found.about = {"rows": len(rows), "held": len(held), "seconds": round(seconds, 1), "seed": seed, "steps": steps}
-        return found
+        cells = Tails.fit(own, 1.0 if filler.encoder.tokenizer.nats else 0.0)
+        z = np.concatenate([model.vectors(*_of(data, part)) for part in _chunks(held)])
+        raw = _scores(per_cell, cells, *reference.score(z))
+        tails = Tails.fit(raw)
+        final = Tails.fit(combined(tails.evidence(raw))[:, None])
+        about = {"rows": len(rows), "held": len(held), "seconds": round(seconds, 1), "seed": seed, "steps": steps}
+        return cls(model, filler, reference, cells, tails, final, about)
 
     def score(self, x: np.ndarray, lengths: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Each of SCORES, "score" (what decides: larger is stranger) and "rate": how many normal items of one would be as strange.
 
         x: decoded items [n, ...]; lengths: of ragged items.
         """
-        raw = np.concatenate(
-            [self._scores(x[i : i + CHUNK], None if lengths is None else lengths[i : i + CHUNK])[0] for i in range(0, len(x), CHUNK)]
-            or [np.zeros((0, len(SCORES)))]
-        )
+        raw = np.zeros((len(x), len(SCORES)))
+        for i in range(0, len(x), CHUNK):
+            part, long = x[i : i + CHUNK], None if lengths is None else lengths[i : i + CHUNK]
+            away = self.reference.score(self.model.vectors(part, long))
+            raw[i : i + CHUNK] = _scores(self.filler.surprise(part, long), self.cells, *away)
         total = combined(self.tails.evidence(raw))
         rate = 10.0 ** -self.final.evidence(total[:, None])[:, 0]
         # nothing is known of what comes up less often than once in ten times the held-out items
@@ -118,18 +120,12 @@ class Detector:
         if not len(x):
             return []
         surprise, guess = self.filler.expected(x, lengths)
-        evidence = self._evidence(surprise)
+        evidence = _evidence(self.cells, surprise)
         if not self.model.modality.layout.ordered and evidence.shape[1] > 2:
             evidence = self._culprits(x, evidence)
         grid = self.filler.grid(x)
         modality, tokenizer, cell = self.model.modality, self.filler.encoder.tokenizer, self.filler.encoder.cell
         return [modality.reasons(Strange(np.asarray(x[i]), guess[i], evidence[i], grid, cell, tokenizer), most) for i in range(len(x))]
-
-    def _evidence(self, surprise: np.ndarray) -> np.ndarray:
-        """Evidence of each cell [n, cells]; 0 where there is nothing."""
-        wide = self.cells.quantiles.shape[0]  # longer items than those that were calibrated on have cells beyond
-        found = self.cells.evidence(surprise[:, :wide])
-        return np.where(np.isnan(surprise[:, :wide]), 0.0, found)
 
     def _culprits(self, x: np.ndarray, evidence: np.ndarray) -> np.ndarray:
         """The same evidence, with the one cell first that, hidden, leaves the least surprise in the others, and these as they are then.
@@ -147,21 +143,9 @@ class Detector:
         culprit = first[n, left.argmin(1)]
         without = np.zeros(evidence.shape, bool)
         without[n, culprit] = True
-        rest = np.where(without, 0.0, self._evidence(self.filler.surprise(x, None, without, excess=True)))
+        rest = np.where(without, 0.0, _evidence(self.cells, self.filler.surprise(x, None, without, excess=True)))
         rest[n, culprit] = np.maximum(evidence[n, culprit], rest.max(1) + 1e-6)
         return np.asarray(rest)
-
-    def _scores(self, x: np.ndarray, lengths: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """SCORES [n, S] and the surprise of each cell."""
-        surprise = self.filler.surprise(x, lengths)
-        there = ~np.isnan(surprise)
-        mean = np.where(there, surprise, 0).sum(1) / np.maximum(there.sum(1), 1)
-        cell = np.zeros(len(x))
-        if self.cells.n:
-            cell = self._evidence(surprise).max(1)
-        z = self.model.vectors(x, lengths)
-        near, far = self.reference.score(z)
-        return np.stack([mean, cell, near, far], 1), surprise
 
     def save(self, folder: Path) -> None:
         """Write plain files, atomically one by one; detector.json last."""
@@ -213,6 +197,18 @@ def combined(evidence: np.ndarray) -> np.ndarray:
     return np.asarray(evidence.mean(1))
 
 
+def _evidence(cells: Tails, surprise: np.ndarray) -> np.ndarray:
+    """Evidence of each cell [n, cells]; longer items than those that were calibrated on have cells beyond, which are left out."""
+    return cells.evidence(surprise[:, : cells.quantiles.shape[0]])
+
+
+def _scores(surprise: np.ndarray, cells: Tails, near: np.ndarray, far: np.ndarray) -> np.ndarray:
+    """SCORES [n, S] of items, by the surprise of their cells [n, cells] and their distances [n]."""
+    there = ~np.isnan(surprise)
+    mean = np.where(there, surprise, 0).sum(1) / np.maximum(there.sum(1), 1)
+    return np.stack([mean, _evidence(cells, surprise).max(1), near, far], 1)
+
+
 def _under(held: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {k.removeprefix(prefix): v for k, v in held.items() if k.startswith(prefix)}
 
@@ -223,6 +219,3 @@ def _of(data: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]
 
 def _chunks(rows: np.ndarray) -> list[np.ndarray]:
     return [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
-
-
-__all__ = ["SCORES", "Detector", "combined"]

@@ -37,9 +37,9 @@ class Filling(Method):
     source = "Devlin et al. 2018, arXiv:1810.04805 (masked prediction); the share that is hidden is drawn anew for every step"
     views, needs = Views(plain=1), frozenset({"mask"})
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, head: nn.Module) -> None:
         super().__init__(encoder, Info(items=0))
-        self.head = encoder.head()
+        self.head = head
 
     def forward(self, views: list[Batch], ctx: Context) -> Step:
         (x,) = views
@@ -52,7 +52,7 @@ class Filling(Method):
 
 @dataclass
 class Filler:
-    """A trained network that fills in. model: the run's, for its preprocessing. groups: how often an item is shown."""
+    """A trained network that fills in. model: the run's, for its preprocessing."""
 
     model: Model
     encoder: Encoder
@@ -64,20 +64,23 @@ class Filler:
         """An untrained one, on a small transformer whatever the run's network is. Raises Asked for items of too many cells."""
         seed_globally(seed, 0)
         encoder = make_encoder(model.modality, BACKBONE, frozenset({"mask"}))
-        count = math.prod(-(-s // c) for s, c in zip(model.modality.sizes, encoder.cell, strict=True))
-        if count > CELLS:
+        found = cls(model, encoder, encoder.head(), model.precision)
+        if found.count > CELLS:
             raise Asked(
-                f"{model.modality.unit} of {count:,} cells are too many to look for what is strange: {CELLS:,} at most",
+                f"{model.modality.unit} of {found.count:,} cells are too many to look for what is strange: {CELLS:,} at most",
                 "leave columns out with --columns NAME:text, or pretrain with a larger modality.patch",
             )
-        method = Filling(encoder)
-        return cls(model, encoder, method.head, model.precision)
+        return found
+
+    @property
+    def count(self) -> int:
+        """Cells of an item."""
+        return math.prod(-(-s // c) for s, c in zip(self.model.modality.sizes, self.encoder.cell, strict=True))
 
     @property
     def room(self) -> int:
         """Items that fit at once."""
-        count = math.prod(-(-s // c) for s, c in zip(self.model.modality.sizes, self.encoder.cell, strict=True))
-        return max(2, ROOM // max(1, count) ** 2)
+        return max(2, ROOM // self.count**2)
 
     def learn(
         self, data: Dataset, rows: np.ndarray, *, steps: int = 0, seed: int = 0, show: Callable[[int, int, float], None] | None = None
@@ -97,8 +100,7 @@ class Filler:
             precision=self.precision,
         )
         fabric = make_fabric(config)
-        method = Filling(self.encoder)
-        method.head = self.head
+        method = Filling(self.encoder, self.head)
         loader = Loader(data, rows if len(rows) > 1 else np.tile(rows, 2), model.modality, fabric.device)
         loop = Loop.build(fabric, method, loader, model.modality, config)
         begin = time.perf_counter()
@@ -140,7 +142,7 @@ class Filler:
 
     def grid(self, x: np.ndarray) -> tuple[int, ...]:
         """How the cells of these items are arranged."""
-        (view,) = [*self._views(x[:1], None)]
+        (view,) = self._views(x[:1], None)
         return self.encoder.cells(view).grid
 
     def _views(self, x: np.ndarray, lengths: np.ndarray | None) -> list[Batch]:

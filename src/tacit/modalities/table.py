@@ -251,8 +251,7 @@ class Table(Modality):
         return f"{column['name']}: expected {expected} given the other columns, observed {observed}"
 
     def tokenizer(self, dense: bool) -> Tokenizer:
-        extra = self.spec.extra
-        return tabletokens.TableTokenizer(extra["columns"], extra["measured"], self.spec.mean, self.spec.std, dim=self.width)
+        return tabletokens.TableTokenizer(self.spec.extra["measured"], self.spec.mean, self.spec.std, dim=self.width)
 
 
 def few(words: Iterable[str], most: int = 3) -> str:

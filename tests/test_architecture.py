@@ -57,6 +57,7 @@ FLOORS: dict[str, float] = {
             "tabletokens",
             "modality",
             "grid",
+            "unordered",
             "pictures",
             "backbones",
             "modalities",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tacit.celltypes import MISSING as MISSING
 from tacit.errors import Asked
+from tacit.errors import few as few
 from tacit.modality import Raw
 
 if TYPE_CHECKING:
@@ -95,13 +96,6 @@ def size_in_words(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
-
-
-def few(words: Iterable[str], most: int = 3) -> str:
-    """The first words of a list, and how many more there are."""
-    words = list(words)
-    more = f" and {len(words) - most} more" if len(words) > most else ""
-    return ", ".join(words[:most]) + more
 
 
 def stem(name: str) -> str:

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tacit import celltypes
-from tacit.errors import Asked, nearest
+from tacit.errors import Asked, few, nearest
 from tacit.later import later
-from tacit.modality import RECIPE, BadItem, Modality, Raw
+from tacit.modality import BadItem, Raw
 from tacit.reasons import Reason, Strange, number
-from tacit.types import Batch, Count, Fraction, Layout, Spec, Views
+from tacit.types import Count, Fraction, Spec
+from tacit.unordered import Unordered
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
-    from tacit import augment, tabletokens
+    from tacit import tabletokens
     from tacit.encoder import Tokenizer
 else:
-    torch, augment, tabletokens = later("torch"), later("tacit.augment"), later("tacit.tabletokens")
+    torch, tabletokens = later("torch"), later("tacit.tabletokens")
 
 BINS, ROWS_A_BIN = 16, 20
 TAIL = 17  # quantiles of the values in the outermost bins
@@ -33,24 +33,20 @@ LEAK = 0.995  # share of labels that one column alone gives right, from where it
 LOOKED = 50_000  # labelled rows that are looked at for that
 
 
-class Table(Modality):
+class Table(Unordered):
     """Rows with a column for each property: numbers, categories, yes or no, dates; values may be missing.
 
     swap: share of columns that a global view takes from another row (SCARF, arXiv:2106.15147). width: numbers of a token.
     """
 
-    unit = "rows"
-    strengths = {"swap": (0.1, 0.3, 0.6)}
-    ignores = "which values a part of the columns took (they are swapped with other rows')"
     # longer training makes columns that say nothing as loud as the others: docs/decisions.md
-    preset = {"method": "vicreg", "batch": 256, "lr": 1e-3, "weight_decay": 0.01, "steps": 100}
+    preset = {**Unordered.preset, "steps": 100}
     tuned = "plain"
     probe_scale, probe_c = "whole", 0.01  # many columns say nothing of the label: docs/decisions.md
 
     def __init__(self, spec: Spec, *, swap: Fraction = 0.3, width: Count = 16) -> None:
-        super().__init__(spec)
-        self.layout, self.sizes = Layout(1, ordered=False, count=spec.channels), (spec.channels,)
-        self.swap, self.width = swap, width
+        super().__init__(spec, swap=swap)
+        self.width = width
 
     @classmethod
     def plan(cls, sample: Sequence[Raw], *, size: int | None = None, limit: int = 224, columns: str = "") -> Spec:
@@ -102,20 +98,6 @@ class Table(Modality):
             return None
         names = next((list(block.schema.names) for block in sample.blocks()), [])
         return _spec([{"name": name} for name in names], [])
-
-    @classmethod
-    def decode(cls, raw: Raw, spec: Spec) -> np.ndarray:
-        """One row of numbers as float32 [F]; infinite values count as missing (NaN)."""
-        if not isinstance(raw, np.ndarray) or raw.dtype.kind not in "buif":
-            raise BadItem("not a row of numbers")
-        if raw.shape != (spec.channels,):
-            raise BadItem(f"shape {tuple(raw.shape)} where the others have {spec.channels} columns")
-        with np.errstate(over="ignore"):
-            x = raw.astype(np.float32)
-        x[~np.isfinite(x)] = np.nan
-        if np.isnan(x).all():
-            raise BadItem("every value is missing")
-        return x
 
     @classmethod
     def decode_block(cls, block: Any, spec: Spec) -> tuple[np.ndarray, int]:
@@ -213,19 +195,6 @@ class Table(Modality):
             out.append((c["name"], c["kind"], words))
         return out + [(c["name"], "left out", c["why"]) for c in spec.extra["left"]]
 
-    @classmethod
-    def prefer(cls, spec: Spec, device: str) -> tuple[str, str]:
-        return "mlp", "columns have no neighbourhood that another network could use"
-
-    def augment(self, batch: Batch, kind: str, generator: torch.Generator, cell: Sequence[int], want: Views = RECIPE) -> Batch:
-        if kind == "plain":
-            return batch
-        share = {"global_": min(1.0, self.swap * want.strength), "local": min(1.0, 0.6 * want.strength), "weak": 0.1}[kind]
-        b, f = batch.x.shape
-        row = (augment.uniform(generator, (b, f)) * b).long().clamp(max=b - 1)
-        swapped: Tensor = augment.uniform(generator, (b, f)) < share
-        return replace(batch, x=torch.where(swapped, batch.x.gather(0, row), batch.x))
-
     def reasons(self, item: Strange, most: int) -> list[Reason]:
         return [((f,), self._said(f, item)) for f in item.strongest(most)]
 
@@ -252,12 +221,6 @@ class Table(Modality):
 
     def tokenizer(self, dense: bool) -> Tokenizer:
         return tabletokens.TableTokenizer(self.spec.extra["measured"], self.spec.mean, self.spec.std, dim=self.width)
-
-
-def few(words: Iterable[str], most: int = 3) -> str:
-    """The first words of a list, and how many more there are."""
-    words = list(words)
-    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
 def _day(value: float) -> str:

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from parts import sources
+
 WAYS = ("probe", "lp-ft", "full", "scratch", "classic")
 SETS = ("sign_digits", "pneumoniamnist", "fashion_mnist", "SyntheticControl", "MelbournePedestrian", "ItalyPowerDemand", "PowerCons")
 
 
-def all_cells(cells: Any) -> dict[str, dict[str, Any]]:
-    """name -> cell, of everything measured."""
-    return {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted(cells.folder.glob("*.json"))}
-
-
 def page(cells: Any) -> Iterator[str]:
     """The page, line by line."""
-    found = all_cells(cells)
-    commits = ", ".join(sorted({c["commit"] for c in found.values()}))
+    found = cells.every()
     yield "# Deciding and shipping: what was measured\n"
     yield (
         "Written by `python benchmarks/part3.py --write` from the cells in `benchmarks/results/part3` (commits: "
-        + commits
+        + sources(found)
         + "), one thread each on two CPU cores"
     )
     yield "with AVX512-BF16, wall seconds. One preset for all data.\n"

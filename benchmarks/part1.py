@@ -45,6 +45,10 @@ class Cells:
         path = self.folder / f"{name}.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
+    def every(self) -> dict[str, dict[str, Any]]:
+        """name -> cell, of everything measured."""
+        return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.folder.glob("*.json"))}
+
     def measure(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         if (done := self.get(name)) is not None:
             print(f"{name}: measured before, at {done['commit']}", file=sys.stderr)

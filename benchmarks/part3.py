@@ -9,11 +9,9 @@ PATH: the folder of data sets, $TACIT_DATA or shared/data beside the repository.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import replace
 from functools import cache
@@ -25,11 +23,11 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+import deciding_page  # noqa: E402
 import generated  # noqa: E402
-import prepare  # noqa: E402
+import parts  # noqa: E402
 from part1 import Cells, tacit  # noqa: E402
 
-PARTS = ("finetune", "uncertainty", "places", "export")
 IMAGES = ("sign_digits", "pneumoniamnist", "fashion_mnist")
 UCR = ("SyntheticControl", "MelbournePedestrian", "ItalyPowerDemand", "PowerCons")
 LONG = "CricketX"  # series of 300 samples, for export; a fine-tuning takes ten minutes there
@@ -374,31 +372,13 @@ def leave(modality: str, body: str, folder: str, work: Path) -> dict[str, Any]:
     return found
 
 
-def main() -> int:
-    """Measure what is missing."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", default=",".join(PARTS))
-    parser.add_argument("--data", type=Path, default=prepare.default_data())
-    parser.add_argument("--write", action="store_true")
-    asked = parser.parse_args()
-    if unknown := set(asked.only.split(",")) - set(PARTS):
-        parser.error(f"unknown parts: {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
-    with tempfile.TemporaryDirectory(prefix="tacit-part3-") as scratch:
-        work = Path(scratch)
-        cells = Cells(work / "results" if asked.quick else HERE / "results" / "part3")
-        for name in asked.only.split(","):
-            globals()[name](cells, asked.quick, asked.data, work)
-        if asked.quick:
-            for file in sorted(cells.folder.glob("*.json")):
-                print(file.stem, file.read_text(encoding="utf-8")[:1500])
-            return 0
-        if asked.write:
-            from deciding_page import page
-
-            (HERE.parent / "docs" / "deciding.md").write_text("\n".join(page(cells)) + "\n", encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(
+        parts.run(
+            __doc__,
+            "part3",
+            {"finetune": finetune, "uncertainty": uncertainty, "places": places, "export": export},
+            deciding_page.page,
+            "deciding.md",
+        )
+    )

@@ -1,6 +1,6 @@
 """The measurements of part 4: tables with few labels, what is unusual, and whether the reason is the right one.
 
-    python benchmarks/part4.py [--quick] [--only tables,alternatives,anomalies,reasons] [--data PATH] [--write]
+    python benchmarks/part4.py [--quick] [--only tables,alternatives,anomalies,reasons,speed] [--data PATH] [--write]
 
 Finished cells (one JSON file each in benchmarks/results/part4) are skipped. --quick: a little of each on generated and built-in data in
 about two minutes; its numbers are printed and thrown away. --write: renew docs/tables.md from the cells.
@@ -9,7 +9,6 @@ PATH: the folder of data sets, $TACIT_DATA or shared/data beside the repository.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -21,10 +20,11 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-import prepare  # noqa: E402
+import parts  # noqa: E402
+import tables_page  # noqa: E402
+import throughput  # noqa: E402
 from part1 import Cells  # noqa: E402
 
-PARTS = ("tables", "alternatives", "anomalies", "reasons")
 SETS = (
     "adult", "bank", "credit", "law", "abalone", "breast-cancer", "horse-colic", "ionosphere", "mammography", "oil-spill", "phoneme", "pima",
     "sonar", "wine-red", "wine-white", "housing",
@@ -294,31 +294,109 @@ def reasons(cells: Cells, quick: bool, data: Path, work: Path) -> None:
     cells.measure("reason_series", lambda: segment(work, False))
 
 
-def main() -> int:
-    """Measure what is missing."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", default=",".join(PARTS))
-    parser.add_argument("--data", type=Path, default=prepare.default_data())
-    parser.add_argument("--write", action="store_true")
-    asked = parser.parse_args()
-    if unknown := set(asked.only.split(",")) - set(PARTS):
-        parser.error(f"unknown parts: {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
-    with tempfile.TemporaryDirectory(prefix="tacit-part4-") as scratch:
-        work = Path(scratch)
-        cells = Cells(work / "results" if asked.quick else HERE / "results" / "part4")
-        for name in asked.only.split(","):
-            globals()[name](cells, asked.quick, asked.data, work)
-        if asked.quick:
-            for file in sorted(cells.folder.glob("*.json")):
-                print(file.stem, file.read_text(encoding="utf-8")[:1500])
-            return 0
-        if asked.write:
-            from tables_page import page
+# ---- speed ----
 
-            (HERE.parent / "docs" / "tables.md").write_text("\n".join(page(cells)) + "\n", encoding="utf-8")
-    return 0
+
+OPEN = """
+import resource, sys, time
+begin = time.perf_counter()
+if sys.argv[2] != "0":
+    resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
+from tacit.data import dataset
+data = dataset.open(sys.argv[1], target="label")
+print(len(data), time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def mixed(rows: int, seed: int = 0) -> Any:
+    """A table of numbers, words, counts and days, in memory."""
+    import pyarrow as pa
+
+    rng = np.random.default_rng(seed)
+    columns: dict[str, Any] = {f"value {c}": rng.normal(size=rows).astype(np.float32) for c in "abcdef"}
+    columns |= {f"kind {c}": rng.choice(["red", "green", "blue", "grey"], rows) for c in "abc"}
+    columns["count"] = rng.integers(0, 100, rows)
+    columns["day"] = (np.datetime64("2020-01-01") + rng.integers(0, 1000, rows)).astype("datetime64[D]")
+    return pa.table({**columns, "label": rng.choice(["yes", "no"], rows)})
+
+
+def opening(work: Path, ending: str, rows: int, limit: int) -> dict[str, Any]:
+    """Seconds and peak memory of opening a file that was never read before; limit: bytes of address space, 0 = none."""
+    import os
+
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    path, block = work / f"large.{ending}", 100_000
+    with path.open("wb") as file:
+        first = mixed(block)
+        writer = pyarrow.parquet.ParquetWriter(file, first.schema) if ending == "parquet" else pyarrow.csv.CSVWriter(file, first.schema)
+        with writer:
+            for i in range(rows // block):
+                writer.write_table(mixed(block, i))
+    size = path.stat().st_size
+    with tempfile.TemporaryDirectory(dir=work) as cache:
+        said = subprocess.run(
+            [sys.executable, "-c", OPEN, str(path), str(limit)],
+            env={**os.environ, "TACIT_CACHE": cache},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout.split()
+    path.unlink()
+    return {"bytes": size, "rows": int(said[0]), "open_s": float(said[1]), "peak": float(said[2]), "limit": limit}
+
+
+def pace(work: Path, rows: int, repeats: int) -> dict[str, Any]:
+    """Rows a second of training and scoring, and the share of a step outside forward and backward."""
+    import tacit
+    from tacit.assemble import make_method, make_modality
+    from tacit.config import OptimConfig, RunConfig, TrainConfig
+    from tacit.data import dataset
+    from tacit.detecting.detector import Detector
+    from tacit.runtime import choose_precision
+    from tacit.training.loader import Loader
+    from tacit.training.loop import Loop, make_fabric
+    from tacit.types import Info
+
+    data = dataset.from_table(mixed(rows), target="label")
+    modality = make_modality(data.spec, {})
+    precision = choose_precision("cpu").value
+    train, backbone = TrainConfig(steps=100_000, batch=256), {"name": "mlp", "size": "small"}
+    config = RunConfig(
+        data={}, modality={}, method={"name": "vicreg"}, backbone=backbone, optim=OptimConfig(), train=train, precision=precision
+    )
+    built = make_method(modality, config.method, config.backbone, Info(len(data.train), 0, {}), 0)
+    fabric = make_fabric(config)
+    loop = Loop.build(fabric, built, Loader(data, data.train, modality, fabric.device), modality, config)
+    found = throughput.share_of(loop, 256, repeats)
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        net = tacit.pretrain(data, steps=5, out=Path(folder) / "run").model
+    detector = Detector.fit(net, data, data.train, data.test, steps=5)
+    x = np.asarray(data.x)
+    embed, detect = (rows / throughput.timed(lambda f=f: f(x), 2) for f in (net.vectors, detector.score))
+    return {"train_rows_per_s": found["items_per_s"], "outside": found["outside"], "embed_rows_per_s": embed, "detect_rows_per_s": detect}
+
+
+def speed(cells: Cells, quick: bool, data: Path, work: Path) -> None:
+    """Item 5: rows a second, the share outside forward and backward, and memory on large files."""
+    cells.measure("speed_rows", lambda: pace(work, 2_000 if quick else 20_000, 3 if quick else 15))
+    for name, ending, rows, limit in (
+        ("parquet_200k", "parquet", 200_000, 0),
+        ("parquet_2m", "parquet", 2_000_000, 0),
+        ("csv_300mb", "csv", 2_800_000, 3 * 2**30),
+    ):
+        if not quick or name == "parquet_200k":
+            cells.measure(f"speed_{name}", lambda e=ending, r=rows, m=limit: opening(work, e, r, m))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(
+        parts.run(
+            __doc__,
+            "part4",
+            {"tables": tables, "alternatives": alternatives, "anomalies": anomalies, "reasons": reasons, "speed": speed},
+            tables_page.page,
+            "tables.md",
+        )
+    )

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from parts import sources
+
 CLASSICS = (("columns", "linear"), ("columns", "knn"), ("boosting", "itself"), ("forest", "itself"))
-NAMES = {
-    "columns linear": "logistic regression",
-    "columns knn": "kNN",
-    "columns ridge": "ridge regression",
-    "boosting itself": "boosting",
-    "forest itself": "forest",
-}
-
-
-def all_cells(cells: Any) -> dict[str, dict[str, Any]]:
-    """name -> cell, of everything measured."""
-    return {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted(cells.folder.glob("*.json"))}
 
 
 def value(cell: dict[str, Any], representation: str, probe: str, level: Any, metric: str = "accuracy") -> float:
@@ -35,12 +24,10 @@ def value(cell: dict[str, Any], representation: str, probe: str, level: Any, met
 
 def page(cells: Any) -> Iterator[str]:
     """The page, line by line."""
-    found = all_cells(cells)
+    found = cells.every()
     yield "# Tables: what was measured\n"
     yield (
-        "Written by `python benchmarks/part4.py --write` from the cells in `benchmarks/results/part4` (commits: "
-        + ", ".join(sorted({c["commit"] for c in found.values()}))
-        + ")."
+        "Written by `python benchmarks/part4.py --write` from the cells in `benchmarks/results/part4` (commits: " + sources(found) + ")."
     )
     yield "One preset for all tables (100 steps), one thread; 30 % of the rows held out (adult: its own parts), 20,000 rows at most.\n"
     yield from _labels(found)
@@ -48,6 +35,7 @@ def page(cells: Any) -> Iterator[str]:
     yield from _methods(found)
     yield from _unusual(found)
     yield from _reasons(found)
+    yield from _speed(found)
 
 
 def _labels(found: dict[str, Any]) -> Iterator[str]:
@@ -171,3 +159,18 @@ def _reasons(found: dict[str, Any]) -> Iterator[str]:
             if isinstance(c, dict):
                 yield f"| {kind} | {c['n']} | {c['iou']:.2f} | {c['touches']:.0%} | {c['flagged']:.0%} |"
         yield ""
+
+
+def _speed(found: dict[str, Any]) -> Iterator[str]:
+    mine = {n.removeprefix("speed_"): c for n, c in found.items() if n.startswith("speed_")}
+    if not mine:
+        return
+    yield "## Speed\n"
+    if rows := mine.pop("rows", None):
+        yield f"A drawn table of 11 columns, one thread: training (VICReg, mlp, batches of 256) {rows['train_rows_per_s']:,.0f} rows/s, of which {rows['outside']:.0%} of"
+        yield f"the time is outside the network's forward and backward pass; embedding {rows['embed_rows_per_s']:,.0f} rows/s, scoring with `detect` {rows['detect_rows_per_s']:,.0f} rows/s.\n"
+    yield "| file | size | rows | opened, typed and decoded in | peak memory | limit of address space |\n| --- | --- | --- | --- | --- | --- |"
+    for name, c in mine.items():
+        limit = f"{c['limit'] / 2**30:.0f} GiB" if c["limit"] else "none"
+        yield f"| {name.split('_')[0]} | {c['bytes'] / 1e6:.0f} MB | {c['rows']:,} | {c['open_s']:.0f} s | {c['peak'] / 1e6:.0f} MB | {limit} |"
+    yield ""

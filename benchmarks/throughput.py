@@ -70,6 +70,12 @@ def share(case: tuple[str, str, tuple[int, ...], int, str], precision: str, repe
     if contiguous:
         loop.method.to(memory_format=torch.contiguous_format)
     backbone, kind, _, batch, method = case
+    about = {"backbone": backbone, "data": kind, "method": method, "batch": batch, "precision": precision}
+    return {**about, **share_of(loop, batch, repeats), "repeats": repeats}
+
+
+def share_of(loop: Loop, batch: int, repeats: int) -> dict[str, Any]:
+    """The same of any loop, with its items a second."""
     device, seed = loop.fabric.device, loop.config.train.seed
     alone, whole = [], []
     with deterministic():
@@ -89,10 +95,8 @@ def share(case: tuple[str, str, tuple[int, ...], int, str], precision: str, repe
                 alone.append(middle - begin)
                 whole.append(time.perf_counter() - then)
     outside = statistics.median(1 - a / w for a, w in zip(alone, whole, strict=True))
-    return {
-        "backbone": backbone, "data": kind, "method": method, "batch": batch, "precision": precision, "step_s": statistics.median(whole),
-        "forward_backward_s": statistics.median(alone), "outside": outside, "items_per_s": batch / statistics.median(whole), "repeats": repeats,
-    }  # fmt: skip
+    step, bare = statistics.median(whole), statistics.median(alone)
+    return {"step_s": step, "forward_backward_s": bare, "outside": outside, "items_per_s": batch / step}
 
 
 def augmentation(size: int, batch: int, repeats: int) -> dict[str, Any]:

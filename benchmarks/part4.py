@@ -298,13 +298,15 @@ def reasons(cells: Cells, quick: bool, data: Path, work: Path) -> None:
 
 
 OPEN = """
-import resource, sys, time
+import re, resource, sys, time
 begin = time.perf_counter()
 if sys.argv[2] != "0":
     resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
 from tacit.data import dataset
 data = dataset.open(sys.argv[1], target="label")
-print(len(data), time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+# the peak of this program alone: what getrusage says began with the program that started it
+peak = re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())
+print(len(data), time.perf_counter() - begin, 1024 * int(peak[1]))
 """
 
 
@@ -369,7 +371,7 @@ def pace(work: Path, rows: int, repeats: int) -> dict[str, Any]:
     built = make_method(modality, config.method, config.backbone, Info(len(data.train), 0, {}), 0)
     fabric = make_fabric(config)
     loop = Loop.build(fabric, built, Loader(data, data.train, modality, fabric.device), modality, config)
-    found = throughput.share_of(loop, 256, repeats)
+    found = throughput.share_of(loop, 256, repeats, method=True)
     with tempfile.TemporaryDirectory(dir=work) as folder:
         net = tacit.pretrain(data, steps=5, out=Path(folder) / "run").model
     detector = Detector.fit(net, data, data.train, data.test, steps=5)

@@ -168,7 +168,7 @@ def _speed(found: dict[str, Any]) -> Iterator[str]:
     yield "## Speed\n"
     if rows := mine.pop("rows", None):
         yield f"A drawn table of 11 columns, one thread: training (VICReg, mlp, batches of 256) {rows['train_rows_per_s']:,.0f} rows/s, of which {rows['outside']:.0%} of"
-        yield f"the time is outside the network's forward and backward pass; embedding {rows['embed_rows_per_s']:,.0f} rows/s, scoring with `detect` {rows['detect_rows_per_s']:,.0f} rows/s.\n"
+        yield f"the time is outside the method's forward and backward pass; embedding {rows['embed_rows_per_s']:,.0f} rows/s, scoring with `detect` {rows['detect_rows_per_s']:,.0f} rows/s.\n"
     yield "| file | size | rows | opened, typed and decoded in | peak memory | limit of address space |\n| --- | --- | --- | --- | --- | --- |"
     for name, c in mine.items():
         limit = f"{c['limit'] / 2**30:.0f} GiB" if c["limit"] else "none"

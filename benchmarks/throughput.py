@@ -27,7 +27,7 @@ from tacit.data.dataset import from_arrays
 from tacit.runtime import choose_precision, rng
 from tacit.training.loader import Loader, order
 from tacit.training.loop import Loop, deterministic, make_fabric
-from tacit.types import Info, Views
+from tacit.types import Context, Info, Views
 
 CASES = [
     ("resnet", "image", (3, 32, 32), 64, "simclr"),
@@ -74,8 +74,9 @@ def share(case: tuple[str, str, tuple[int, ...], int, str], precision: str, repe
     return {**about, **share_of(loop, batch, repeats), "repeats": repeats}
 
 
-def share_of(loop: Loop, batch: int, repeats: int) -> dict[str, Any]:
-    """The same of any loop, with its items a second."""
+def share_of(loop: Loop, batch: int, repeats: int, method: bool = False) -> dict[str, Any]:
+    """The same of any loop, with its items a second. method: forward and backward of the whole method, where what it puts on top of the
+    encoder is the larger part."""
     device, seed = loop.fabric.device, loop.config.train.seed
     alone, whole = [], []
     with deterministic():
@@ -85,8 +86,11 @@ def share_of(loop: Loop, batch: int, repeats: int) -> dict[str, Any]:
             views = loop.modality.views(items, loop.method.views, rng(seed, "augment/0", t, device), loop.method.encoder.cell)
             begin = time.perf_counter()
             with loop.fabric.autocast():
-                features = loop.method.encoder.each(views)
-            torch.stack([f.pooled.float().square().mean() for f in features]).sum().backward()
+                if method:
+                    loss = loop.method(views, Context(rng(seed, "method/0", t, device), 0.0)).loss
+                else:
+                    loss = torch.stack([f.pooled.float().square().mean() for f in loop.method.encoder.each(views)]).sum()
+            loss.backward()
             middle = time.perf_counter()
             loop.optimizer.zero_grad(set_to_none=True)
             then = time.perf_counter()

@@ -247,6 +247,10 @@ def test_five_thousand_columns(tmp_path: Path) -> None:
 
 
 def test_inspect_shows_the_columns(tmp_path: Path) -> None:
+    same = call(
+        "inspect", written(tmp_path / "s.csv", {"a": [i % 2 for i in range(40)], "b": [i // 2 % 2 for i in range(40)]}), "--no-cache"
+    )
+    assert same.code == 0 and "items of one value" not in same.out
     said = call("inspect", written(tmp_path / "p.csv", people()), "--target", "kind", "--no-cache")
     assert said.code == 0 and "city   category  " in said.out and "id     left out  counts the rows" in said.out
     assert all(len(line) <= 110 for line in said.out.splitlines() if line.startswith("  "))

@@ -111,7 +111,7 @@ def test_guessing_by_the_shares_costs_one() -> None:
     batch = batch_of(data.x[data.train])
     every = torch.ones(len(data.train), 5, dtype=torch.bool)
     guess = torch.zeros(int(every.sum()), tokens.bins + tokens.dim)
-    assert float(tokens.target(batch, (1,)).distance(guess, every)) == pytest.approx(1.0, abs=0.02)
+    assert tokens.target(batch, (1,)).distance(guess, every).item() == pytest.approx(1.0, abs=0.02)
 
 
 def test_columns_of_many_categories_are_predicted_too() -> None:

@@ -116,7 +116,8 @@ def _shape(size: Any) -> str:
 
 
 def _values(dataset: Dataset) -> dict[str, Any]:
-    """Missing values and items whose channels hold one value each, read block by block."""
+    """Missing values and items whose channels hold one value each, read block by block; columns of several kinds share no value."""
+    alike = not _parts(dataset)
     missing, total, gaps, constant = 0, 0, 0, []  # type: int, int, int, list[str]
     for start in range(0, len(dataset), BLOCK):
         n = min(BLOCK, len(dataset) - start)
@@ -132,7 +133,7 @@ def _values(dataset: Dataset) -> dict[str, Any]:
             holes = each - known.sum((1, 2))
             missing, gaps, total = missing + int(holes.sum()), gaps + int((holes > 0).sum()), total + int(each.sum())
             flat = (np.where(known, x, np.inf).min(2) >= np.where(known, x, -np.inf).max(2)).all(1)
-        constant += [dataset.names[start + i] for i in np.flatnonzero(flat)]
+        constant += [dataset.names[start + i] for i in np.flatnonzero(flat & alike)]
     return {
         "missing": {"values": missing, "share": missing / max(1, total), "items": gaps},
         "constant": {"count": len(constant), "names": constant[:SHOWN]},

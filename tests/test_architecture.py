@@ -58,6 +58,7 @@ FLOORS: dict[str, float] = {
             "modality",
             "grid",
             "unordered",
+            "tabular",
             "pictures",
             "backbones",
             "modalities",

@@ -55,6 +55,7 @@ FLOORS: dict[str, float] = {
             "wrapped",
             "columns",
             "tabletokens",
+            "eventtokens",
             "modality",
             "grid",
             "unordered",

@@ -46,7 +46,7 @@ Data = Dataset | str | Path | np.ndarray
 
 def opened(data: Any, **options: Any) -> Dataset:
     """Data as a Dataset: one already, a path, or an array. Raises Asked for options that come too late for what is open already."""
-    late = [k for k in ("target", "group", "split", "size", "options") if options.get(k)]
+    late = [k for k in ("target", "group", "split", "sequence_by", "order_by", "size", "options") if options.get(k)]
     if late and isinstance(data, (Dataset, np.ndarray)):
         raise Asked(f"{', '.join(late)} cannot change data that is open already", "give a path, or open it with tacit.open(PATH, ...)")
     if isinstance(data, Dataset):
@@ -54,7 +54,7 @@ def opened(data: Any, **options: Any) -> Dataset:
     if isinstance(data, np.ndarray):
         return dataset.from_arrays(data)
     if hasattr(data, "__arrow_c_stream__"):
-        known = ("target", "group", "split", "seed", "max_bad", "options", "spec")
+        known = ("target", "group", "split", "sequence_by", "order_by", "seed", "max_bad", "options", "spec")
         return dataset.from_table(data, **{k: v for k, v in options.items() if k in known})
     return dataset.open(data, **{"limit": image_limit(), **options})
 

@@ -36,6 +36,8 @@ MOST_DISTINCT = 50_000  # words of a column that are counted; with more it is no
 MOST_VALUES = 1_000  # categories that are told apart; the rarer ones count as one
 IDS = re.compile(r"(^|[_ .-])(id|uuid|guid|key|index|nr|no|number|row)$|^unnamed|^(id|uuid|index)([_ .-]|$)", re.IGNORECASE)
 
+THING = re.compile(r"(id|code|sku|item|product|article|page|movie|song|shop|store|merchant)$", re.IGNORECASE)  # what whole numbers may name
+
 
 def text(cells: pa.Array) -> pa.Array:
     """Cells as trimmed text, null where missing."""

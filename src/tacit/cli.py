@@ -23,9 +23,11 @@ from tacit.options import (
     MaxBad,
     ModalityOpt,
     NoCache,
+    OrderBy,
     Overrides,
     Quiet,
     RunArg,
+    SequenceBy,
     Size,
     Split,
     Target,
@@ -52,6 +54,8 @@ def inspect(
     group: Group = None,
     split: Split = None,
     columns: Columns = None,
+    sequence_by: SequenceBy = None,
+    order_by: OrderBy = None,
     no_cache: NoCache = False,
     max_bad: MaxBad = None,
     out_: Annotated[Path | None, typer.Option("--out", help="Also write the JSON here.")] = None,
@@ -64,8 +68,9 @@ def inspect(
 
     teller = Teller(quiet)
     found = open_data(
-        data, teller, modality=modality, target=target, group=group, split=split, columns=columns, cache=not no_cache, max_bad=max_bad
-    )
+        data, teller, modality=modality, target=target, group=group, split=split, columns=columns, sequence_by=sequence_by,
+        order_by=order_by, cache=not no_cache, max_bad=max_bad,
+    )  # fmt: skip
     result = inspection.inspect(found)
     if out_ is not None:
         write_json(out_, result)
@@ -100,6 +105,8 @@ def pretrain(
     group: Group = None,
     split: Split = None,
     columns: Columns = None,
+    sequence_by: SequenceBy = None,
+    order_by: OrderBy = None,
     no_cache: NoCache = False,
     max_bad: MaxBad = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, each value with its reason, and stop.")] = False,
@@ -125,6 +132,8 @@ def pretrain(
         group=group,
         split=split,
         columns=columns,
+        sequence_by=sequence_by,
+        order_by=order_by,
         cache=not no_cache,
         max_bad=max_bad,
         size=image_size,

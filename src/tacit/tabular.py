@@ -43,6 +43,11 @@ class Tabular(Modality):
         return Spec(cls.named, len(columns), (), extra={"columns": columns, "left": left})
 
     @classmethod
+    def naming(cls, seen: celltypes.Seen) -> tuple[str, str]:
+        """(kind, why) of a column."""
+        return celltypes.kind_of(seen)
+
+    @classmethod
     def plan(cls, sample: Sequence[Raw], *, size: int | None = None, limit: int = 224, columns: str = "") -> Spec:
         """Look at every cell and say what the columns are.
 
@@ -71,13 +76,13 @@ class Tabular(Modality):
                 raise Asked(f"--columns names {name!r}, which is no column", nearest(name, list(seen)))
         found, left = [], []
         for name, s in seen.items():
-            kind, why = (asked[name], "as asked") if name in asked else celltypes.kind_of(s)
+            kind, why = (asked[name], "as asked") if name in asked else cls.naming(s)
             if kind in LEFT_OUT:
                 left.append({"name": name, "kind": kind, "why": why})
                 continue
             found.append(_described(s, kind, why, asked.get(name) == "number", cls.values))
         spec = cls.described(found, left)
-        gives = _gives_away(cls, spec, some, getattr(sample, "labels", None), set(asked))
+        gives = _gives_away(cls, spec, some, getattr(sample, "row_labels", None), set(asked))
         if gives:
             left += [{"name": c["name"], "kind": "leak", "why": gives[c["name"]]} for c in found if c["name"] in gives]
             spec = cls.described([c for c in found if c["name"] not in gives], left)

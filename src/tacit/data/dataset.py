@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,16 +11,17 @@ from typing import Any
 import numpy as np
 
 from tacit import registry
-from tacit.data import builtin, cache, decoding, labels, rowlist, shapes, splits
-from tacit.data.listing import Listing, Problem, ending, few, parts_said, size_in_words
+from tacit.data import builtin, cache, decoding, finding, labels, rowlist, shapes, splits
+from tacit.data.listing import Listing, Problem, few, parts_said, size_in_words
 from tacit.data.tags import Tags
-from tacit.data.tree import Tree, grow
+from tacit.data.tree import Tree
 from tacit.errors import Asked, BadData, nearest
 from tacit.modality import BadItem, Modality
 from tacit.types import Spec
 
 MEASURED = (1_000, 10_000)  # at least and at most so many training items are measured for mean, std and the rest of the spec
-REMEMBERED = ("target", "group", "split", "max_bad", "seed")  # of how it was opened: what decides the items, their labels and the split
+# of how it was opened: what decides the items, their labels and the split
+REMEMBERED = ("target", "group", "split", "sequence_by", "order_by", "max_bad", "seed")
 MEASURED_BYTES = 64 * 2**20
 
 
@@ -175,6 +174,8 @@ def open(
     target: str | None = None,
     group: str | None = None,
     split: str | None = None,
+    sequence_by: str | None = None,
+    order_by: str | None = None,
     size: int | None = None,
     limit: int = 224,
     cache: bool = True,
@@ -186,8 +187,9 @@ def open(
 ) -> Dataset:
     """Open a file, a folder, a zip or builtin:digits: detect the modality, decode, measure, fingerprint, split.
 
-    modality: "image", "series" or "vector", None = detect. target, group, split: columns (or keys) with the label, the group
-    (patient, session) and the part. size: training size in pixels or samples, None = choose. limit: largest chosen size.
+    modality: "image", "series", "table", ..., None = detect. target, group, split: columns (or keys) with the label, the group
+    (patient, session) and the part. sequence_by, order_by: columns of a table that say which rows are one item (an event log), and in
+    which order. size: training size in pixels, samples or events, None = choose. limit: largest chosen size.
     cache: keep the decoded items on disk. seed: of the split. max_bad: share of unusable items that is tolerated, 0..1.
     options: more settings of the modality, such as fit="pad". spec: decode as this says instead of measuring, for a trained model.
     say: called with words for a person; progress, about once a second, ends in a carriage return.
@@ -195,14 +197,16 @@ def open(
     say = say or (lambda line: None)
     opened: dict[str, Any] = {"path": path, "modality": modality, "target": target, "group": group, "split": split}
     opened |= {"size": size, "limit": limit, "cache": cache, "seed": seed, "max_bad": max_bad, "options": dict(options)}
+    rows = _rows(sequence_by, order_by, modality, spec)
+    opened |= rows
+    modality = "events" if rows else modality
     if modality is not None and modality not in registry.names("modalities"):
         raise Asked(f"there is no modality {modality!r}", nearest(modality, registry.names("modalities")))
     if str(path).startswith("builtin:"):
         listing, tree = builtin.read(str(path).split(":", 1)[1]), None
     else:
-        tree = _grown(Path(path))
-        source, tree = _source(tree, modality)
-        listing = source.read(tree, modality=modality, target=target, group=group, split=split)
+        source, tree = finding.source(finding.grown(Path(path)), modality)
+        listing = source.read(tree, modality=modality, target=target, group=group, split=split, **rows)
     return _build(str(path), listing, listing.tree or tree, size, limit, cache, seed, max_bad, dict(options), say, spec, opened)
 
 
@@ -261,6 +265,8 @@ def from_table(
     target: str | None = None,
     group: str | None = None,
     split: str | None = None,
+    sequence_by: str | None = None,
+    order_by: str | None = None,
     name: str = "table",
     seed: int = 0,
     max_bad: float = 0.1,
@@ -269,11 +275,14 @@ def from_table(
 ) -> Dataset:
     """A data set of a table in memory: a pandas, polars or pyarrow table, or anything else with Arrow's interface; one item a row.
 
-    target, group, split: names of columns. options: what columns are, such as {"columns": "zip:category"}.
+    target, group, split: names of columns. sequence_by, order_by: columns that say which rows are one item, and in which order.
+    options: what columns are, such as {"columns": "zip:category"}.
     """
     opened: dict[str, Any] = {"table": table, "target": target, "group": group, "split": split, "name": name}
     opened |= {"seed": seed, "max_bad": max_bad, "options": dict(options)}
-    found = rowlist.listing([rowlist.Held(table, name)], [""], name, target=target, group=group, split=split)
+    rows = _rows(sequence_by, order_by, None, spec)
+    opened |= rows
+    found = rowlist.listing([rowlist.Held(table, name)], [""], name, target=target, group=group, split=split, **rows)
     return _build(name, found, None, None, 224, False, seed, max_bad, dict(options), lambda line: None, spec, opened)
 
 
@@ -288,49 +297,17 @@ def from_files(paths: Sequence[Path], spec: Spec) -> Dataset:
     return _build("files", listing, None, None, 224, False, 0, 0.0, {}, lambda line: None, spec, {"paths": paths})
 
 
-def _grown(path: Path) -> Tree:
-    """The files at a path. Raises Asked if there is nothing there, naming what comes nearest."""
-    path = path.expanduser()
-    try:
-        there = path.exists()
-    except OSError as error:  # a loop of links
-        raise Asked(f"{path} cannot be opened: {error.strerror}") from None
-    if not there:
-        parent = path.parent
-        close = difflib.get_close_matches(path.name, [p.name for p in parent.iterdir()] if parent.is_dir() else [], n=1)
-        if path.is_symlink():
-            raise Asked(f"{path} is a link in a loop, or to nothing", "link it again")
-        raise Asked(
-            f"there is no file or folder {str(path)!r}",
-            f"did you mean {str(parent / close[0])!r}?" if close else "DATA is a file, a folder, or builtin:digits",
-        )
-    try:
-        if not (path.is_dir() or path.is_file()):
-            raise Asked(f"{path} is neither a file nor a folder")
-        tree = grow(path)
-    except PermissionError:
-        raise BadData(f"no permission to read {path}") from None
-    if not tree.names:
-        reasons = "".join(f"\n  {p.name}: {p.reason}" for p in tree.bad[:5])
-        raise BadData(f"{path} holds no file to read{reasons}", "" if reasons else "put images or series into it, or name another folder")
-    return tree
-
-
-def _source(tree: Tree, modality: str | None) -> tuple[Any, Tree]:
-    """The layout that fits the files best; a folder with nothing but one zip stands for that zip."""
-    sources = [s for s in registry.every("sources").values() if modality is None or modality in getattr(s, "modalities", (modality,))]
-    best, source = max(((s.matches(tree), s) for s in sources), key=lambda pair: pair[0])
-    zips = [n for n in tree.names if ending(n) == ".zip"]
-    if best <= 0 and len(zips) == 1 and tree.archive is None:
-        return _source(grow(tree.root / zips[0]), modality)
-    if best <= 0:
-        count = Counter(ending(n) or "no ending" for n in tree.names)
-        kinds = few((f"{e} ({k})" for e, k in count.most_common()), 5)
-        raise BadData(
-            f"{tree.path} holds no file of a kind that is understood, but {kinds}",
-            "understood: image files, .npy, .npz, IDX, UCR .tsv, .ts, .csv of numbers, zip files of these, metadata.csv with file_name",
-        )
-    return source, tree
+def _rows(by: str | None, time: str | None, modality: str | None, spec: Spec | None) -> dict[str, str | None]:
+    """The columns that make a table's rows sequences, as asked or as a trained model had them; empty where rows are items."""
+    if by is None and time is None and spec is not None and spec.modality == "events":
+        by, time = spec.extra["by"], spec.extra["time"] or None
+    if by is None and time is None:
+        if modality == "events":
+            raise Asked("of events it has to be said which rows are one sequence", "name the column: --sequence-by customer")
+        return {}
+    if modality not in (None, "events"):
+        raise Asked(f"--sequence-by makes events of a table, not {modality} data", "leave --modality out")
+    return {"sequence_by": by, "order_by": time}
 
 
 def _build(

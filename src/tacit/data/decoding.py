@@ -9,9 +9,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from tacit.errors import BadData
 from tacit.modality import BadItem, Modality, Raw
 from tacit.runtime import cache_root
 from tacit.types import Spec
+
+if TYPE_CHECKING:
+    from tacit.data.sequences import Sequences
 
 BLOCK = 512  # items that are in flight at most
 BLOCK_BYTES = 64 * 2**20
@@ -45,9 +48,17 @@ class Raws(Sequence[Raw]):
         return self.listing.blocks()
 
     @property
-    def labels(self) -> list[Any] | None:
-        """What the listing knows of labels; only to find columns that repeat them."""
-        return self.listing.labels
+    def sequences(self) -> Sequences | None:
+        """Which rows are one item; None = each row is one."""
+        return self.listing.sequences
+
+    @property
+    def row_labels(self) -> list[Any] | None:
+        """What the listing knows of the labels of rows; only to find columns that repeat them."""
+        found = self.listing.labels
+        if found is None or self.sequences is None:
+            return found
+        return [found[i] if i >= 0 else None for i in self.sequences.of_row.tolist()]
 
 
 def key(content: str, listing: Listing, settings: Any) -> str:
@@ -88,7 +99,8 @@ def decode(
             return spec, found, place
     writer = cache.Writer(place, _bytes(listing, spec) * len(listing.names)) if place is not None else None
     try:
-        return spec, (_all if listing.blocks is None else _blocks)(kind, listing, spec, writer, max_bad, say), place
+        run = _all if listing.blocks is None else _blocks if listing.sequences is None else _sequences
+        return spec, run(kind, listing, spec, writer, max_bad, say), place
     except BaseException:
         if writer is not None:
             writer.drop()
@@ -140,14 +152,20 @@ def _arrays(listing: Listing) -> bool:
 
 
 def _all(
-    kind: type[Modality], listing: Listing, spec: Spec, writer: cache.Writer | None, max_bad: float, say: Callable[[str], None]
+    kind: type[Modality],
+    listing: Listing,
+    spec: Spec,
+    writer: cache.Writer | None,
+    max_bad: float,
+    say: Callable[[str], None],
+    infinite: int = 0,
 ) -> cache.Stored:
     n, bad, keep, lengths, hashes = len(listing.names), [], [], [], []  # type: int, list[Problem], list[int], list[int], list[int]
     pieces: list[np.ndarray] = []
     rows: list[np.ndarray] = []
     shape: tuple[int, ...] = ()
     dtype = np.dtype(np.float32)
-    infinite, told = 0, time.monotonic()
+    told = time.monotonic()
     block = max(16, min(BLOCK, BLOCK_BYTES // _bytes(listing, spec)))
 
     def decoded(i: int) -> tuple[np.ndarray | str, int]:
@@ -209,6 +227,22 @@ def _blocks(
     rows = np.concatenate(keep)
     counts = np.full(len(rows), -1, np.int64), np.concatenate(hashes), rows
     return _closed(writer, pieces, counts, bad, infinite, np.dtype(np.float32), shape)
+
+
+def _sequences(
+    kind: type[Modality], listing: Listing, spec: Spec, writer: cache.Writer | None, max_bad: float, say: Callable[[str], None]
+) -> cache.Stored:
+    """The same for items of several rows: all rows are held, then cut into items."""
+    assert listing.blocks is not None and listing.sequences is not None
+    found = listing.sequences
+    rows = np.empty((len(found.gaps), spec.channels), np.float32)
+    done = infinite = 0
+    for block in listing.blocks():
+        x, endless = kind.decode_block(block, spec)
+        rows[done : done + len(x)] = x
+        done, infinite = done + len(x), infinite + endless
+    cut = replace(listing, blocks=None, sequences=None, read=lambda i: rows[found.rows(i)].T)
+    return _all(kind, cut, spec, writer, max_bad, say, infinite)
 
 
 def _closed(

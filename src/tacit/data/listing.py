@@ -15,6 +15,7 @@ from tacit.modality import Raw
 if TYPE_CHECKING:
     import numpy as np
 
+    from tacit.data.sequences import Sequences
     from tacit.data.tree import Tree
 
 SPLITS = {
@@ -47,7 +48,8 @@ class Listing:
     variant: what besides the files' content decides the items (chosen columns); part of the cache's key.
     tree: the files that the items come from, if they are not exactly those that the user named.
     tags: raw class numbers of the positions of item i (its mask), read when asked for, None = unlabelled; None = no tags at all.
-    blocks: reads all items again, many at once, for what `Modality.decode_block` takes; then `read` is not used.
+    blocks: reads all items (of sequences: all rows) again, many at once, for what `Modality.decode_block` takes; then `read` is not used.
+    sequences: which rows are one item, and in which order; None = each row is one.
     multi: float32 [n, K], 0 or 1 for each of several labels, NaN = unknown; multi_names: their K names.
     """
 
@@ -66,6 +68,7 @@ class Listing:
     multi: np.ndarray | None = None
     multi_names: tuple[str, ...] = ()
     blocks: Callable[[], Iterator[Any]] | None = None
+    sequences: Sequences | None = None
 
 
 def split_name(word: str) -> str:

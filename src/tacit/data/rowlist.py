@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -11,7 +11,8 @@ from tacit import celltypes
 from tacit.data import tables
 from tacit.data.blocks import ROWS, RowNames, distinct
 from tacit.data.listing import LABEL_COLUMNS, Listing, Problem, few, parts_said
-from tacit.errors import BadData
+from tacit.data.sequences import Sequences, sequences
+from tacit.errors import Asked, BadData
 from tacit.modality import BadItem
 
 if TYPE_CHECKING:
@@ -51,9 +52,21 @@ class Held:
 
 
 def listing(
-    opened: Sequence[Block], parts: Sequence[str], path: str, *, target: str | None, group: str | None, split: str | None
+    opened: Sequence[Block],
+    parts: Sequence[str],
+    path: str,
+    *,
+    target: str | None,
+    group: str | None,
+    split: str | None,
+    sequence_by: str | None = None,
+    order_by: str | None = None,
 ) -> Listing:
-    """The rows of tables that belong together. parts: "train", "test", "val" or "" for each of them. path: for messages."""
+    """The rows of tables that belong together. parts: "train", "test", "val" or "" for each of them. path: for messages.
+
+    sequence_by, order_by: columns that say which rows are one item, and in which order; then label, group and split are those of its
+    last row.
+    """
     first = opened[0]
     for other in opened:
         if lost := [c for c in first.columns if c not in other.columns and c not in LABEL_COLUMNS]:
@@ -65,8 +78,14 @@ def listing(
     }
     if several:
         special.pop("target", None)
+    by = None if sequence_by is None else first.columns[tables.index(first.columns, sequence_by, "sequence-by")]
+    when = None if order_by is None else first.columns[tables.index(first.columns, order_by, "order-by")]
+    if when is not None and by is None:
+        raise Asked("--order-by says in which order the rows of a sequence come, and --sequence-by is not given", "name that column too")
     aside = [*special.values(), *several]
-    left = [c for c in first.columns if c not in aside]
+    if both := [c for c in (by, when) if c in aside]:
+        raise Asked(f"{both[0]!r} says which rows are a sequence, or their order, and cannot be a label, a group or a part, too")
+    left = [c for c in first.columns if c not in (*aside, by, when)]
     if not left:
         raise BadData(f"{path} has no column left to learn from", "a table needs columns beside the label")
     said: dict[str, list[Any]] = {c: [] for c in aside}
@@ -80,7 +99,12 @@ def listing(
                 said[c] += [None] * some.num_rows if cells is None else celltypes.words(cells)
         counts.append(n)
     notes = [n for b in opened for n in b.notes]
+    found = None if by is None else sequences(opened, parts, by, when)
     places = [part for part, n in zip(parts, counts, strict=True) for _ in range(n)] if any(parts) else None
+    if found is not None:
+        notes += found.notes + _varying(found, said, special.get("target"))
+        places = None if places is None else [places[i] for i in found.last]
+        said = {c: [cells[i] for i in found.last] for c, cells in said.items()}
     if "split" in special:
         given, strange = parts_said(said[special["split"]], special["split"], split is not None)
         places = given if given is not None else places
@@ -94,26 +118,47 @@ def listing(
     grouped = ["" if c is None else c for c in said[special["group"]]] if "group" in special else None
     multi = np.stack([tables.flags(["" if v is None else v for v in said[c]], c) for c in several], 1) if several else None
 
+    gap = "" if found is None or not found.gap else distinct([*left, found.gap])[0][-1]
+
     def rows() -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        done = 0
         for block in opened:
             for some in block:
-                yield some.select(left)
+                part = some.select(left)
+                if found is not None and gap:
+                    part = part.append_column(gap, pa.array(found.gaps[done : done + some.num_rows], from_pandas=True))
+                done += some.num_rows
+                yield part
 
+    item = "a row" if by is None else f"for each {by!r}, its rows by {when or 'their place'}"
+    why = f"{len(left)} columns of a table, one item {item}"
     return Listing(
-        "table",
-        f"{len(left)} columns of a table, one item a row",
-        RowNames([(b.name, b.first, n) for b, n in zip(opened, counts, strict=True)]),
+        "table" if found is None else "events",
+        why,
+        RowNames([(b.name, b.first, n) for b, n in zip(opened, counts, strict=True)]) if found is None else found.names,
         labels,
         grouped,
         places,
         _alone,
         [p for b in opened for p in b.bad],
         notes,
-        f"{target} {group} {split}",
+        f"{target} {group} {split}" + (f" {by} {when}" if by else ""),
         multi=multi,
         multi_names=tuple(several),
         blocks=rows,
+        sequences=found,
     )
+
+
+def _varying(found: Sequences, said: Mapping[str, list[Any]], target: str | None) -> list[str]:
+    """A note where the label changes within sequences."""
+    if target is None:
+        return []
+    cells = said[target]
+    many = sum(len({cells[r] for r in found.rows(i)}) > 1 for i in range(len(found.names)))
+    return [f"{many:,} of {len(found.names):,} sequences have several values of {target!r}: the last one counts"] if many else []
 
 
 def _alone(i: int) -> Any:

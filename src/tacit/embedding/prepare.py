@@ -26,7 +26,7 @@ def prepare(data: Any, spec: Spec) -> Dataset:
     if isinstance(data, (str, Path)):
         return dataset.open(str(data), modality=spec.modality, spec=spec)
     if hasattr(data, "__arrow_c_stream__"):
-        if spec.modality != "table":
+        if spec.modality not in ("table", "events"):
             raise Asked(f"the model was trained on {spec.modality} data, this is a table", "give it data of that kind")
         return dataset.from_table(data, spec=spec)
     if isinstance(data, (list, tuple)) and data and isinstance(data[0], (str, Path)):

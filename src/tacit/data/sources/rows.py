@@ -23,9 +23,12 @@ ASIDE = (*LABEL_COLUMNS, *GROUP_COLUMNS, *SPLIT_COLUMNS, "id", "index", "name")
 
 
 class Rows:
-    """Tables: .csv, .tsv, .jsonl, .parquet, .arrow, one item a row; columns for label, group, split by name; _TRAIN and _TEST are parts."""
+    """Tables: .csv, .tsv, .jsonl, .parquet, .arrow, one item a row; columns for label, group, split by name; _TRAIN and _TEST are parts.
 
-    modalities: ClassVar[frozenset[str]] = frozenset({"table"})
+    As event logs (--sequence-by), one item for each word in a column.
+    """
+
+    modalities: ClassVar[frozenset[str]] = frozenset({"table", "events"})
 
     @staticmethod
     def matches(tree: Tree) -> float:
@@ -40,13 +43,31 @@ class Rows:
         return (0.5 if found else 0.3) * (1.0 if tree.single else (len(wanted) / len(tree.names)) ** 0.5)
 
     @staticmethod
-    def read(tree: Tree, *, modality: str | None, target: str | None, group: str | None, split: str | None) -> Listing:
+    def read(
+        tree: Tree,
+        *,
+        modality: str | None,
+        target: str | None,
+        group: str | None,
+        split: str | None,
+        sequence_by: str | None = None,
+        order_by: str | None = None,
+    ) -> Listing:
         """List the rows; columns called label, target, class or y, group or patient, and split are taken by their name."""
-        if modality not in (None, "table"):
+        if modality not in (None, "table", "events"):
             raise Asked(f"{tree.path} is a table, not {modality} data", "leave --modality out")
         tree, files = parts(tree, _wanted)
         opened = [blocks(tree, name) for name in files]
-        found = listing(opened, list(files.values()), str(tree.path), target=target, group=group, split=split)
+        found = listing(
+            opened,
+            list(files.values()),
+            str(tree.path),
+            target=target,
+            group=group,
+            split=split,
+            sequence_by=sequence_by,
+            order_by=order_by,
+        )
         return replace(found, bad=[*tree.bad, *found.bad], notes=[*tree.notes, *found.notes], tree=tree)
 
 

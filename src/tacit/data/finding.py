@@ -1,0 +1,58 @@
+"""What lies at a path, and which layout fits it."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tacit import registry
+from tacit.data.listing import ending, few
+from tacit.data.tree import Tree, grow
+from tacit.errors import Asked, BadData
+
+
+def grown(path: Path) -> Tree:
+    """The files at a path. Raises Asked if there is nothing there, naming what comes nearest."""
+    path = path.expanduser()
+    try:
+        there = path.exists()
+    except OSError as error:  # a loop of links
+        raise Asked(f"{path} cannot be opened: {error.strerror}") from None
+    if not there:
+        parent = path.parent
+        close = difflib.get_close_matches(path.name, [p.name for p in parent.iterdir()] if parent.is_dir() else [], n=1)
+        if path.is_symlink():
+            raise Asked(f"{path} is a link in a loop, or to nothing", "link it again")
+        raise Asked(
+            f"there is no file or folder {str(path)!r}",
+            f"did you mean {str(parent / close[0])!r}?" if close else "DATA is a file, a folder, or builtin:digits",
+        )
+    try:
+        if not (path.is_dir() or path.is_file()):
+            raise Asked(f"{path} is neither a file nor a folder")
+        tree = grow(path)
+    except PermissionError:
+        raise BadData(f"no permission to read {path}") from None
+    if not tree.names:
+        reasons = "".join(f"\n  {p.name}: {p.reason}" for p in tree.bad[:5])
+        raise BadData(f"{path} holds no file to read{reasons}", "" if reasons else "put images or series into it, or name another folder")
+    return tree
+
+
+def source(tree: Tree, modality: str | None) -> tuple[Any, Tree]:
+    """The layout that fits the files best; a folder with nothing but one zip stands for that zip."""
+    sources = [s for s in registry.every("sources").values() if modality is None or modality in getattr(s, "modalities", (modality,))]
+    best, found = max(((s.matches(tree), s) for s in sources), key=lambda pair: pair[0])
+    zips = [n for n in tree.names if ending(n) == ".zip"]
+    if best <= 0 and len(zips) == 1 and tree.archive is None:
+        return source(grow(tree.root / zips[0]), modality)
+    if best <= 0:
+        count = Counter(ending(n) or "no ending" for n in tree.names)
+        kinds = few((f"{e} ({k})" for e, k in count.most_common()), 5)
+        raise BadData(
+            f"{tree.path} holds no file of a kind that is understood, but {kinds}",
+            "understood: image files, .npy, .npz, IDX, UCR .tsv, .ts, .csv of numbers, zip files of these, metadata.csv with file_name",
+        )
+    return found, tree

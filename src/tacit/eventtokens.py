@@ -1,0 +1,108 @@
+"""Tokens and targets of events: the cells of a row, joined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tacit.encoder import Tokenizer
+from tacit.tabletokens import SMALL, TableTokenizer, chances, logits_of, surprise
+from tacit.types import Batch, Tokens
+
+
+class EventTokenizer(Tokenizer):
+    """One token an event: what stands for its cells, side by side, through a linear layer. Arguments as of TableTokenizer.
+
+    dim: width of an event's token. width: of a cell's.
+    """
+
+    nats = True
+
+    def __init__(self, measured: Sequence[Mapping[str, Any]], mean: Sequence[float], std: Sequence[float], *, dim: int, width: int) -> None:
+        super().__init__()
+        self.patch, self.dim = (1,), dim
+        self.cells = TableTokenizer(measured, mean, std, dim=width)
+        self.joined = nn.Linear(len(measured) * width, dim)
+
+    def forward(self, batch: Batch) -> Tokens:
+        x = batch.x.transpose(1, 2)  # [B, T, F]
+        b, t, f = x.shape
+        cells = self.cells(replace(batch, x=x.reshape(b * t, f), valid=None)).x
+        there = torch.ones(b, t, dtype=torch.bool, device=x.device) if batch.valid is None else batch.valid
+        return Tokens(self.joined(cells.reshape(b, t, -1)), there, (t,))
+
+    def target(self, batch: Batch, cell: Sequence[int], *, raw: bool = False) -> EventTarget:
+        return EventTarget(self, batch.x.transpose(1, 2))
+
+    def spoil(self, x: Tensor, noise: float, holes: float, generator: torch.Generator) -> Tensor:
+        """Noise on numbers, and cells with the value of another event; padding stays."""
+        rows = x.transpose(1, 2).clone()
+        there = ~rows.isnan().all(-1)
+        rows[there] = self.cells.spoil(rows[there], noise, holes, generator)
+        return rows.transpose(1, 2)
+
+    def head(self, dim: int, cell: Sequence[int]) -> EventHead:
+        return EventHead(dim, self.cells.weight.shape[0], self.cells.bins + self.cells.dim)
+
+
+class EventHead(nn.Linear):
+    """From features [K, dim] to what `tabletokens.ColumnHead` gives for each column, one after the other: [K, F * P]."""
+
+    def __init__(self, dim: int, columns: int, each: int) -> None:
+        super().__init__(dim, columns * each)
+
+
+@dataclass(frozen=True)
+class EventTarget:
+    """What the cells of each event held: x [B, T, F]."""
+
+    tokenizer: EventTokenizer
+    x: Tensor
+
+    def each(self, predicted: Tensor, where: Tensor) -> Tensor:
+        """Nats of each event [K]: the sum over its columns."""
+        x = self.x[where]
+        cost = each_column(self.tokenizer, predicted.view(*x.shape, -1), x).sum(-1)
+        return torch.where(x.isnan().all(-1), torch.nan, cost)
+
+    def doubt(self, predicted: Tensor, where: Tensor) -> Tensor:
+        """Entropy of the predictions, nats [K], summed over columns; of columns with many categories, that of their shares."""
+        cells = self.tokenizer.cells
+        guess, column = _flat(cells, predicted, self.x[where].shape)
+        large = cells.size[column] > SMALL
+        log = logits_of(cells, guess, column).masked_fill(large[:, None], 0.0).log_softmax(1)
+        own = -(log.exp() * log.clamp(min=-30)).sum(1)
+        return torch.where(large, chances(cells)[column], own).view(-1, self.x.shape[-1]).sum(-1)
+
+    def distance(self, predicted: Tensor, where: Tensor) -> Tensor:
+        """Mean cross entropy over the known cells of the True events of where [B, T], each in units of a guess by shares."""
+        cells, x = self.tokenizer.cells, self.x[where]
+        guess, column = _flat(cells, predicted, x.shape)
+        cost = surprise(cells, guess, column, _answers(cells, x).flatten()) / chances(cells)[column]
+        seen = ~x.isnan().flatten()
+        return (cost * seen).sum() / seen.sum().clamp(min=1)
+
+
+def each_column(tokenizer: EventTokenizer, predicted: Tensor, x: Tensor) -> Tensor:
+    """Nats of each cell of events x [..., F], predicted [..., F, P]; of a missing one, those of missing."""
+    cells, f = tokenizer.cells, x.shape[-1]
+    flat = x.reshape(-1, f)
+    guess, column = _flat(cells, predicted, flat.shape)
+    cost = surprise(cells, guess, column, _answers(cells, flat).flatten()).view(-1, f) + cells.farther(flat)
+    missing = -cells.missing.clamp(min=1e-4).log()
+    return torch.where(flat.isnan(), missing, cost).view(x.shape)
+
+
+def _flat(cells: TableTokenizer, predicted: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Outputs of each cell [K * F, P], and its column."""
+    k, f = shape
+    return predicted.reshape(k * f, -1), torch.arange(f, device=predicted.device).repeat(k)
+
+
+def _answers(cells: TableTokenizer, x: Tensor) -> Tensor:
+    """The bin of a number or the category, int64 [K, F]."""
+    return torch.where(cells.numeric, cells.bin(x), cells.codes(x) - cells.offset)

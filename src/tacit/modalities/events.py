@@ -1,0 +1,188 @@
+"""Event logs: each item is a sequence of rows (purchases of a customer, visits of a patient), one token an event."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from tacit import celltypes
+from tacit.later import later
+from tacit.modality import RECIPE, BadItem, Raw
+from tacit.reasons import Reason, Strange
+from tacit.tabular import Tabular, said
+from tacit.types import Batch, Count, Fraction, Layout, Share, Spec, Views
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from tacit import augment, eventtokens, layers
+    from tacit.encoder import Tokenizer
+else:
+    torch, augment, layers, eventtokens = later("torch"), later("tacit.augment"), later("tacit.layers"), later("tacit.eventtokens")
+
+LATEST = 200  # events of a sequence that are kept unless asked otherwise
+WEAKEST = 0.7  # of a sequence that a weak view shows
+
+
+class Events(Tabular):
+    """Sequences of rows in the order of their time: columns of numbers, categories, yes or no, dates; values may be missing.
+
+    crop: smallest share of a sequence that a global view keeps. swap: share of its cells that a global view takes from other events.
+    width: numbers that stand for a cell. event: numbers that stand for an event.
+    source: Babaev et al. 2022, arXiv:2002.08232 (views are slices of one sequence); ours swaps cells, too.
+    """
+
+    unit, tagged, named = "sequences", "events", "events"
+    values: ClassVar[int] = 20_000  # of an item that people buy or visit there are many
+    gives: ClassVar[frozenset[str]] = frozenset({"global_", "local", "weak", "plain"})
+    tuned = "plain"
+    strengths = {"crop": (0.8, 0.5, 0.25), "swap": (0.0, 0.1, 0.3)}
+    preset = {"method": "autoregressive", "batch": 64, "lr": 2e-3, "weight_decay": 0.01, "passes": 40, "optim": {"kind": "adamw"}}
+
+    def __init__(self, spec: Spec, *, crop: Share = 0.5, swap: Fraction = 0.1, width: Count = 32, event: Count = 128) -> None:
+        super().__init__(spec)
+        self.layout, self.sizes = Layout(1), spec.sizes
+        self.crop, self.swap, self.width, self.event = crop, swap, width, event
+        self.ignores = f"which part of a sequence is seen (down to {crop:.0%}), and single values"
+
+    # ---- left of the line ----
+
+    @classmethod
+    def plan(cls, sample: Sequence[Raw], *, size: int | None = None, limit: int = 224, columns: str = "") -> Spec:
+        """Look at every cell and say what the columns are, and how long a sequence is.
+
+        size: events kept of each sequence, the latest ones; None = 200. limit: not used. columns: what columns are, against the first look.
+        """
+        if getattr(sample, "sequences", None) is None:
+            raise BadItem("events are rows of a table, and it has to be said which belong together (--sequence-by)")
+        found = super().plan(sample, columns=columns)
+        return cls._long(found, sample, size or LATEST)
+
+    @classmethod
+    def known(cls, sample: Sequence[Raw]) -> Spec | None:
+        found = None if getattr(sample, "sequences", None) is None else super().known(sample)
+        return None if found is None else cls._long(found, sample, LATEST)
+
+    @classmethod
+    def _long(cls, spec: Spec, sample: Sequence[Raw], latest: int) -> Spec:
+        about = sample.sequences  # type: ignore[attr-defined]
+        longest, cut = int(about.lengths.max()), int((about.lengths > latest).sum())
+        extra = {**spec.extra, "by": about.by, "time": about.time, "latest": latest, "longest": longest, "cut": cut}
+        return replace(spec, sizes=(min(longest, latest),), ragged=True, extra=extra)
+
+    @classmethod
+    def naming(cls, seen: celltypes.Seen) -> tuple[str, str]:
+        """As in other tables, but whole numbers under the name of a thing are its names."""
+        kind, why = super().naming(seen)
+        if (
+            kind in ("number", "id")
+            and seen.whole
+            and not seen.more
+            and celltypes.THING.search(seen.name)
+            and seen.distinct < seen.rows / 2
+        ):
+            return "category", "numbers that name something"
+        return kind, why
+
+    @classmethod
+    def decode(cls, raw: Raw, spec: Spec) -> np.ndarray:
+        """The latest events of one sequence, float32 [F, T]; raw: [F, T] as `decode_block` gives them."""
+        if not isinstance(raw, np.ndarray) or raw.ndim != 2 or len(raw) != spec.channels or not raw.shape[1]:
+            raise BadItem(f"no sequence of rows with {spec.channels} columns")
+        x = raw[:, -spec.sizes[0] :].astype(np.float32)
+        if np.isnan(x).all():
+            raise BadItem("every value is missing")
+        return x
+
+    @classmethod
+    def example(cls) -> Spec:
+        """Two numbers and two categories, up to 16 events."""
+        columns: list[dict[str, Any]] = [{"name": f"number {i}", "kind": "number", "why": "numbers"} for i in range(2)]
+        columns += [{"name": w, "kind": "category", "why": "words", "values": list("abcd")} for w in ("item", "place")]
+        rng = np.random.default_rng(0)
+        x = np.concatenate([rng.normal(size=(60, 2, 16)), rng.integers(0, 4, (60, 2, 16))], 1).astype(np.float32)
+        spec = replace(cls.described(columns, []), sizes=(16,), ragged=True)
+        return cls.finish(replace(spec, extra={**spec.extra, "by": "user", "time": "", "latest": LATEST, "longest": 16, "cut": 0}), x)
+
+    @classmethod
+    def finish(cls, spec: Spec, x: np.ndarray) -> Spec:
+        """Measure the events of x float32 [n, F, T], padding (nothing known in any column) left out."""
+        rows = np.moveaxis(np.asarray(x), 1, 2).reshape(-1, spec.channels)
+        return super().finish(spec, rows[~np.isnan(rows).all(1)])
+
+    @classmethod
+    def like(cls, planned: Spec, trained: Spec) -> Spec:
+        """The columns that the model was trained with, and as many of the latest events as it took at most."""
+        found = super().like(planned, trained)
+        return replace(found, sizes=(max(1, min(int(planned.extra["longest"]), int(trained.extra["latest"]))),))
+
+    @classmethod
+    def notes(cls, spec: Spec) -> list[str]:
+        cut, latest = spec.extra.get("cut", 0), spec.extra["latest"]
+        return super().notes(spec) + ([f"of {cut:,} long sequences the latest {latest} events are read"] if cut else [])
+
+    # ---- right of the line ----
+
+    def augment(self, batch: Batch, kind: str, generator: torch.Generator, cell: Sequence[int], want: Views = RECIPE) -> Batch:
+        batch = _known(batch)
+        if kind == "plain":
+            return batch if layers.exporting() else _front(batch, torch.zeros_like(batch.ids), _lengths(batch))
+        least = want.lowest or self.crop
+        share = {"global_": (least, 1.0), "local": (min(self.crop, least) / 2, min(self.crop, least)), "weak": (WEAKEST, 1.0)}[kind]
+        b, long = len(batch.x), _lengths(batch)
+        n = (long * augment.uniform(generator, (b,), *share)).ceil().long().clamp(min=1)
+        n = torch.minimum(n, long)
+        view = _front(batch, (augment.uniform(generator, (b,)) * (long - n + 1)).long().clamp(max=batch.x.shape[-1] - 1), n)
+        return view if kind == "weak" else self._swapped(view, self.swap * want.strength, generator)
+
+    def _swapped(self, view: Batch, share: float, generator: torch.Generator) -> Batch:
+        """Some cells with the value that other events of the batch have in that column."""
+        assert view.valid is not None
+        x = view.x
+        rows = x.transpose(1, 2)[view.valid]  # [V, F]
+        other = (augment.uniform(generator, tuple(rows.shape)) * len(rows)).long().clamp(max=len(rows) - 1)
+        swapped = augment.uniform(generator, tuple(rows.shape)) < share
+        out = x.transpose(1, 2).clone()
+        out[view.valid] = torch.where(swapped, rows.gather(0, other), rows)
+        return replace(view, x=out.transpose(1, 2).contiguous())
+
+    def reasons(self, item: Strange, most: int) -> list[Reason]:
+        """The strangest events, each with its strangest column."""
+        cells, count = item.tokenizer.cells, self.spec.channels
+        x, length = item.x, int((~np.isnan(item.x).all(0)).nonzero()[0].max(initial=0)) + 1
+        out: list[Reason] = []
+        for t in [t for t in item.strongest(most) if t < length]:
+            guess = item.guess[t].reshape(count, -1)
+            cost = eventtokens.each_column(item.tokenizer, torch.from_numpy(guess), torch.from_numpy(np.array(x[:, t])))
+            f = int(np.nan_to_num(cost.numpy(), nan=-1.0).argmax())
+            words = said(self.spec, f, replace(item, x=x[:, t], guess=guess, tokenizer=cells), "the other events")
+            out.append(((t,), f"event {t + 1} of {length}: {words}"))
+        return out
+
+    def tokenizer(self, dense: bool) -> Tokenizer:
+        return eventtokens.EventTokenizer(self.spec.extra["measured"], self.spec.mean, self.spec.std, dim=self.event, width=self.width)
+
+
+def _known(batch: Batch) -> Batch:
+    """The same with `valid`: where it is not said, an event exists if anything of it is known."""
+    return batch if batch.valid is not None else replace(batch, valid=~batch.x.isnan().all(1))
+
+
+def _lengths(batch: Batch) -> Tensor:
+    assert batch.valid is not None
+    return batch.valid.sum(1).clamp(min=1)
+
+
+def _front(batch: Batch, start: Tensor, n: Tensor) -> Batch:
+    """Slices of the sequences, int64 [B] start and length, moved to the front and padded to the longest."""
+    size = batch.x.shape[-1]
+    steps = torch.arange(int(n.max()), device=batch.x.device)
+    index = (start[:, None] + steps).clamp(max=size - 1)
+    valid = steps < n[:, None]
+    x = batch.x.gather(2, index[:, None].expand(-1, batch.x.shape[1], -1)).masked_fill(~valid[:, None], torch.nan)
+    frame = torch.stack([start / size, torch.full_like(start, len(steps)) / size], -1)[:, None]
+    return replace(batch, x=x, valid=valid, frame=frame)

@@ -28,6 +28,7 @@ _PUBLIC = {
     "finetune": "tacit.tuning",
     "detect": "tacit.detection",
     "predict": "tacit.operate.predict",
+    "recommend": "tacit.recommendation",
     "export": "tacit.operate.export",
     "load": "tacit.operate.loading",
 }
@@ -44,6 +45,7 @@ __all__ = [
     "open",
     "predict",
     "pretrain",
+    "recommend",
     "tune_augmentation",
 ]
 
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from tacit.operate.export import export
     from tacit.operate.loading import load
     from tacit.operate.predict import predict
+    from tacit.recommendation import recommend
     from tacit.tuning import finetune
 
 

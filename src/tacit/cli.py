@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tacit import __version__, alarms, choosing, deciders, exporting
+from tacit import __version__, alarms, choosing, deciders, exporting, following
 from tacit.errors import Asked, Stopped, TacitError, nearest
 from tacit.options import (
     Backbone,
@@ -401,6 +401,7 @@ def demo(
 
 
 app.command(epilog="Example: tacit detect runs/sales sales.csv --out alarms.csv")(alarms.detect)
+app.command(epilog="Example: tacit recommend runs/shop log.csv --out next.csv")(following.recommend)
 app.command(epilog="Example: tacit compare photos/ --methods simclr,mae,byol --budget 30min")(choosing.compare)
 app.command(epilog="Example: tacit export runs/photos --to onnx --out photos-model")(exporting.export)
 app.command("tune-augmentation", epilog="Example: tacit tune-augmentation photos/ --budget 30min")(choosing.tune_augmentation)

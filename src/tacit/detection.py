@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from tacit.detecting.detector import CHUNK, SCORES, Detector
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked
 from tacit.operate.embed import read
+from tacit.origin import training_data
 from tacit.outliers import detection
 from tacit.runtime import choose_device, commit
 from tacit.training.run import finite, write_json
@@ -68,7 +68,7 @@ def detect(
     """
     say = say or (lambda words: None)
     (path, net), given = _asked(run, false_alarms), dict(options or {})
-    known = net.prepare(_training(net, path, train, given, say))
+    known = net.prepare(training_data(net, path, train, given, say))
     detector = _detector(net, path, known, normal, steps, seed, say)
     items = net.prepare(read(net, path, data, given, say)) if isinstance(data, (str, Path)) else net.prepare(opened(data))
     threshold = _threshold(detector, false_alarms, say)
@@ -127,7 +127,7 @@ def stream(
     path, net = _asked(run, false_alarms)
     if net.spec.modality != "series":
         raise Asked(f"a stream is a series, and the run in {path} learned from {net.spec.modality} data", "leave --stream out")
-    known = net.prepare(_training(net, path, train, dict(options or {}), say))
+    known = net.prepare(training_data(net, path, train, dict(options or {}), say))
     detector = _detector(net, path, known, normal, steps, seed, say)
     return _answers(detector, lines, _threshold(detector, false_alarms, say), net.spec.channels, net.modality.sizes[0])
 
@@ -174,25 +174,6 @@ def _threshold(detector: Detector, false_alarms: float, say: Say) -> float:
     if held < 1 / false_alarms:
         say(f"note: {held} held-out normal items cannot tell a rate of {false_alarms:.2%}: there may be {1 / held:.1%} of false alarms")
     return detector.threshold(false_alarms)
-
-
-def _training(net: Model, path: Path, train: Any, given: Mapping[str, Any], say: Say) -> Dataset:
-    """The data that the run learned from, or other data that was named."""
-    if train is not None:
-        return opened(train) if not isinstance(train, (str, Path)) else read(net, path, train, given, say)
-    about = path / "data.json"
-    try:
-        own = json.loads(about.read_text(encoding="utf-8"))
-        place = own["place"] or own["path"]
-    except (OSError, ValueError, KeyError) as error:
-        raise Asked(f"{path} does not say what it learned from ({error})", "name the data of normal items: --train DATA") from None
-    if not Path(place).exists() and not str(place).startswith("builtin:"):
-        raise Asked(f"what the run learned from is not at {place} any more", "name the data of normal items: --train DATA")
-    kept = {k: v for k, v in given.items() if k in ("cache", "max_bad")}
-    found = read(net, path, place, {**kept, **own.get("options", {})}, say)
-    if found.fingerprint != own.get("fingerprint"):
-        say(f"note: {place} has changed since the run learned from it")
-    return found
 
 
 def _parts(known: Dataset, normal: str | None) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tacit.evaluation.aggregates import Aggregates
 from tacit.evaluation.regular import regular
 from tacit.evaluation.tables import Table
 from tacit.types import Spec
@@ -47,6 +48,8 @@ def classics(x: np.ndarray, spec: Spec, seed: int = 0) -> dict[str, Callable[[np
 
 def _reader(x: np.ndarray, spec: Spec) -> Callable[[np.ndarray], np.ndarray]:
     """Items as plain standardised numbers [n, D]."""
+    if spec.modality == "events":
+        return Aggregates().fit(x, spec).plain
     if spec.modality in ("table", "vector"):
         return Table().fit(x, spec).plain
     flat = _pooled if spec.modality == "image" else lambda v: regular(v, spec).reshape(len(v), -1)

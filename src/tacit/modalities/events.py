@@ -152,12 +152,15 @@ class Events(Tabular):
 
     def reasons(self, item: Strange, most: int) -> list[Reason]:
         """The strangest events, each with its strangest column."""
-        cells, count = item.tokenizer.cells, self.spec.channels
+        cells, count, strongest = item.tokenizer.cells, self.spec.channels, item.strongest(most)
         x, length = item.x, int((~np.isnan(item.x).all(0)).nonzero()[0].max(initial=0)) + 1
         out: list[Reason] = []
-        for t in [t for t in item.strongest(most) if t < length]:
+        if item.evidence[strongest[0]] < 1:
+            return [(tuple(range(length)), f"no single event of {length} stands out: the sequence as a whole is unlike the others")]
+        for t in [t for t in strongest if t < length]:
             guess = item.guess[t].reshape(count, -1)
-            cost = eventtokens.each_column(item.tokenizer, torch.from_numpy(guess), torch.from_numpy(np.array(x[:, t])))
+            with torch.no_grad():
+                cost = eventtokens.each_column(item.tokenizer, torch.from_numpy(guess), torch.from_numpy(np.array(x[:, t])))
             f = int(np.nan_to_num(cost.numpy(), nan=-1.0).argmax())
             words = said(self.spec, f, replace(item, x=x[:, t], guess=guess, tokenizer=cells), "the other events")
             out.append(((t,), f"event {t + 1} of {length}: {words}"))

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tacit.evaluation.aggregates import OF_A_COLUMN, Aggregates
 from tacit.evaluation.labels import fold
 from tacit.evaluation.tables import Table
 from tacit.threads import cores
@@ -28,7 +29,7 @@ class Boosting:
     """
 
     source: ClassVar[str] = "Ke et al., NeurIPS 2017"
-    modalities: ClassVar[frozenset[str]] = frozenset({"table"})
+    modalities: ClassVar[frozenset[str]] = frozenset({"table", "events"})
     name: ClassVar[str] = "boosting"
     regression: ClassVar[bool] = True
     grouped: ClassVar[bool] = True
@@ -40,8 +41,8 @@ class Boosting:
         self._library: Any = None
 
     def prepare(self, x: np.ndarray, spec: Spec) -> Boosting:
-        """Learn which columns are categories from all training rows, float32 [N, F], NaN = missing; reads no label."""
-        self._table = Table().fit(x, spec, numbers=False)
+        """Learn which columns are categories from all training rows, float32 [N, F] (events [N, F, T]), NaN = missing; reads no label."""
+        self._table = Aggregates().fit(x, spec) if spec.modality == "events" else Table().fit(x, spec, numbers=False)
         try:
             self._library = importlib.import_module("lightgbm")
             self.note = f"by LightGBM {self._library.__version__}"
@@ -51,8 +52,9 @@ class Boosting:
         return self
 
     @staticmethod
-    def cost(train: int, other: int, columns: int) -> float:
-        """Seconds that all fits on `train` rows take, roughly, and the reading of `other` ones; columns: F."""
+    def cost(train: int, other: int, *sizes: int) -> float:
+        """Seconds that all fits on `train` rows take, roughly, and the reading of `other` ones; sizes: F, or T and F of events."""
+        columns = sizes[-1] * (1 if len(sizes) == 1 else OF_A_COLUMN)
         return train * columns * 8e-6 / cores() + other * 1e-3
 
     def fit(self, x: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> Boosting:

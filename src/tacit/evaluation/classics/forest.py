@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tacit.evaluation.aggregates import OF_A_COLUMN, Aggregates
 from tacit.evaluation.tables import Table
 from tacit.threads import cores
 from tacit.types import Spec
@@ -21,7 +22,7 @@ class Forest:
     """
 
     source: ClassVar[str] = "Breiman, Machine Learning 2001"
-    modalities: ClassVar[frozenset[str]] = frozenset({"table"})
+    modalities: ClassVar[frozenset[str]] = frozenset({"table", "events"})
     name: ClassVar[str] = "forest"
     regression: ClassVar[bool] = True
 
@@ -30,14 +31,15 @@ class Forest:
         self.trees, self.rows, self.seed = trees, rows, seed
 
     @staticmethod
-    def cost(train: int, other: int, columns: int) -> float:
-        """Seconds that all fits on up to `train` rows and the reading of `other` ones take, roughly; columns: F."""
+    def cost(train: int, other: int, *sizes: int) -> float:
+        """Seconds that all fits on up to `train` rows and the reading of `other` ones take, roughly; sizes: F, or T and F of events."""
+        columns = sizes[-1] * (1 if len(sizes) == 1 else OF_A_COLUMN)
         drawn = min(train, 10_000)
         return (drawn * math.log2(drawn + 1) * math.sqrt(columns) * 3.5e-5) / cores() + other * 3e-4
 
     def prepare(self, x: np.ndarray, spec: Spec) -> Forest:
-        """Learn the values of the categories from all training rows, float32 [N, F], NaN = missing; reads no label."""
-        self._table = Table().fit(x, spec, numbers=False)
+        """Learn the values of the categories from all training rows, float32 [N, F] (events [N, F, T]), NaN = missing; reads no label."""
+        self._table = Aggregates().fit(x, spec) if spec.modality == "events" else Table().fit(x, spec, numbers=False)
         return self
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> Forest:

@@ -1,0 +1,166 @@
+"""`recommend`: what comes next in each sequence of events, and how good the ranking is beside those without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tacit.api import Say, digest, opened
+from tacit.data.dataset import Dataset
+from tacit.deciding import Predictions
+from tacit.embedding.model import Model, load
+from tacit.errors import Asked, BadData, few, nearest
+from tacit.operate.embed import read
+from tacit.origin import training_data
+from tacit.recommending.ranker import Ranker
+from tacit.recommending.rankings import TOP, classics, ended, judged, ranks
+from tacit.runtime import choose_device, commit
+from tacit.training.run import finite, write_json
+
+CHUNK = 512  # sequences at once
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """What may come next. found: one row for each sequence and place: id, place, item, probability. result: plain JSON, as in `path`."""
+
+    found: Predictions
+    result: dict[str, Any] = field(repr=False)
+    path: Path | None = None
+
+    @property
+    def verdict(self) -> str:
+        """Whether the network's ranking is better than the best of the classics."""
+        return str(self.result["verdict"])
+
+
+def recommend(
+    run: str | Path,
+    data: Any,
+    *,
+    column: str | None = None,
+    top: int = TOP,
+    new: bool = False,
+    train: Any = None,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    say: Say | None = None,
+) -> Recommended:
+    """Rank what comes next in each sequence, and measure the ranking on the run's held-out sequences, whose last event is hidden.
+
+    run: folder of a run on event logs. data: a path, or open data. column: what is ranked, None = the column with the most values. top:
+    so many for each sequence. new: leave out what a sequence has had already. train: the data to learn from, None = that of the run.
+    options: for opening paths. Raises Asked for a run on other data and a wrong column, BadData with too few sequences.
+    """
+    say = say or (lambda words: None)
+    if top < 1:
+        raise Asked(f"{top} recommendations are not possible", "give 1 or more")
+    path, given = Path(run), dict(options or {})
+    net = load(run, choose_device().value)
+    if net.spec.modality != "events":
+        raise Asked(f"the run in {path} learned from {net.spec.modality} data, in which nothing follows", "train on an event log")
+    f, names = _column(net, column)
+    known = net.prepare(training_data(net, path, train, given, say))
+    items = net.prepare(read(net, path, data, given, say)) if isinstance(data, (str, Path)) else net.prepare(opened(data))
+    ranker = Ranker(net, f, len(names)).fit(*_of(known, known.train), seed, say)
+    history = _items(known, known.train, f)
+    others = classics(history, len(names))
+    scored = _measured(ranker, known, f, others, new, say)
+    rows: dict[str, list[Any]] = {"id": [], "place": [], "item": [], "probability": []}
+    for start in range(0, len(items), CHUNK):
+        part = np.arange(start, min(start + CHUNK, len(items)))
+        scores = ranker.scores(*_of(items, part))
+        if new:
+            _without(scores, _items(items, part, f))
+        order = np.argsort(-scores, 1, kind="stable")[:, :top]
+        for i, best in zip(part.tolist(), order, strict=True):
+            best = best[np.isfinite(scores[i - start, best])]
+            rows["id"] += [items.names[i]] * len(best)
+            rows["place"] += range(1, len(best) + 1)
+            rows["item"] += [names[k] for k in best]
+            rows["probability"] += np.exp(scores[i - start, best]).round(6).tolist()
+    found = Predictions({k: np.array(v) if k in ("place", "probability") else v for k, v in rows.items()})
+    result: dict[str, Any] = {
+        "run": str(path),
+        "data": items.path,
+        "fingerprint": items.fingerprint,
+        "model": digest(path),
+        "commit": commit(),
+        "column": net.spec.extra["columns"][f]["name"],
+        "sequences": len(items),
+        "items": len(names),
+        "top": top,
+        "new": new,
+        "scores": scored,
+        "verdict": _verdict(scored),
+    }
+    written = path / "recommend" / f"{items.fingerprint[:12]}.json"
+    write_json(written, finite(result))
+    return Recommended(found, result, written)
+
+
+def _column(net: Model, asked: str | None) -> tuple[int, list[str]]:
+    """The column that is ranked, and its values."""
+    columns = net.spec.extra["columns"]
+    words = {c["name"]: f for f, c in enumerate(columns) if "values" in c}
+    if not words:
+        raise Asked("the log has no column of categories to rank", "name one with --columns NAME:category when you pretrain")
+    if asked is None:
+        asked = max(words, key=lambda name: len(columns[words[name]]["values"]))
+    if asked not in words:
+        raise Asked(f"{asked!r} is no column of categories here (there are: {few(words)})", nearest(asked, list(words)))
+    return words[asked], list(columns[words[asked]]["values"])
+
+
+def _of(data: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    assert data.lengths is not None
+    return np.asarray(data.x[rows]), np.asarray(data.lengths[rows])
+
+
+def _items(data: Dataset, rows: np.ndarray, f: int) -> list[np.ndarray]:
+    """The items of each sequence in their order, int64, -1 = unknown."""
+    x, lengths = _of(data, rows)
+    return [np.nan_to_num(s[f, :n], nan=-1).astype(np.int64) for s, n in zip(x, lengths.tolist(), strict=True)]
+
+
+def _without(scores: np.ndarray, before: list[np.ndarray]) -> None:
+    """Put what each sequence has had below all else."""
+    for row, s in zip(scores, before, strict=True):
+        row[s[s >= 0]] = -np.inf
+
+
+def _measured(ranker: Ranker, known: Dataset, f: int, others: Mapping[str, Any], new: bool, say: Say) -> list[dict[str, Any]]:
+    """Our ranking and the classics' of the last item of each held-out sequence."""
+    rows = known.test
+    sequences = _items(known, rows, f)
+    usable = [i for i, s in enumerate(sequences) if len(s) > 1 and s[-1] >= 0 and not (new and s[-1] in s[:-1])]
+    if not usable:
+        raise BadData("no held-out sequence has a last event to ask for", "hold some out with --split, or give more sequences")
+    before, truth = ended([sequences[i] for i in usable])
+    say(f"ranking the last event of {len(truth):,} held-out sequences")
+    x, lengths = _of(known, rows[usable])
+    places: dict[str, list[np.ndarray]] = {"ssl": [], **{name: [] for name in others}}
+    for start in range(0, len(truth), CHUNK):
+        part = slice(start, start + CHUNK)
+        for name in places:
+            scores = ranker.scores(x[part], lengths[part] - 1) if name == "ssl" else others[name](before[part])
+            scores = np.array(scores, np.float64)
+            if new:
+                _without(scores, before[part])
+            places[name].append(ranks(scores, truth[part]))
+    return judged({name: np.concatenate(p) for name, p in places.items()})
+
+
+def _verdict(scored: list[dict[str, Any]]) -> str:
+    """One sentence: against the classic with the highest nDCG on the same held-out sequences."""
+    mine, best = scored[0], max(scored[1:], key=lambda r: r["ndcg"][0])
+    gain, low, high = best["ahead"]["ndcg"]
+    word = "It helped" if low > 0 else "It hurt" if high < 0 else "No clear difference"
+    return (
+        f"{word}: nDCG@{TOP} {mine['ndcg'][0]:.3f} against {best['ndcg'][0]:.3f} of {best['name'].replace('_', ' ')}, the best of the "
+        f"classics here: {gain:+.3f} (95 % interval {low:+.3f} to {high:+.3f}, {mine['n']:,} held-out sequences)."
+    )

@@ -39,7 +39,6 @@ from tacit.training.pretrain import pretrain as train
 from tacit.training.run import Run, fresh_path, write_json
 from tacit.types import Chosen, Spec
 
-BESIDE = 0.1  # share that suits a classic of ten thousand columns, by 5 folds of the training splits of 32 UCR sets
 Say = Callable[[str], None]
 Data = Dataset | str | Path | np.ndarray
 
@@ -166,7 +165,8 @@ def evaluate(
     ragged = data.spec.ragged or other.spec.ragged or x.shape[1:] != xt.shape[1:]
     more, classifiers, missing = _classics(replace(data.spec, ragged=ragged), *sides.as_long(x, xt), say)
     more = [replace(r, few=modality.probe_c, scale=r.scale or modality.probe_scale) for r in more]
-    more += [_beside(ours, r) for r in more if getattr(registry.find("classics", r.name), "beside", False)]
+    joined = {r.name: getattr(registry.find("classics", r.name), "beside", {}).get(data.modality) for r in more}
+    more += [_beside(ours, r, float(weight)) for r in more if (weight := joined[r.name]) is not None]
     fit = None
     if supervised:
         from tacit.training.supervised import FromScratch
@@ -318,14 +318,17 @@ def _classics(spec: Spec, x: np.ndarray, xt: np.ndarray, say: Say) -> tuple[list
     return representations, classifiers, notes
 
 
-def _beside(ours: Representation, classic: Representation) -> Representation:
-    """Ours and a classic in one embedding, every column standardised, ours with BESIDE times the classic's total variance."""
-    weighted = [(BESIDE**0.5, standardise(ours.train, ours.test)), (1.0, standardise(classic.train, classic.test))]
+def _beside(ours: Representation, classic: Representation, weight: float) -> Representation:
+    """Ours and a classic in one embedding, each standardised as by itself, ours with `weight` times the classic's total variance."""
+    scales = [r.scale if ours.scale else "columns" for r in (ours, classic)]  # what has no scale of its own is read column by column
+    both = zip((weight**0.5, 1.0), (ours, classic), scales, strict=True)
+    weighted = [(w, standardise(r.train, r.test, scale)) for w, r, scale in both]
     train, test = (
         np.concatenate([np.float32(w) * b[k] / np.sqrt(b[k].shape[1], dtype=np.float32) for w, b in weighted], 1) for k in (0, 1)
     )
     # one common scale, because a scale for each column would undo the blocks'
-    return Representation(f"ssl+{classic.name}", "option", train, test, ("ridge",), "whole")
+    probes = tuple(getattr(registry.find("classics", classic.name), "probes", ()))
+    return Representation(f"ssl+{classic.name}", "option", train, test, probes, "whole", ours.few)
 
 
 def _keep_for_report(path: Path, net: Model, data: Dataset, rows: np.ndarray, z: np.ndarray, most: int = 1000) -> None:

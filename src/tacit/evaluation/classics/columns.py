@@ -20,6 +20,7 @@ class Columns:
 
     modalities: ClassVar[frozenset[str]] = frozenset({"vector", "table"})
     name: ClassVar[str] = "columns"
+    beside: ClassVar[dict[str, float]] = {"table": 1.0}  # our embedding joins it, with as much total variance
     note: str = ""
 
     def fit(self, x: np.ndarray, spec: Spec) -> Columns:

@@ -23,7 +23,8 @@ class MiniRocket:
     source: ClassVar[str] = "arXiv 2012.08791"
     modalities: ClassVar[frozenset[str]] = frozenset({"series"})
     probes: ClassVar[tuple[str, ...]] = ("ridge",)
-    beside: ClassVar[bool] = True  # also offered beside our embedding
+    # our embedding joins it with a tenth of its total variance, by 5 folds of the training splits of 32 UCR sets
+    beside: ClassVar[dict[str, float]] = {"series": 0.1}
 
     def __init__(self, *, seed: int = 0, kernels: int = 10_000) -> None:
         """seed: of the biases' sampled items. kernels: number of features before rounding to a multiple of 84."""

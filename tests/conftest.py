@@ -22,12 +22,13 @@ import torch
 
 torch.set_num_threads(1)
 
-KINDS = ("image", "series", "ragged", "vector", "table")
+KINDS = ("image", "series", "ragged", "vector", "table", "events")
 
 
 @cache
 def small(kind: str, items: int = 40) -> Any:
-    """A small labelled data set: "image" (3 x 16 x 16), "series" (2 x 48), "ragged" (2 x 20 to 48), "vector" (7) or "table" (7)."""
+    """A small labelled data set: "image" (3 x 16 x 16), "series" (2 x 48), "ragged" (2 x 20 to 48), "vector" (7), "table" (7)
+    or "events" (4, of 3 to 12 rows)."""
     from tacit.data.dataset import from_arrays, from_table
 
     rng = np.random.default_rng(7)
@@ -45,6 +46,15 @@ def small(kind: str, items: int = 40) -> Any:
         columns: dict[str, Any] = {f"n{i}": rng.normal(size=items) for i in range(4)}
         columns |= {f"w{i}": rng.choice(list("abc"), items) for i in range(2)}
         return from_table(pa.table({**columns, "yes": rng.choice(["yes", "no"], items), "label": [f"c{v}" for v in y]}))
+    if kind == "events":
+        import pyarrow as pa
+
+        lengths = [12, 3, *rng.integers(3, 13, items - 2)]
+        user = np.repeat(np.arange(items), lengths)
+        n = len(user)
+        log = {"user": [f"u{u}" for u in user], "time": rng.random(n), "item": rng.choice(list("abcd"), n), "paid": rng.normal(size=n)}
+        log |= {"card": rng.choice(["yes", "no"], n), "label": [f"c{y[u]}" for u in user]}
+        return from_table(pa.table(log), sequence_by="user", order_by="time")
     return from_arrays(rng.normal(size=(items, 7)).astype(np.float32), y=y)
 
 

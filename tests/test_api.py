@@ -28,7 +28,7 @@ from tacit.training.pretrain import Pretrained
 from tacit.training.run import write_json
 from tacit.types import Embeddings
 
-BACKBONE = {"image": "convnet", "series": "conv1d", "ragged": "conv1d", "vector": "mlp", "table": "mlp"}
+BACKBONE = {"image": "convnet", "series": "conv1d", "ragged": "conv1d", "vector": "mlp", "table": "mlp", "events": "gru"}
 
 
 def fresh(kind: str) -> Model:

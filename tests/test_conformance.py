@@ -207,9 +207,9 @@ def test_what_cannot_work_is_refused() -> None:
                 backbone = registry.find("backbones", b)
                 can, rank = backbone.can, max(1, len(small(k).spec.sizes))
                 needs = needs_before({"name": m}, k not in ("vector", "table")) - LABELS
-                needs |= ({"ragged"} if k == "ragged" else set()) | ({"unordered"} if k in ("vector", "table") else set())
+                needs |= ({"ragged"} if k in ("ragged", "events") else set()) | ({"unordered"} if k in ("vector", "table") else set())
                 no_view = cls.views.task not in {"", *make_modality(small(k).spec, {}).tasks} or (
-                    k in ("vector", "table") and cls.views.crop
+                    k in ("vector", "table", "events") and cls.views.crop
                 )
                 no_order = k in ("vector", "table") and "causal" in needs
                 if not needs <= can or no_view or no_order or rank not in backbone.ranks:

@@ -39,11 +39,11 @@ class EventTokenizer(Tokenizer):
         return EventTarget(self, batch.x.transpose(1, 2))
 
     def spoil(self, x: Tensor, noise: float, holes: float, generator: torch.Generator) -> Tensor:
-        """Noise on numbers, and cells with the value of another event; padding stays."""
-        rows = x.transpose(1, 2).clone()
-        there = ~rows.isnan().all(-1)
-        rows[there] = self.cells.spoil(rows[there], noise, holes, generator)
-        return rows.transpose(1, 2)
+        """Noise on numbers, and cells with the value that another sequence has in that place; padding stays, and no cell gets lost."""
+        rows = x.transpose(1, 2)
+        out = self.cells.spoil(rows, noise, holes, generator)
+        there = ~rows.isnan().all(-1, keepdim=True)
+        return torch.where(there & ~out.isnan(), out, rows).transpose(1, 2)
 
     def head(self, dim: int, cell: Sequence[int]) -> EventHead:
         return EventHead(dim, self.cells.weight.shape[0], self.cells.bins + self.cells.dim)

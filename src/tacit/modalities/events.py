@@ -181,9 +181,12 @@ def _lengths(batch: Batch) -> Tensor:
 
 
 def _front(batch: Batch, start: Tensor, n: Tensor) -> Batch:
-    """Slices of the sequences, int64 [B] start and length, moved to the front and padded to the longest."""
+    """Slices of the sequences, int64 [B] start and length, moved to the front and padded to the batch's longest sequence.
+
+    So all views of a batch have one shape, and pass the network together.
+    """
     size = batch.x.shape[-1]
-    steps = torch.arange(int(n.max()), device=batch.x.device)
+    steps = torch.arange(int(_lengths(batch).max()), device=batch.x.device)
     index = (start[:, None] + steps).clamp(max=size - 1)
     valid = steps < n[:, None]
     x = batch.x.gather(2, index[:, None].expand(-1, batch.x.shape[1], -1)).masked_fill(~valid[:, None], torch.nan)

@@ -108,7 +108,7 @@ def _times(opened: Sequence[Block], seen: celltypes.Seen) -> tuple[np.ndarray, b
     """Numbers, or days since 1970 if the column holds dates, float64 [rows], and whether it does. Raises Asked for words."""
     known = seen.rows - seen.missing
     dated = seen.typed == "date" or seen.date > seen.number
-    if (seen.date if dated else seen.number) < 0.5 * max(1, known):
+    if (seen.date if dated else seen.number) < 0.5 * known:
         strange = f", such as {few(map(repr, seen.strange))}" if seen.strange else ""
         raise Asked(f"{seen.name!r} holds neither numbers nor dates{strange}: it is no order", "name another column with --order-by")
     read: Any = (lambda cells: celltypes.dates(cells, seen.days > seen.months)) if dated else celltypes.numbers

@@ -299,17 +299,8 @@ def test_later_events_give_vectors_and_alarms_without_naming_the_columns_again(s
     said = call("embed", shop / "run", later, "--out", tmp_path / "z.parquet")
     assert said.code == 0, said.err
     columns["paid"][2] = "9999"
-    said = call(
-        "detect",
-        shop / "run",
-        written(tmp_path / "odd.csv", columns),
-        "--out",
-        tmp_path / "odd.jsonl",
-        "--false-alarms",
-        0.2,
-        "--steps",
-        150,
-    )
+    odd, out = written(tmp_path / "odd.csv", columns), tmp_path / "odd.jsonl"
+    said = call("detect", shop / "run", odd, "--out", out, "--false-alarms", 0.2, "--steps", 150)
     assert said.code == 0, said.err
     found = [pa.json.read_json(out).to_pylist()][0]
     worst = max(found, key=lambda r: r["score"])

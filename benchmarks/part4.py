@@ -1,6 +1,6 @@
 """The measurements of part 4: tables with few labels, what is unusual, and whether the reason is the right one.
 
-    python benchmarks/part4.py [--quick] [--only tables,alternatives,anomalies,reasons,speed] [--data PATH] [--write]
+    python benchmarks/part4.py [--quick] [--only tables,alternatives,anomalies,reasons,events,speed] [--data PATH] [--write]
 
 Finished cells (one JSON file each in benchmarks/results/part4) are skipped. --quick: a little of each on generated and built-in data in
 about two minutes; its numbers are printed and thrown away. --write: renew docs/tables.md from the cells.
@@ -20,6 +20,8 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+import logs  # noqa: E402
+import machines  # noqa: E402
 import parts  # noqa: E402
 import tables_page  # noqa: E402
 import throughput  # noqa: E402
@@ -215,6 +217,56 @@ def anomalies(cells: Cells, quick: bool, data: Path, work: Path) -> None:
     ):
         if (place := ready(data, work, name)) is not None:
             cells.measure(f"unusual_{name}", lambda p=place, f=work_of: f(p, work))
+    for name, folder, of_machines in (("nab", "nab", machines.services), ("engines", "cmapss_fd001", machines.wear)):
+        if (data / folder).is_dir():
+            cells.measure(f"machines_{name}", lambda p=data / folder, f=of_machines: f(p, work, SECONDS))
+
+
+# ---- what comes next ----
+
+EVENTS = (
+    ("", ""),
+    ("autoregressive", "transformer"),
+    ("inpainting", "transformer"),
+    ("simclr", "gru"),
+)  # (method, backbone); "" = as preset
+
+
+def following(work: Path, method: str, backbone: str, users: int, quick: bool) -> dict[str, Any]:
+    """A log with known rules: our ranking of the last item beside the classics' and the best possible, and the kind of user by few labels."""
+    import tacit
+    from tacit import recommendation
+    from tacit.data import dataset
+    from tacit.recommending.ranker import Ranker
+    from tacit.recommending.rankings import classics
+
+    rules = logs.Rules.drawn()
+    path = work / f"log{users}.csv"
+    words = logs.write(path, rules, users)
+    data = dataset.open(path, sequence_by="user", order_by="day", target="kind", cache=False)
+    columns = data.spec.extra["columns"]
+    f = [c["name"] for c in columns].index("item")
+    place = np.array([words.index(w) for w in columns[f]["values"]])
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        asked = {"method": method, "backbone": backbone, "steps": 20 if quick else 1200 if method else 0}
+        run = tacit.pretrain(data, out=Path(folder) / "run", **{k: v for k, v in asked.items() if v})
+        ranker = Ranker(run.model, f, len(place)).fit(*recommendation._of(data, data.train))
+        others = classics(recommendation._items(data, data.train, f), len(place))
+        others["best possible"] = lambda before: rules.oracle([place[s] for s in before])[:, place]
+        scores = recommendation._measured(ranker, data, f, others, False, lambda words: None)
+        done = tacit.evaluate(run, data, levels=[5] if quick else [1, 5, 10, 50, "all"], seeds=2 if quick else 10, supervised=False)
+    kept = [
+        {k: r[k] for k in ("representation", "probe", "labels_per_class", "metric", "value", "low", "high", "n_test", "seeds")}
+        for r in done.evaluation.results
+    ]
+    return {"ranking": scores, "rows": kept, "events": int(data.lengths.sum()), "users": users}
+
+
+def events(cells: Cells, quick: bool, data: Path, work: Path) -> None:
+    """Item 4: what comes next in a generated log."""
+    for method, backbone in EVENTS[: 1 if quick else None]:
+        name = "_".join(filter(None, ("events", method, backbone))) if method else "events_preset"
+        cells.measure(name, lambda m=method, b=backbone: following(work, m, b, 300 if quick else 3000, quick))
 
 
 # ---- reasons ----
@@ -397,7 +449,7 @@ if __name__ == "__main__":
         parts.run(
             __doc__,
             "part4",
-            {"tables": tables, "alternatives": alternatives, "anomalies": anomalies, "reasons": reasons, "speed": speed},
+            {"tables": tables, "alternatives": alternatives, "anomalies": anomalies, "reasons": reasons, "events": events, "speed": speed},
             tables_page.page,
             "tables.md",
         )

@@ -34,7 +34,9 @@ def page(cells: Any) -> Iterator[str]:
     yield from _numbers(found)
     yield from _methods(found)
     yield from _unusual(found)
+    yield from _machines(found)
     yield from _reasons(found)
+    yield from _events(found)
     yield from _speed(found)
 
 
@@ -46,9 +48,10 @@ def _labels(found: dict[str, Any]) -> Iterator[str]:
     if not sets:
         yield "not measured\n"
         return
-    yield "Accuracy in %, means of 10 draws of 1, 5 and 10 labels a class and 3 of 50; the embedding is frozen and read by logistic regression.\n"
-    yield "| labels a class | data | Tacit | untrained | logistic regression | kNN | boosting | forest | supervised |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
-    ways = [("ssl", "linear"), ("untrained", "linear"), *CLASSICS, ("supervised", "end-to-end")]
+    yield "Accuracy in %, means of 10 draws of 1, 5 and 10 labels a class and 3 of 50; the embedding is frozen and read by logistic regression."
+    yield "With columns: the embedding and the plain columns side by side, with equal variance (`ssl+columns`).\n"
+    yield "| labels a class | data | Tacit | with columns | untrained | logistic regression | kNN | boosting | forest | supervised |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+    ways = [("ssl", "linear"), ("ssl+columns", "linear"), ("untrained", "linear"), *CLASSICS, ("supervised", "end-to-end")]
     for level in (1, 5, 10, 50, "all"):
         table = np.array([[100 * value(found[f"table_{s}"], *way, level) for way in ways] for s in sets])
         for s, row in zip(sets, table, strict=True):
@@ -58,19 +61,23 @@ def _labels(found: dict[str, Any]) -> Iterator[str]:
             yield f"| {level} | **mean of {len(whole)}** | " + " | ".join(f"{v:.1f}" for v in np.nanmean(whole, 0)) + " |"
     yield ""
     yield "The difference of the means over the sets, with a 95 % interval by bootstrap over sets (paired):\n"
-    yield "| labels a class | sets | against logistic regression | against boosting | against untrained |\n| --- | --- | --- | --- | --- |"
+    yield "| labels a class | sets | of | against logistic regression | against boosting | against untrained |\n| --- | --- | --- | --- | --- | --- |"
     for level in (1, 5, 10, 50, "all"):
-        row = []
-        count = 0
-        for way in (("columns", "linear"), ("boosting", "itself"), ("untrained", "linear")):
-            d = np.array(
-                [100 * (value(found[f"table_{s}"], "ssl", "linear", level) - value(found[f"table_{s}"], *way, level)) for s in sets]
-            )
-            d = d[~np.isnan(d)]
-            count = len(d)
-            row.append(_paired(d))
-        yield f"| {level} | {count} | {' | '.join(row)} |"
+        for ours, words in (("ssl", "Tacit"), ("ssl+columns", "with columns")):
+            row = []
+            count = 0
+            for way in (("columns", "linear"), ("boosting", "itself"), ("untrained", "linear")):
+                d = np.array([_ahead(found[f"table_{s}"], ours, way, level) for s in sets])
+                d = d[~np.isnan(d)]
+                count = len(d)
+                row.append(_paired(d))
+            yield f"| {level} | {count} | {words} | {' | '.join(row)} |"
     yield ""
+
+
+def _ahead(cell: dict[str, Any], ours: str, way: tuple[str, str], level: Any) -> float:
+    """Points that ours is ahead of another way."""
+    return 100 * (value(cell, ours, "linear", level) - value(cell, *way, level))
 
 
 def _bold(v: float, row: np.ndarray) -> str:
@@ -94,10 +101,17 @@ def _numbers(found: dict[str, Any]) -> Iterator[str]:
         return
     yield "## A number to predict\n"
     yield "R², draws of labels as above.\n"
-    yield "| labels | data | Tacit | untrained | ridge regression | boosting | forest |\n| --- | --- | --- | --- | --- | --- | --- |"
+    yield "| labels | data | Tacit | with columns | untrained | ridge regression | boosting | forest |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
     for s in sets:
         for level in (10, 50, 200, "all"):
-            ways = (("ssl", "ridge"), ("untrained", "ridge"), ("columns", "ridge"), ("boosting", "itself"), ("forest", "itself"))
+            ways = (
+                ("ssl", "ridge"),
+                ("ssl+columns", "ridge"),
+                ("untrained", "ridge"),
+                ("columns", "ridge"),
+                ("boosting", "itself"),
+                ("forest", "itself"),
+            )
             row = np.array([value(found[f"table_{s}"], *way, level, "r2") for way in ways])
             shown = " | ".join("-" if np.isnan(v) else f"**{v:.2f}**" if v == np.nanmax(row) else f"{v:.2f}" for v in row)
             yield f"| {level} | {s} | {shown} |"
@@ -139,6 +153,64 @@ def _unusual(found: dict[str, Any]) -> Iterator[str]:
     yield ""
     for name, c in mine.items():
         yield f"- {name}: at a rate of 1 % asked for, {c['false_alarms']:.1%} of normal items are flagged and {c['caught']:.1%} of strange ones."
+    yield ""
+
+
+def _machines(found: dict[str, Any]) -> Iterator[str]:
+    if (nab := found.get("machines_nab")) is not None:
+        yield f"NAB: {nab['series']} series with {nab['windows']} labelled windows, one model for all of them; what is normal is learned from the first 15 % of each series, and every fourth"
+        yield "sample after it gets a score. Means over series, intervals by bootstrap over series; caught: windows with a sample above the level that 1 % of the series' other samples exceed."
+        yield "This is not NAB's own score, which rewards early alarms.\n"
+        yield "| score | AUROC [95 %] | windows caught |\n| --- | --- | --- |"
+        for score, v in nab["scores"].items():
+            yield f"| {score.replace('_', ' ')} | {v['auroc']:.3f} [{v['low']:.3f}, {v['high']:.3f}] | {v['caught']:.0%} |"
+        yield f"\nAt a rate of 1 % asked for, {nab['false_alarms']:.1%} of the samples outside the windows are flagged.\n"
+    if (engines := found.get("machines_engines")) is not None:
+        yield f"C-MAPSS FD001: windows of 30 cycles. Learned from engines 1 to 80 while 125 cycles or more are left; tested on the other {engines['engines']}: windows with fewer than 30 cycles left against"
+        yield "those with 125 or more. Warned: cycles before the failure from which on every window is above the level that 1 % of the healthy ones exceed (median over engines).\n"
+        yield "| score | AUROC [95 %] | warned | never warned |\n| --- | --- | --- | --- |"
+        for score, v in engines["scores"].items():
+            yield f"| {score.replace('_', ' ')} | {v['auroc']:.3f} [{v['low']:.3f}, {v['high']:.3f}] | {v['warned']:.0f} cycles | {v['missed']:.0%} |"
+        yield f"\nAt a rate of 1 % asked for, {engines['false_alarms']:.1%} of healthy windows are flagged.\n"
+        yield f"Remaining life of the {engines['n_test']} test engines (at most 125 cycles), RMSE in cycles [95 %] by labelled windows:\n"
+        levels = ("50", "200", "all")
+        yield f"| embedding | {' | '.join(levels)} |\n| --- |{' --- |' * len(levels)}"
+        for name, row in engines["rmse"].items():
+            yield (
+                f"| {name} | "
+                + " | ".join("-" if row.get(k, [None])[0] is None else "{:.1f} [{:.1f}, {:.1f}]".format(*row[k]) for k in levels)
+                + " |"
+            )
+        yield ""
+
+
+def _events(found: dict[str, Any]) -> Iterator[str]:
+    mine = {n.removeprefix("events_").replace("_", " on "): c for n, c in found.items() if n.startswith("events_")}
+    if not mine:
+        return
+    first = next(iter(mine.values()))
+    yield "## Event logs\n"
+    yield f"A drawn log (`benchmarks/logs.py`): {first['users']:,} users, {first['events']:,} events, 200 items, 8 hidden states, two kinds of users who go through the states in opposite"
+    yield f"directions. The last item of {first['ranking'][0]['n']} users who were never seen, ranked among all; the best possible ranking knows the rules (forward algorithm).\n"
+    yield "| ranking | recall@10 [95 %] | nDCG@10 [95 %] |\n| --- | --- | --- |"
+    for name, c in mine.items():
+        for r in c["ranking"] if c is first else c["ranking"][:1]:
+            words = f"Tacit, {name}" if r["name"] == "ssl" else r["name"].replace("_", " ")
+            yield f"| {words} | " + " | ".join("{:.3f} [{:.3f}, {:.3f}]".format(*r[k]) for k in ("recall", "ndcg")) + " |"
+    yield "\nWhich kind a user is, by labels a class: accuracy in % (a guess is right in 50). Counts and averages cannot know it.\n"
+    levels = (1, 5, 10, 50, "all")
+    yield f"| embedding | {' | '.join(map(str, levels))} |\n| --- |{' --- |' * len(levels)}"
+    for name, c in mine.items():
+        ways = [("ssl", "linear")] + (
+            [("untrained", "linear"), ("aggregates", "linear"), ("boosting", "itself"), ("forest", "itself")] if c is first else []
+        )
+        for way in ways:
+            row = [100 * value(c, *way, level) for level in levels]
+            yield (
+                f"| {f'Tacit, {name}' if way[0] == 'ssl' else way[0]} | "
+                + " | ".join("-" if np.isnan(v) else f"{v:.1f}" for v in row)
+                + " |"
+            )
     yield ""
 
 

@@ -57,7 +57,8 @@ class Modality:
     tagged: ClassVar[str] = "positions"  # what a tag belongs to, in sentences
     untagged: ClassVar[int | None] = None  # the class number that stands for "unknown" where files have no negative ones
     # what the planner starts from: method, batch, lr, weight_decay; passes over the data when no budget is given, or
-    # steps, a number or a function of (spec, items); optim: further settings of the optimizer; it serves its own method
+    # steps, a number or a function of (spec, items); optim: further settings of the optimizer; size: of the preferred backbone; it serves
+    # its own method
     preset: ClassVar[Mapping[str, Any]] = {
         "method": "simclr",
         "batch": 128,

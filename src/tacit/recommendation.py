@@ -67,6 +67,8 @@ def recommend(
     known = net.prepare(training_data(net, path, train, given, say))
     items = net.prepare(read(net, path, data, given, say)) if isinstance(data, (str, Path)) else net.prepare(opened(data))
     ranker = Ranker(net, f, len(names)).fit(*_of(known, known.train), seed, say)
+    if len(names) <= TOP:
+        say(f"note: there are {len(names)} different values: among the first {TOP} is every one")
     history = _items(known, known.train, f)
     others = classics(history, len(names))
     scored = _measured(ranker, known, f, others, new, say)

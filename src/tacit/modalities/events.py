@@ -41,7 +41,16 @@ class Events(Tabular):
     gives: ClassVar[frozenset[str]] = frozenset({"global_", "local", "weak", "plain"})
     tuned = "plain"
     strengths = {"crop": (0.8, 0.5, 0.25), "swap": (0.0, 0.1, 0.3)}
-    preset = {"method": "autoregressive", "batch": 64, "lr": 2e-3, "weight_decay": 0.01, "passes": 40, "optim": {"kind": "adamw"}}
+    # larger networks learn some thousand sequences by heart: docs/decisions.md
+    preset = {
+        "method": "autoregressive",
+        "batch": 64,
+        "lr": 2e-3,
+        "weight_decay": 0.01,
+        "passes": 40,
+        "optim": {"kind": "adamw"},
+        "size": "tiny",
+    }
 
     def __init__(self, spec: Spec, *, crop: Share = 0.5, swap: Fraction = 0.1, width: Count = 32, event: Count = 128) -> None:
         super().__init__(spec)
@@ -73,6 +82,10 @@ class Events(Tabular):
         longest, cut = int(about.lengths.max()), int((about.lengths > latest).sum())
         extra = {**spec.extra, "by": about.by, "time": about.time, "latest": latest, "longest": longest, "cut": cut}
         return replace(spec, sizes=(min(longest, latest),), ragged=True, extra=extra)
+
+    @classmethod
+    def prefer(cls, spec: Spec, device: str) -> tuple[str, str]:
+        return "gru", "reads events in their order; the best on the drawn log of docs/tables.md"
 
     @classmethod
     def naming(cls, seen: celltypes.Seen) -> tuple[str, str]:

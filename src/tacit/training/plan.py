@@ -89,8 +89,10 @@ def make_plan(
         chosen.append(Chosen("image size", pixels, "stored size, at most what suits this device (--image-size overrides it)"))
     body = choose("backbone", backbone, preferred, why)
     usual = registry.find("backbones", body).on_cpu if where.value == "cpu" else "small"
-    slow = f"a CPU shows a larger {body} too few items"
-    scale = choose("size", size, usual, slow if usual != "small" else "the default; tiny and base are the other sizes")
+    reason = f"a CPU shows a larger {body} too few items" if usual != "small" else "the default; tiny and base are the other sizes"
+    if "size" in preset and body == preferred:
+        usual, reason = preset["size"], f"the preset for {wanted} on {data.modality} data"
+    scale = choose("size", size, usual, reason)
     for part, found in (("method", cls), ("backbone", registry.find("backbones", body)), ("modality", modality)):
         registry.check_knobs(found, given.get(part, {}), part)
     train = registry.check_knobs(TrainConfig, given.get("train", {}), "train")

@@ -101,7 +101,7 @@ def engines(folder: Path) -> dict[str, Any]:
     x, life, engine, xt = [], [], [], []
     for e in np.unique(train[:, 0]):
         rows = train[train[:, 0] == e]
-        w, ends = windows(rows[:, 2:], CYCLES, 2)
+        w, ends = windows(rows[:, 2:], CYCLES, 3)
         x.append(w)
         life.append(len(rows) - 1 - ends)
         engine.append(np.full(len(w), int(e)))

@@ -141,7 +141,7 @@ def _unusual(found: dict[str, Any]) -> Iterator[str]:
     if not mine:
         yield "not measured\n"
         return
-    yield "`score` decides; it is the mean evidence of the four below it. Tables: the rare class among all rows, learned without labels. mitbih: beats of patients"
+    yield "`score` decides; it is the mean evidence of the four below it, that of the strangest cell counted twice. Tables: the rare class among all rows, learned without labels. mitbih: beats of patients"
     yield "never seen, after normal beats of others. fashion_mnist: sneakers, after all other clothes. Recall at 1 % false alarms.\n"
     yield "| data | normal, strange | score | AUROC [95 %] | AUPRC | recall |\n| --- | --- | --- | --- | --- | --- |"
     for name, c in mine.items():

@@ -15,7 +15,7 @@ from tacit.api import Say, digest, opened
 from tacit.data.dataset import Dataset
 from tacit.deciding import Predictions
 from tacit.detecting.classics import classics
-from tacit.detecting.detector import CHUNK, SCORES, Detector
+from tacit.detecting.detector import CHUNK, FORMAT, SCORES, Detector
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked
 from tacit.operate.embed import read
@@ -192,7 +192,7 @@ def _parts(known: Dataset, normal: str | None) -> tuple[np.ndarray, np.ndarray]:
 
 def _detector(net: Model, path: Path, known: Dataset, normal: str | None, steps: int, seed: int, say: Callable[[str], None]) -> Detector:
     """The detector of this run and data: as it was learned before, or learned now and kept."""
-    key = hashlib.blake2b(f"{digest(path)} {known.fingerprint} {normal} {steps} {seed}".encode(), digest_size=6).hexdigest()
+    key = hashlib.blake2b(f"{FORMAT} {digest(path)} {known.fingerprint} {normal} {steps} {seed}".encode(), digest_size=6).hexdigest()
     folder = path / "detect" / key
     if (folder / "detector.json").is_file():
         return Detector.load(folder, net)

@@ -236,6 +236,7 @@ def following(work: Path, method: str, backbone: str, users: int, quick: bool) -
     """A log with known rules: our ranking of the last item beside the classics' and the best possible, and the kind of user by few labels."""
     import tacit
     from tacit import recommendation
+    from tacit.api import untrained
     from tacit.data import dataset
     from tacit.recommending.ranker import Ranker
     from tacit.recommending.rankings import classics
@@ -253,7 +254,8 @@ def following(work: Path, method: str, backbone: str, users: int, quick: bool) -
         ranker = Ranker(run.model, f, len(place)).fit(*recommendation._of(data, data.train))
         others = classics(recommendation._items(data, data.train, f), len(place))
         others["best possible"] = lambda before: rules.oracle([place[s] for s in before])[:, place]
-        scores = recommendation._measured(ranker, data, f, others, False, lambda words: None)
+        fresh = Ranker(untrained(run.model), f, len(place)).fit(*recommendation._of(data, data.train))
+        scores = recommendation._measured(ranker, fresh, data, data.test, f, others, False, lambda words: None)
         done = tacit.evaluate(run, data, levels=[5] if quick else [1, 5, 10, 50, "all"], seeds=2 if quick else 10, supervised=False)
     kept = [
         {k: r[k] for k in ("representation", "probe", "labels_per_class", "metric", "value", "low", "high", "n_test", "seeds")}

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -20,6 +21,8 @@ from tacit import recommendation
 from tacit.assemble import make_modality
 from tacit.data import dataset
 from tacit.data.dataset import Dataset
+from tacit.detecting.filler import wide
+from tacit.detecting.tails import Tails
 from tacit.errors import Asked, BadData
 from tacit.evaluation.aggregates import Aggregates
 from tacit.eventtokens import each_column
@@ -93,10 +96,10 @@ def test_the_latest_events_are_kept(tmp_path: Path) -> None:
 
 
 def test_whole_numbers_under_the_name_of_a_thing_are_its_names(tmp_path: Path) -> None:
-    log = {"who": list("aabbcc") * 5, "when": list(range(30)), "movieId": [1, 7, 9] * 10, "count": [1, 7, 9] * 10}
+    log = {"who": list("aabbcc") * 5, "when": list(range(30)), **{k: [1, 7, 9] * 10 for k in ("movieId", "count", "bid")}}
     data = opened(written(tmp_path / "log.csv", log))
     kinds = {c["name"]: c["kind"] for c in data.spec.extra["columns"]}
-    assert kinds["movieId"] == "category" and kinds["count"] == "number"
+    assert kinds["movieId"] == "category" and kinds["count"] == kinds["bid"] == "number"
 
 
 def test_what_is_asked_wrongly_is_said(tmp_path: Path) -> None:
@@ -129,6 +132,47 @@ def test_a_name_in_both_parts_is_two_sequences(tmp_path: Path) -> None:
     written(tmp_path / "Shop_TEST.csv", some)
     data = opened(tmp_path / "Shop_TRAIN.csv")
     assert sorted(data.names) == ["test/a", "test/b", "train/a", "train/b"] and len(data.train) == len(data.test) == 2
+
+
+def test_what_a_plain_table_takes_for_a_group_may_be_the_sequence(tmp_path: Path) -> None:
+    log = {"patient_id": list("aabb"), "when": [1, 2, 1, 2], "what": list("xyxy")}
+    path = written(tmp_path / "log.csv", log)
+    assert len(opened(path, sequence_by="patient_id")) == 2
+    with pytest.raises(Asked, match="cannot be a label"):
+        opened(path, sequence_by="patient_id", group="patient_id")
+
+
+def test_bad_rows_are_counted_among_rows(tmp_path: Path) -> None:
+    path = written(tmp_path / "log.csv", {"who": [f"u{i % 5}" for i in range(100)], "when": list(range(100)), "what": list("xy") * 50})
+    path.write_text(path.read_text() + "u1,7\nu2,8\n")
+    data = opened(path)
+    assert len(data) == 5 and len(data.bad) == 2
+    path.write_text(path.read_text() + "u1,7\n" * 30)
+    with pytest.raises(BadData, match="cannot be used"):
+        opened(path)
+
+
+def test_a_column_gives_the_label_away_by_its_last_row(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    who = np.repeat(np.arange(60), 3)
+    label = rng.integers(0, 2, 60)
+    status = [f"s{label[u]}" if k == 2 else "open" for u in range(60) for k in range(3)]
+    device = [f"d{u % 6}" for u in who]
+    log = {"who": who.tolist(), "when": list(range(180)), "status": status, "device": device, "label": [f"c{label[u]}" for u in who]}
+    data = opened(written(tmp_path / "log.csv", log))
+    assert [c["name"] for c in data.spec.extra["left"] if c["kind"] == "leak"] == ["status"]
+    assert "device" in [c["name"] for c in data.spec.extra["columns"]]
+
+
+def test_only_tables_have_sequences(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((4, 5)))
+    for place in (tmp_path / "x.npy", "builtin:digits"):
+        with pytest.raises(Asked, match="no table"):
+            opened(place)
+    clock = pa.array([3600, 60, 7200, 120], pa.time32("s"))
+    pq.write_table(pa.table({"who": list("aaab"), "when": clock, "what": list("xyxx")}), tmp_path / "t.parquet")
+    data = opened(tmp_path / "t.parquet")
+    assert data[0][column(data, "days between events")][1:] == pytest.approx([3540 / 86400, 1 / 24])
 
 
 # ---- views, tokens, targets ----
@@ -261,7 +305,7 @@ def test_what_follows_is_learned_and_said(shop: Path) -> None:
     out = shop / "next.csv"
     said = call("recommend", shop / "run", shop / "log.csv", "--out", out, "--top", 2)
     assert said.code == 0, said.err
-    assert "ssl ahead by" in said.out and "of the classics here" in said.err and said.out.splitlines()[-1] == str(out)
+    assert "ssl ahead by" in said.out and "of the others here" in said.err and said.out.splitlines()[-1] == str(out)
     rows = list(csv.DictReader(out.open()))
     assert len(rows) == 400 and {r["place"] for r in rows} == {"1", "2"} and all(0 <= float(r["probability"]) <= 1 for r in rows)
     done = recommendation.recommend(shop / "run", shop / "log.csv")
@@ -305,6 +349,38 @@ def test_later_events_give_vectors_and_alarms_without_naming_the_columns_again(s
     found = [pa.json.read_json(out).to_pylist()][0]
     worst = max(found, key=lambda r: r["score"])
     assert worst["alarm"] and "event 3 of" in worst["reason"] and "paid: expected" in worst["reason"] and "9,999" in worst["reason"]
+
+
+def test_one_new_event_and_dates_are_read_as_the_model_learned_them(shop: Path, tmp_path: Path) -> None:
+    one = written(tmp_path / "one.csv", {"who": ["new"], "when": [5], "item": ["i3"], "paid": ["40.1"]})
+    said = call("embed", shop / "run", one, "--out", tmp_path / "z.npy")
+    assert said.code == 0 and np.load(tmp_path / "z.npy").shape[0] == 1, said.err
+    days = {"who": ["a"] * 3 + ["b"], "when": ["13/01/2020", "14/01/2020", "15/02/2020", "16/01/2020"], "what": list("xyzx")}
+    first = opened(written(tmp_path / "days.csv", days))
+    later = {"who": ["a"] * 3, "when": ["02/01/2020", "01/02/2020", "03/01/2020"], "what": list("xyz")}
+    data = opened(written(tmp_path / "later.csv", later), spec=first.spec)
+    assert data[0][column(data, "days between events")][1:].tolist() == [1.0, 29.0], "the second of January first"
+
+
+def test_frames_are_ranked_and_watched_too(shop: Path) -> None:
+    table = pa.csv.read_csv(shop / "log.csv")
+    done = recommendation.recommend(shop / "run", table, top=1)
+    assert len(done.found["id"]) == 200
+    again = recommendation.recommend(shop / "run", shop / "log.csv", top=1)
+    assert list(again.found["item"]) == list(done.found["item"])
+
+
+def test_the_parts_of_a_filler_may_differ_in_width() -> None:
+    found = wide([np.zeros((1, 2)), np.ones((2, 3))], np.nan)
+    assert found.shape == (3, 3) and np.isnan(found[0, 2]) and found[1:].sum() == 6
+
+
+def test_places_with_few_values_have_the_tail_of_all() -> None:
+    rng = np.random.default_rng(0)
+    values = np.stack([rng.exponential(1, 1000), np.where(np.arange(1000) < 3, 0.0, np.nan)], 1)
+    tails = Tails.fit(values).shared(Tails.fit(values.reshape(-1, 1)), np.array([False, True]))
+    one, other = tails.evidence(np.array([[5.0, 5.0]]))[0]
+    assert one == pytest.approx(other, abs=0.3)
 
 
 def test_a_table_in_memory_is_read_alike(shop: Path) -> None:

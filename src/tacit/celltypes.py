@@ -36,7 +36,8 @@ MOST_DISTINCT = 50_000  # words of a column that are counted; with more it is no
 MOST_VALUES = 1_000  # categories that are told apart; the rarer ones count as one
 IDS = re.compile(r"(^|[_ .-])(id|uuid|guid|key|index|nr|no|number|row)$|^unnamed|^(id|uuid|index)([_ .-]|$)", re.IGNORECASE)
 
-THING = re.compile(r"(id|code|sku|item|product|article|page|movie|song|shop|store|merchant)$", re.IGNORECASE)  # what whole numbers may name
+THING = re.compile(r"((?i:^|[_ .-])(?i:id|code|sku|item|product|article|page|movie|song|shop|store|merchant)|[a-z](Id|ID|Code))$")
+NAMES = "numbers that name something"  # why such whole numbers are a category
 
 
 def text(cells: pa.Array) -> pa.Array:
@@ -89,6 +90,9 @@ def dates(cells: pa.Array, day_first: bool = False) -> np.ndarray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if pa.types.is_time(cells.type) or pa.types.is_duration(cells.type):
+        wide = pa.time64("us") if pa.types.is_time(cells.type) else pa.duration("us")
+        return _days(pc.cast(pc.cast(pc.cast(cells, wide), pa.int64()), pa.timestamp("us")))
     if pa.types.is_temporal(cells.type):
         return _days(pc.cast(cells, pa.timestamp("us"), safe=False))
     words = text(cells)

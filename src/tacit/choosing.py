@@ -23,7 +23,9 @@ from tacit.options import (
     MaxBad,
     ModalityOpt,
     NoCache,
+    OrderBy,
     Quiet,
+    SequenceBy,
     Size,
     Split,
     Target,
@@ -49,6 +51,8 @@ def compare(
     group: Group = None,
     split: Split = None,
     columns: Columns = None,
+    sequence_by: SequenceBy = None,
+    order_by: OrderBy = None,
     no_cache: NoCache = False,
     max_bad: MaxBad = None,
     json_: Json = False,
@@ -65,6 +69,8 @@ def compare(
         "group": group,
         "split": split,
         "columns": columns,
+        "sequence_by": sequence_by,
+        "order_by": order_by,
         "cache": not no_cache,
         "max_bad": max_bad,
     }
@@ -93,6 +99,8 @@ def tune_augmentation(
     group: Group = None,
     split: Split = None,
     columns: Columns = None,
+    sequence_by: SequenceBy = None,
+    order_by: OrderBy = None,
     no_cache: NoCache = False,
     max_bad: MaxBad = None,
     json_: Json = False,
@@ -110,6 +118,8 @@ def tune_augmentation(
         "group": group,
         "split": split,
         "columns": columns,
+        "sequence_by": sequence_by,
+        "order_by": order_by,
         "cache": not no_cache,
         "max_bad": max_bad,
     }
@@ -134,6 +144,7 @@ def tune_augmentation(
         "image-size": image_size,
     }
     options |= {"target": target, "group": group, "split": split, "columns": columns, "modality": modality}
+    options |= {"sequence-by": sequence_by, "order-by": order_by}
     given = " ".join(f"--{k} {shlex.quote(str(v))}" for k, v in options.items() if v is not None)
     if said:
         lines.append(f"use: tacit pretrain {shlex.quote(data)} {given} {said}")

@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 
 from tacit import sides
-from tacit.api import Say, digest, opened
+from tacit.api import Say, digest
 from tacit.data.dataset import Dataset
 from tacit.deciding import Predictions
 from tacit.detecting.classics import classics
 from tacit.detecting.detector import CHUNK, FORMAT, SCORES, Detector
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked
-from tacit.operate.embed import read
-from tacit.origin import training_data
+from tacit.origin import as_read, training_data
 from tacit.outliers import detection
 from tacit.runtime import choose_device, commit
 from tacit.training.run import finite, write_json
@@ -68,9 +67,9 @@ def detect(
     """
     say = say or (lambda words: None)
     (path, net), given = _asked(run, false_alarms), dict(options or {})
-    known = net.prepare(training_data(net, path, train, given, say))
+    known = training_data(net, path, train, given, say)
     detector = _detector(net, path, known, normal, steps, seed, say)
-    items = net.prepare(read(net, path, data, given, say)) if isinstance(data, (str, Path)) else net.prepare(opened(data))
+    items = as_read(net, path, data, given, say)
     threshold = _threshold(detector, false_alarms, say)
     scores = detector.score(items.x, items.lengths)
     alarm = scores["score"] > threshold
@@ -127,7 +126,7 @@ def stream(
     path, net = _asked(run, false_alarms)
     if net.spec.modality != "series":
         raise Asked(f"a stream is a series, and the run in {path} learned from {net.spec.modality} data", "leave --stream out")
-    known = net.prepare(training_data(net, path, train, dict(options or {}), say))
+    known = training_data(net, path, train, dict(options or {}), say)
     detector = _detector(net, path, known, normal, steps, seed, say)
     return _answers(detector, lines, _threshold(detector, false_alarms, say), net.spec.channels, net.modality.sizes[0])
 

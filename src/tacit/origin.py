@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tacit.api import Say, opened
+from tacit.api import Say
+from tacit.data import dataset
 from tacit.data.dataset import Dataset
 from tacit.embedding.model import Model
 from tacit.errors import Asked
@@ -17,17 +18,27 @@ from tacit.operate.embed import read
 def training_data(net: Model, path: Path, train: Any, given: Mapping[str, Any], say: Say) -> Dataset:
     """The data that the run learned from, or other data that was named."""
     if train is not None:
-        return opened(train) if not isinstance(train, (str, Path)) else read(net, path, train, given, say)
+        return as_read(net, path, train, given, say)
     about = path / "data.json"
     try:
         own = json.loads(about.read_text(encoding="utf-8"))
         place = own["place"] or own["path"]
     except (OSError, ValueError, KeyError) as error:
-        raise Asked(f"{path} does not say what it learned from ({error})", "name the data of normal items: --train DATA") from None
+        raise Asked(f"{path} does not say what it learned from ({error})", "name the data to learn from: --train DATA") from None
     if not Path(place).exists() and not str(place).startswith("builtin:"):
-        raise Asked(f"what the run learned from is not at {place} any more", "name the data of normal items: --train DATA")
+        raise Asked(f"what the run learned from is not at {place} any more", "name the data to learn from: --train DATA")
     kept = {k: v for k, v in given.items() if k in ("cache", "max_bad")}
     found = read(net, path, place, {**kept, **own.get("options", {})}, say)
     if found.fingerprint != own.get("fingerprint"):
         say(f"note: {place} has changed since the run learned from it")
-    return found
+    return net.prepare(found)
+
+
+def as_read(net: Model, path: Path, data: Any, given: Mapping[str, Any], say: Say) -> Dataset:
+    """Any data decoded for the run's model. given: options for opening it; they come too late for what is open already."""
+    if isinstance(data, (str, Path)):
+        return net.prepare(read(net, path, data, given, say))
+    if hasattr(data, "__arrow_c_stream__"):
+        known = ("target", "group", "split", "sequence_by", "order_by", "max_bad")
+        return net.prepare(dataset.from_table(data, spec=net.spec, **{k: v for k, v in given.items() if k in known}))
+    return net.prepare(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from tacit.api import Say, digest, opened
+from tacit.api import Say, digest, untrained
 from tacit.data.dataset import Dataset
 from tacit.deciding import Predictions
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked, BadData, few, nearest
-from tacit.operate.embed import read
-from tacit.origin import training_data
+from tacit.evaluation.verdict import DISCORDANT
+from tacit.origin import as_read, training_data
 from tacit.recommending.ranker import Ranker
 from tacit.recommending.rankings import TOP, classics, ended, judged, ranks
 from tacit.runtime import choose_device, commit
+from tacit.sides import clean_test
 from tacit.training.run import finite, write_json
 
 CHUNK = 512  # sequences at once
@@ -63,22 +65,30 @@ def recommend(
     net = load(run, choose_device().value)
     if net.spec.modality != "events":
         raise Asked(f"the run in {path} learned from {net.spec.modality} data, in which nothing follows", "train on an event log")
-    f, names = _column(net, column)
-    known = net.prepare(training_data(net, path, train, given, say))
-    items = net.prepare(read(net, path, data, given, say)) if isinstance(data, (str, Path)) else net.prepare(opened(data))
+    known = training_data(net, path, train, given, say)
+    items = as_read(net, path, data, given, say)
+    f, names = _column(net, known, column)
     ranker = Ranker(net, f, len(names)).fit(*_of(known, known.train), seed, say)
+    say("the same with an untrained network")
+    fresh = Ranker(untrained(net, seed), f, len(names)).fit(*_of(known, known.train), seed)
     if len(names) <= TOP:
         say(f"note: there are {len(names)} different values: among the first {TOP} is every one")
+    if new and int(items.spec.extra["longest"]) > items.x.shape[2]:
+        say(f"note: of long sequences the latest {items.x.shape[2]} events are read: what was had before them is not known")
     history = _items(known, known.train, f)
     others = classics(history, len(names))
-    scored = _measured(ranker, known, f, others, new, say)
+    rows_held, notes = clean_test(known, known.train, known, known.test, path)
+    for note in notes:
+        say(f"note: {note}")
+    scored = _measured(ranker, fresh, known, rows_held, f, others, new, say)
     rows: dict[str, list[Any]] = {"id": [], "place": [], "item": [], "probability": []}
     for start in range(0, len(items), CHUNK):
         part = np.arange(start, min(start + CHUNK, len(items)))
         scores = ranker.scores(*_of(items, part))
         if new:
             _without(scores, _items(items, part, f))
-        order = np.argsort(-scores, 1, kind="stable")[:, :top]
+        order = np.argpartition(-scores, min(top, len(names)) - 1, 1)[:, :top]
+        order = np.take_along_axis(order, np.argsort(-np.take_along_axis(scores, order, 1), 1, kind="stable"), 1)
         for i, best in zip(part.tolist(), order, strict=True):
             best = best[np.isfinite(scores[i - start, best])]
             rows["id"] += [items.names[i]] * len(best)
@@ -100,19 +110,20 @@ def recommend(
         "scores": scored,
         "verdict": _verdict(scored),
     }
-    written = path / "recommend" / f"{items.fingerprint[:12]}.json"
+    asked = hashlib.blake2b(f"{items.fingerprint} {known.fingerprint} {f} {top} {new} {seed}".encode(), digest_size=6).hexdigest()
+    written = path / "recommend" / f"{asked}.json"
     write_json(written, finite(result))
     return Recommended(found, result, written)
 
 
-def _column(net: Model, asked: str | None) -> tuple[int, list[str]]:
-    """The column that is ranked, and its values."""
+def _column(net: Model, known: Dataset, asked: str | None) -> tuple[int, list[str]]:
+    """The column that is ranked, and its values; unless it is named, the one with the most values that several sequences have."""
     columns = net.spec.extra["columns"]
     words = {c["name"]: f for f, c in enumerate(columns) if "values" in c}
     if not words:
         raise Asked("the log has no column of categories to rank", "name one with --columns NAME:category when you pretrain")
     if asked is None:
-        asked = max(words, key=lambda name: len(columns[words[name]]["values"]))
+        asked = max(words, key=lambda name: _shared(_items(known, known.train, words[name]), len(columns[words[name]]["values"])))
     if asked not in words:
         raise Asked(f"{asked!r} is no column of categories here (there are: {few(words)})", nearest(asked, list(words)))
     return words[asked], list(columns[words[asked]]["values"])
@@ -125,8 +136,17 @@ def _of(data: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _items(data: Dataset, rows: np.ndarray, f: int) -> list[np.ndarray]:
     """The items of each sequence in their order, int64, -1 = unknown."""
-    x, lengths = _of(data, rows)
-    return [np.nan_to_num(s[f, :n], nan=-1).astype(np.int64) for s, n in zip(x, lengths.tolist(), strict=True)]
+    assert data.lengths is not None
+    cells, lengths = np.asarray(data.x[rows, f]), data.lengths[rows]
+    return [np.nan_to_num(s[:n], nan=-1).astype(np.int64) for s, n in zip(cells, lengths.tolist(), strict=True)]
+
+
+def _shared(sequences: list[np.ndarray], count: int) -> int:
+    """How many of so many values two or more sequences have."""
+    seen = np.zeros(count, np.int64)
+    for s in sequences:
+        seen[np.unique(s[s >= 0])] += 1
+    return int((seen > 1).sum())
 
 
 def _without(scores: np.ndarray, before: list[np.ndarray]) -> None:
@@ -135,9 +155,10 @@ def _without(scores: np.ndarray, before: list[np.ndarray]) -> None:
         row[s[s >= 0]] = -np.inf
 
 
-def _measured(ranker: Ranker, known: Dataset, f: int, others: Mapping[str, Any], new: bool, say: Say) -> list[dict[str, Any]]:
-    """Our ranking and the classics' of the last item of each held-out sequence."""
-    rows = known.test
+def _measured(
+    ranker: Ranker, fresh: Ranker, known: Dataset, rows: np.ndarray, f: int, others: Mapping[str, Any], new: bool, say: Say
+) -> list[dict[str, Any]]:
+    """Our ranking, that by an untrained network and the classics' of the last item of each of these held-out sequences."""
     sequences = _items(known, rows, f)
     usable = [i for i, s in enumerate(sequences) if len(s) > 1 and s[-1] >= 0 and not (new and s[-1] in s[:-1])]
     if not usable:
@@ -145,11 +166,12 @@ def _measured(ranker: Ranker, known: Dataset, f: int, others: Mapping[str, Any],
     before, truth = ended([sequences[i] for i in usable])
     say(f"ranking the last event of {len(truth):,} held-out sequences")
     x, lengths = _of(known, rows[usable])
-    places: dict[str, list[np.ndarray]] = {"ssl": [], **{name: [] for name in others}}
+    places: dict[str, list[np.ndarray]] = {"ssl": [], "untrained": [], **{name: [] for name in others}}
+    nets = {"ssl": ranker, "untrained": fresh}
     for start in range(0, len(truth), CHUNK):
         part = slice(start, start + CHUNK)
         for name in places:
-            scores = ranker.scores(x[part], lengths[part] - 1) if name == "ssl" else others[name](before[part])
+            scores = nets[name].scores(x[part], lengths[part] - 1) if name in nets else others[name](before[part])
             scores = np.array(scores, np.float64)
             if new:
                 _without(scores, before[part])
@@ -158,11 +180,13 @@ def _measured(ranker: Ranker, known: Dataset, f: int, others: Mapping[str, Any],
 
 
 def _verdict(scored: list[dict[str, Any]]) -> str:
-    """One sentence: against the classic with the highest nDCG on the same held-out sequences."""
+    """One sentence: against the best of the others, the one with the highest nDCG on the same held-out sequences."""
     mine, best = scored[0], max(scored[1:], key=lambda r: r["ndcg"][0])
     gain, low, high = best["ahead"]["ndcg"]
-    word = "It helped" if low > 0 else "It hurt" if high < 0 else "No clear difference"
+    enough = best["differ"] >= DISCORDANT  # with fewer, no sign test reaches 5 %
+    word = "No clear difference" if not enough else "It helped" if low > 0 else "It hurt" if high < 0 else "No clear difference"
+    name = "the untrained network" if best["name"] == "untrained" else best["name"].replace("_", " ")
     return (
-        f"{word}: nDCG@{TOP} {mine['ndcg'][0]:.3f} against {best['ndcg'][0]:.3f} of {best['name'].replace('_', ' ')}, the best of the "
-        f"classics here: {gain:+.3f} (95 % interval {low:+.3f} to {high:+.3f}, {mine['n']:,} held-out sequences)."
+        f"{word}: nDCG@{TOP} {mine['ndcg'][0]:.3f} against {best['ndcg'][0]:.3f} of {name}, the best of the others "
+        f"here: {gain:+.3f} (95 % interval {low:+.3f} to {high:+.3f}, {mine['n']:,} held-out sequences)."
     )

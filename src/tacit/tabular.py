@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -234,6 +235,8 @@ def _described(seen: celltypes.Seen, kind: str, why: str, as_asked: bool, most: 
     elif kind in ("category", "boolean"):
         common = sorted(seen.counts.items(), key=lambda item: (-item[1], item[0]))[:most]
         values = [word for word, _ in common]
+        if why == celltypes.NAMES:  # 7.0 is 7 in a column that has holes elsewhere
+            out["things"], values = True, list(dict.fromkeys(re.sub(r"\.0+$", "", word) for word in values))
         out["values"] = sorted(values, key=lambda w: w.lower() in celltypes.TRUE) if kind == "boolean" else values
     return out
 
@@ -249,6 +252,8 @@ def _values(cells: Any, column: Mapping[str, Any]) -> np.ndarray:
     if column["kind"] == "date":
         return celltypes.dates(cells, column.get("day_first", False))
     words = celltypes.text(cells)
+    if column.get("things"):
+        words = pc.replace_substring_regex(words, r"\.0+$", "")
     place = pc.index_in(words, pa.array(column["values"], pa.string()))
     return np.where(np.asarray(pc.is_null(words)), np.nan, np.asarray(pc.fill_null(place, -1)).astype(np.float64))
 

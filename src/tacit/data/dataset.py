@@ -202,11 +202,16 @@ def open(
     modality = "events" if rows else modality
     if modality is not None and modality not in registry.names("modalities"):
         raise Asked(f"there is no modality {modality!r}", nearest(modality, registry.names("modalities")))
+    known = {"like": spec.extra} if rows and spec is not None else {}
     if str(path).startswith("builtin:"):
+        if rows:
+            raise Asked(f"{path} is no table, and only tables have rows that are sequences", "leave --sequence-by out")
         listing, tree = builtin.read(str(path).split(":", 1)[1]), None
     else:
         source, tree = finding.source(finding.grown(Path(path)), modality)
-        listing = source.read(tree, modality=modality, target=target, group=group, split=split, **rows)
+        if rows and "events" not in getattr(source, "modalities", ()):
+            raise Asked(f"{path} is no table, and only tables have rows that are sequences", "leave --sequence-by out")
+        listing = source.read(tree, modality=modality, target=target, group=group, split=split, **rows, **known)
     return _build(str(path), listing, listing.tree or tree, size, limit, cache, seed, max_bad, dict(options), say, spec, opened)
 
 
@@ -267,6 +272,7 @@ def from_table(
     split: str | None = None,
     sequence_by: str | None = None,
     order_by: str | None = None,
+    size: int | None = None,
     name: str = "table",
     seed: int = 0,
     max_bad: float = 0.1,
@@ -275,15 +281,16 @@ def from_table(
 ) -> Dataset:
     """A data set of a table in memory: a pandas, polars or pyarrow table, or anything else with Arrow's interface; one item a row.
 
-    target, group, split: names of columns. sequence_by, order_by: columns that say which rows are one item, and in which order.
-    options: what columns are, such as {"columns": "zip:category"}.
+    target, group, split: names of columns. sequence_by, order_by: columns that say which rows are one item, and in which order;
+    size: events of one that are read, None = 200. options: what columns are, such as {"columns": "zip:category"}.
     """
     opened: dict[str, Any] = {"table": table, "target": target, "group": group, "split": split, "name": name}
-    opened |= {"seed": seed, "max_bad": max_bad, "options": dict(options)}
-    rows = _rows(sequence_by, order_by, None, spec)
+    opened |= {"size": size, "seed": seed, "max_bad": max_bad, "options": dict(options)}
+    rows: dict[str, Any] = _rows(sequence_by, order_by, None, spec)
     opened |= rows
-    found = rowlist.listing([rowlist.Held(table, name)], [""], name, target=target, group=group, split=split, **rows)
-    return _build(name, found, None, None, 224, False, seed, max_bad, dict(options), lambda line: None, spec, opened)
+    known: dict[str, Any] = {"like": spec.extra} if rows and spec is not None else {}
+    found = rowlist.listing([rowlist.Held(table, name)], [""], name, target=target, group=group, split=split, **rows, **known)
+    return _build(name, found, None, size, 224, False, seed, max_bad, dict(options), lambda line: None, spec, opened)
 
 
 def from_files(paths: Sequence[Path], spec: Spec) -> Dataset:
@@ -364,7 +371,8 @@ def _build(
     bad = tuple(replace(p, name=labels.writable(p.name)) for p in (*listing.bad, *stored.bad))
     if bad:
         shown = "".join(f"\n  {p.name}: {p.reason}" for p in bad[:5]) + (f"\n  and {len(bad) - 5:,} more" if len(bad) > 5 else "")
-        say(f"{len(bad):,} of {len(names) + len(bad):,} {kind.unit} cannot be used and are left out{shown}")
+        of = f"of {len(names) + len(bad):,} {kind.unit}" if listing.sequences is None else "rows or sequences"
+        say(f"{len(bad):,} {of} cannot be used and are left out{shown}")
     tags = listing.tags
     several = None if listing.multi is None or np.isnan(listing.multi[rows]).all() else listing.multi[rows]
     return Dataset(

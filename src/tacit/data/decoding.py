@@ -54,11 +54,14 @@ class Raws(Sequence[Raw]):
 
     @property
     def row_labels(self) -> list[Any] | None:
-        """What the listing knows of the labels of rows; only to find columns that repeat them."""
+        """What the listing knows of the labels of rows (of a sequence: of its last one); only to find columns that repeat them."""
         found = self.listing.labels
         if found is None or self.sequences is None:
             return found
-        return [found[i] if i >= 0 else None for i in self.sequences.of_row.tolist()]
+        out: list[Any] = [None] * len(self.sequences.gaps)
+        for label, row in zip(found, self.sequences.last, strict=True):
+            out[row] = label
+        return out
 
 
 def key(content: str, listing: Listing, settings: Any) -> str:
@@ -241,7 +244,7 @@ def _sequences(
         x, endless = kind.decode_block(block, spec)
         rows[done : done + len(x)] = x
         done, infinite = done + len(x), infinite + endless
-    cut = replace(listing, blocks=None, sequences=None, read=lambda i: rows[found.rows(i)].T)
+    cut = replace(listing, blocks=None, read=lambda i: rows[found.rows(i)].T)
     return _all(kind, cut, spec, writer, max_bad, say, infinite)
 
 
@@ -265,6 +268,9 @@ def _enough(listing: Listing, bad: list[Problem], max_bad: float) -> None:
     """Raise BadData if too large a share of the items cannot be used."""
     every = [*listing.bad, *bad]
     total = len(listing.names) + len(listing.bad)
+    found = listing.sequences
+    if found is not None and len(listing.bad) <= max_bad * (len(found.gaps) + len(listing.bad)):  # of sequences single rows are missing
+        every, total = bad, len(listing.names)
     if len(bad) == len(listing.names) or len(every) > max_bad * total:
         shown = "".join(f"\n  {p.name}: {p.reason}" for p in every[:5])
         more = f"\n  and {len(every) - 5} more" if len(every) > 5 else ""

@@ -61,16 +61,21 @@ def listing(
     split: str | None,
     sequence_by: str | None = None,
     order_by: str | None = None,
+    like: Mapping[str, Any] | None = None,
 ) -> Listing:
     """The rows of tables that belong together. parts: "train", "test", "val" or "" for each of them. path: for messages.
 
     sequence_by, order_by: columns that say which rows are one item, and in which order; then label, group and split are those of its
-    last row.
+    last row. like: how the order was read before, for a trained model.
     """
     first = opened[0]
     for other in opened:
         if lost := [c for c in first.columns if c not in other.columns and c not in LABEL_COLUMNS]:
             raise BadData(f"{other.name} has no column {few(map(repr, lost))}, which {first.name} has", "both parts need the same columns")
+    by = None if sequence_by is None else first.columns[tables.index(first.columns, sequence_by, "sequence-by")]
+    when = None if order_by is None else first.columns[tables.index(first.columns, order_by, "order-by")]
+    if when is not None and by is None:
+        raise Asked("--order-by says in which order the rows of a sequence come, and --sequence-by is not given", "name that column too")
     several = tables.several(first, target)
     special = {
         option: first.columns[i]
@@ -78,10 +83,9 @@ def listing(
     }
     if several:
         special.pop("target", None)
-    by = None if sequence_by is None else first.columns[tables.index(first.columns, sequence_by, "sequence-by")]
-    when = None if order_by is None else first.columns[tables.index(first.columns, order_by, "order-by")]
-    if when is not None and by is None:
-        raise Asked("--order-by says in which order the rows of a sequence come, and --sequence-by is not given", "name that column too")
+    asked = {"target": target, "group": group, "split": split}
+    # a column that only looks like a group by its name may be what sequences are made by
+    special = {option: c for option, c in special.items() if asked[option] is not None or c not in (by, when)}
     aside = [*special.values(), *several]
     if both := [c for c in (by, when) if c in aside]:
         raise Asked(f"{both[0]!r} says which rows are a sequence, or their order, and cannot be a label, a group or a part, too")
@@ -99,10 +103,10 @@ def listing(
                 said[c] += [None] * some.num_rows if cells is None else celltypes.words(cells)
         counts.append(n)
     notes = [n for b in opened for n in b.notes]
-    found = None if by is None else sequences(opened, parts, by, when)
+    found = None if by is None else sequences(opened, parts, by, when, like)
     places = [part for part, n in zip(parts, counts, strict=True) for _ in range(n)] if any(parts) else None
     if found is not None:
-        notes += found.notes + _varying(found, said, special.get("target"))
+        notes += found.notes + _varying(found, said, places)
         places = None if places is None else [places[i] for i in found.last]
         said = {c: [cells[i] for i in found.last] for c, cells in said.items()}
     if "split" in special:
@@ -152,13 +156,13 @@ def listing(
     )
 
 
-def _varying(found: Sequences, said: Mapping[str, list[Any]], target: str | None) -> list[str]:
-    """A note where the label changes within sequences."""
-    if target is None:
-        return []
-    cells = said[target]
-    many = sum(len({cells[r] for r in found.rows(i)}) > 1 for i in range(len(found.names)))
-    return [f"{many:,} of {len(found.names):,} sequences have several values of {target!r}: the last one counts"] if many else []
+def _varying(found: Sequences, said: Mapping[str, list[Any]], places: list[str] | None) -> list[str]:
+    """A note for each column of a label, a group or a part that changes within sequences."""
+    out = []
+    for name, cells in {**said, **({"the part": places} if places is not None else {})}.items():
+        many = sum(len({cells[r] for r in found.rows(i)}) > 1 for i in range(len(found.names)))
+        out += [f"{many:,} of {len(found.names):,} sequences have several values of {name!r}: the last one counts"] if many else []
+    return out
 
 
 def _alone(i: int) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ class Sequences:
 
     names: of the sequences. order: int64, numbers of rows, one sequence after the other. starts: int64 [n + 1], where each begins in
     `order`. gap: name of the column that says how long ago the event before was, "" = none; gaps: float64 [rows], NaN = unknown.
-    by, time: the columns that said so. notes: what the user should know.
+    by, time: the columns that said so; dated, day_first: how the time is written. notes: what the user should know.
     """
 
     names: list[str]
@@ -33,6 +33,8 @@ class Sequences:
     by: str
     time: str
     notes: list[str]
+    dated: bool = False
+    day_first: bool = False
 
     def rows(self, i: int) -> np.ndarray:
         """Numbers of the rows of a sequence, in its order."""
@@ -56,11 +58,11 @@ class Sequences:
         return found
 
 
-def sequences(opened: Sequence[Block], parts: Sequence[str], by: str, time: str | None) -> Sequences:
+def sequences(opened: Sequence[Block], parts: Sequence[str], by: str, time: str | None, like: Mapping[str, Any] | None = None) -> Sequences:
     """Group the rows of tables by a column and order them by another (None = as they come; ties stay as they come).
 
-    parts: "train", "test", "val" or "" for each table; a name in two parts is two sequences. Raises Asked for an order column of words,
-    BadData where nothing is a sequence.
+    parts: "train", "test", "val" or "" for each table; a name in two parts is two sequences. like: `dated` and `day_first` as they were
+    found before, for a trained model. Raises Asked for an order column of words, BadData where nothing is a sequence.
     """
     codes: dict[str | None, int] = {}
     entity: list[np.ndarray] = []
@@ -75,7 +77,7 @@ def sequences(opened: Sequence[Block], parts: Sequence[str], by: str, time: str 
             if time is not None:
                 seen.look(some.column(time))
     of = np.concatenate(entity) if entity else np.zeros(0, np.int64)
-    when, dated = (np.arange(len(of), dtype=np.float64), False) if time is None else _times(opened, seen)
+    when, dated, day_first = (np.arange(len(of), dtype=np.float64), False, False) if time is None else _times(opened, seen, like)
     known = (of >= 0) & ~np.isnan(when)
     if not known.any():
         raise BadData(f"no row says both {by!r} and its time", "look at these columns")
@@ -89,7 +91,7 @@ def sequences(opened: Sequence[Block], parts: Sequence[str], by: str, time: str 
     gaps[order] = steps
     names = list(codes)
     present = [str(names[k]) for k in of[order][starts[:-1]]]
-    if len(order) == len(present):
+    if like is None and len(order) == len(present):
         raise BadData(f"{len(present):,} different words in {by!r}, each in one row: no row follows another", "name another column")
     notes = [] if time is not None else ["sequences in the order of the file: --order-by names a column that says when"]
     lost = int((of < 0).sum()), int(((of >= 0) & np.isnan(when)).sum())
@@ -101,16 +103,18 @@ def sequences(opened: Sequence[Block], parts: Sequence[str], by: str, time: str 
     if ties:
         notes.append(f"{ties:,} of {len(order):,} rows have the same time as the one before them: they stay in the order of the file")
     gap = "" if time is None else "days between events" if dated else f"{time} between events"
-    return Sequences(present, order, starts, gap, gaps, by, time or "", notes)
+    return Sequences(present, order, starts, gap, gaps, by, time or "", notes, dated, day_first)
 
 
-def _times(opened: Sequence[Block], seen: celltypes.Seen) -> tuple[np.ndarray, bool]:
-    """Numbers, or days since 1970 if the column holds dates, float64 [rows], and whether it does. Raises Asked for words."""
+def _times(opened: Sequence[Block], seen: celltypes.Seen, like: Mapping[str, Any] | None) -> tuple[np.ndarray, bool, bool]:
+    """Numbers, or days since 1970 where it holds dates, float64 [rows]; whether it does, and the day first. Raises Asked for words."""
     known = seen.rows - seen.missing
-    dated = seen.typed == "date" or seen.date > seen.number
+    dated, day_first = seen.typed == "date" or seen.date > seen.number, seen.days > seen.months
+    if like is not None:
+        dated, day_first = bool(like["dated"]), bool(like["day_first"])
     if (seen.date if dated else seen.number) < 0.5 * known:
         strange = f", such as {few(map(repr, seen.strange))}" if seen.strange else ""
         raise Asked(f"{seen.name!r} holds neither numbers nor dates{strange}: it is no order", "name another column with --order-by")
-    read: Any = (lambda cells: celltypes.dates(cells, seen.days > seen.months)) if dated else celltypes.numbers
+    read: Any = (lambda cells: celltypes.dates(cells, day_first)) if dated else celltypes.numbers
     values = np.concatenate([read(some.column(seen.name)) for block in opened for some in block])
-    return np.where(np.isinf(values), np.nan, values), dated
+    return np.where(np.isinf(values), np.nan, values), dated, day_first

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from tacit.data.dataset import Dataset
 from tacit.detecting.distances import Distances
-from tacit.detecting.filler import Filler
+from tacit.detecting.filler import Filler, wide
 from tacit.detecting.tails import Tails
 from tacit.embedding.model import Model
 from tacit.errors import Asked, BadData, TacitError
@@ -79,12 +79,12 @@ class Detector:
         )
         reference = Distances.fit(model.vectors(*_of(data, rows[:: max(1, len(rows) // MOST)])))
         say(f"calibrating on {len(held):,} held-out {model.modality.unit}")
-        per_cell = np.concatenate([filler.surprise(*_of(data, part)) for part in _chunks(held)])
-        own = per_cell
-        if model.modality.layout.ordered and len(held) < PLACES:  # a place has too few values of its own
-            own = np.broadcast_to(per_cell.reshape(-1, 1), (per_cell.size, per_cell.shape[1]))
+        per_cell = wide([filler.surprise(*_of(data, part)) for part in _chunks(held)], np.nan)
         # what has probability p comes up that often: the tail of a surprise in nats is no thinner than an exponential with mean 1
-        cells = Tails.fit(own, 1.0 if filler.encoder.tokenizer.nats else 0.0)
+        least = 1.0 if filler.encoder.tokenizer.nats else 0.0
+        cells = Tails.fit(per_cell, least)
+        if model.modality.layout.ordered:  # places with too few values of their own have those of all together
+            cells = cells.shared(Tails.fit(per_cell.reshape(-1, 1), least), (~np.isnan(per_cell)).sum(0) < PLACES)
         z = np.concatenate([model.vectors(*_of(data, part)) for part in _chunks(held)])
         raw = _scores(per_cell, cells, *reference.score(z))
         tails = Tails.fit(raw)

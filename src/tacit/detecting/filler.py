@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,14 +131,13 @@ class Filler:
         ends = np.cumsum([0, *(len(v.ids) for v in parts)])
         extra = [None if without is None else torch.from_numpy(without[a:b]) for a, b in zip(ends[:-1], ends[1:], strict=True)]
         out = [self._pass(view, False, e, excess)[0] for view, e in zip(parts, extra, strict=True)]
-        width = max((len(o[0]) for o in out), default=0)
-        return np.concatenate([np.pad(o, [(0, 0), (0, width - o.shape[1])], constant_values=np.nan) for o in out])
+        return wide(out, np.nan)
 
     @torch.no_grad()
     def expected(self, x: np.ndarray, lengths: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The same with what was expected: (surprise [n, cells], the head's outputs [n, cells, P]); for few items."""
         both = [self._pass(view, True) for view in self._views(x, lengths)]
-        return np.concatenate([b[0] for b in both]), np.concatenate([b[1] for b in both])
+        return wide([b[0] for b in both], np.nan), wide([b[1] for b in both], 0.0)
 
     def grid(self, x: np.ndarray) -> tuple[int, ...]:
         """How the cells of these items are arranged."""
@@ -169,3 +168,9 @@ class Filler:
                 made = torch.zeros(*mask.shape, guess.shape[1], device=guess.device) if made is None else made
                 made[mask] = guess
         return found.cpu().numpy(), np.zeros((len(found), 0, 0), np.float32) if made is None else made.cpu().numpy()
+
+
+def wide(parts: Sequence[np.ndarray], value: float) -> np.ndarray:
+    """Arrays [n, cells, ...] one below the other, those with fewer cells filled up: sequences are only as wide as their batch."""
+    width = max((p.shape[1] for p in parts), default=0)
+    return np.concatenate([np.pad(p, [(0, 0), (0, width - p.shape[1]), *[(0, 0)] * (p.ndim - 2)], constant_values=value) for p in parts])

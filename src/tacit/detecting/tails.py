@@ -39,6 +39,11 @@ class Tails:
         spread = np.maximum(np.ptp(quantiles, axis=1), 1e-12)
         return cls(quantiles, np.maximum(excess, np.maximum(1e-3 * spread, least)), len(values))
 
+    def shared(self, other: Tails, where: np.ndarray) -> Tails:
+        """The same with the tail of `other`, which has one, for the scores where bool [S] is True."""
+        quantiles = np.where(where[:, None], other.quantiles, self.quantiles)
+        return Tails(quantiles, np.where(where, other.excess, self.excess), self.n)
+
     def evidence(self, values: np.ndarray) -> np.ndarray:
         """-log10 of the share of normal items with such a score or a larger one, [n, S] of values [n, S]; 0 where there is none."""
         out = np.zeros(values.shape)

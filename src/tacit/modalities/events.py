@@ -73,14 +73,18 @@ class Events(Tabular):
 
     @classmethod
     def known(cls, sample: Sequence[Raw]) -> Spec | None:
-        found = None if getattr(sample, "sequences", None) is None else super().known(sample)
+        if getattr(sample, "sequences", None) is None:  # arrays in memory, decoded already
+            extra = {"decoded": True, "longest": max(np.asarray(sample[i]).shape[-1] for i in range(len(sample))), "cut": 0}
+            return replace(cls.described([], []), sizes=(extra["longest"],), ragged=True, extra=extra) if len(sample) else None
+        found = super().known(sample)
         return None if found is None else cls._long(found, sample, LATEST)
 
     @classmethod
     def _long(cls, spec: Spec, sample: Sequence[Raw], latest: int) -> Spec:
         about = sample.sequences  # type: ignore[attr-defined]
         longest, cut = int(about.lengths.max()), int((about.lengths > latest).sum())
-        extra = {**spec.extra, "by": about.by, "time": about.time, "latest": latest, "longest": longest, "cut": cut}
+        extra = {**spec.extra, "by": about.by, "time": about.time, "dated": about.dated, "day_first": about.day_first}
+        extra |= {"latest": latest, "longest": longest, "cut": cut}
         return replace(spec, sizes=(min(longest, latest),), ragged=True, extra=extra)
 
     @classmethod
@@ -91,15 +95,12 @@ class Events(Tabular):
     def naming(cls, seen: celltypes.Seen) -> tuple[str, str]:
         """As in other tables, but whole numbers under the name of a thing are its names."""
         kind, why = super().naming(seen)
-        if (
-            kind in ("number", "id")
-            and seen.whole
-            and not seen.more
-            and celltypes.THING.search(seen.name)
-            and seen.distinct < seen.rows / 2
-        ):
-            return "category", "numbers that name something"
-        return kind, why
+        known = seen.rows - seen.missing
+        counted = sum(seen.counts.values())  # of a word in a row of its own there is one, however many words there are
+        often = counted > 1.5 * seen.distinct if seen.more else seen.distinct < known / 2
+        if often and kind in ("number", "id") and seen.number == known and seen.whole and celltypes.THING.search(seen.name):
+            return "category", celltypes.NAMES
+        return ("category", "words") if kind == "id" and seen.number < known and often else (kind, why)
 
     @classmethod
     def decode(cls, raw: Raw, spec: Spec) -> np.ndarray:
@@ -118,8 +119,9 @@ class Events(Tabular):
         columns += [{"name": w, "kind": "category", "why": "words", "values": list("abcd")} for w in ("item", "place")]
         rng = np.random.default_rng(0)
         x = np.concatenate([rng.normal(size=(60, 2, 16)), rng.integers(0, 4, (60, 2, 16))], 1).astype(np.float32)
+        about = {"by": "user", "time": "", "dated": False, "day_first": False, "latest": LATEST, "longest": 16, "cut": 0}
         spec = replace(cls.described(columns, []), sizes=(16,), ragged=True)
-        return cls.finish(replace(spec, extra={**spec.extra, "by": "user", "time": "", "latest": LATEST, "longest": 16, "cut": 0}), x)
+        return cls.finish(replace(spec, extra={**spec.extra, **about}), x)
 
     @classmethod
     def finish(cls, spec: Spec, x: np.ndarray) -> Spec:
@@ -130,8 +132,10 @@ class Events(Tabular):
     @classmethod
     def like(cls, planned: Spec, trained: Spec) -> Spec:
         """The columns that the model was trained with, and as many of the latest events as it took at most."""
-        found = super().like(planned, trained)
-        return replace(found, sizes=(max(1, min(int(planned.extra["longest"]), int(trained.extra["latest"]))),))
+        found = trained if planned.extra.get("decoded") else super().like(planned, trained)
+        longest, latest = int(planned.extra["longest"]), int(trained.extra["latest"])
+        cut = int(planned.extra["cut"]) if planned.extra.get("latest") == latest else 0
+        return replace(found, sizes=(max(1, min(longest, latest)),), extra={**found.extra, "longest": longest, "cut": cut})
 
     @classmethod
     def notes(cls, spec: Spec) -> list[str]:
@@ -173,7 +177,8 @@ class Events(Tabular):
         for t in [t for t in strongest if t < length]:
             guess = item.guess[t].reshape(count, -1)
             with torch.no_grad():
-                cost = eventtokens.each_column(item.tokenizer, torch.from_numpy(guess), torch.from_numpy(np.array(x[:, t])))
+                pair = (torch.from_numpy(np.array(v)).to(cells.prior.device) for v in (guess, x[:, t]))
+                cost = eventtokens.each_column(item.tokenizer, *pair).cpu()
             f = int(np.nan_to_num(cost.numpy(), nan=-1.0).argmax())
             words = said(self.spec, f, replace(item, x=x[:, t], guess=guess, tokenizer=cells), "the other events")
             out.append(((t,), f"event {t + 1} of {length}: {words}"))
@@ -184,8 +189,11 @@ class Events(Tabular):
 
 
 def _known(batch: Batch) -> Batch:
-    """The same with `valid`: where it is not said, an event exists if anything of it is known."""
-    return batch if batch.valid is not None else replace(batch, valid=~batch.x.isnan().all(1))
+    """The same with `valid`: where it is not said, a sequence ends with the last event of which anything is known."""
+    if batch.valid is not None:
+        return batch
+    known = ~batch.x.isnan().all(1)
+    return replace(batch, valid=known.flip(1).cumsum(1).flip(1) > 0)
 
 
 def _lengths(batch: Batch) -> Tensor:

@@ -15,7 +15,9 @@ from tacit.errors import BadData
 from tacit.recommending.rankings import shares
 from tacit.runtime import rng, seed_globally
 
-EXAMPLES = 200_000  # places in sequences that are learned from, at most
+EXAMPLES = 200_000  # places in sequences that are learned from, at most; where a network sees all of a sequence, PLACES / 20 of it
+HELD = 10_000  # places that say when to stop, at most
+AT_ONCE = 2**24  # numbers in a batch of sequences
 BATCH, PASSES, PATIENCE = 256, 60, 4
 LEAST = 20  # sequences with a next event that can be learned from
 WIDTH = 64
@@ -56,10 +58,11 @@ class Ranker:
     ) -> Ranker:
         """Learn from sequences [n, F, T] which item follows; a tenth of them says when to stop. Raises BadData with too few."""
         held = np.arange(len(x)) % 10 == 9
-        z, y = self._examples(x[~held], lengths[~held], seed)
-        zh, yh = self._examples(x[held], lengths[held], seed)
+        z, y = self._examples(x[~held], lengths[~held], seed, EXAMPLES)
+        zh, yh = self._examples(x[held], lengths[held], seed, HELD)
         if len(y) < LEAST or not len(yh):
-            raise BadData(f"{len(y)} events that follow another are too few to learn what comes next", f"at least {LEAST} are needed")
+            said = f"{len(x)} sequences with {len(y) + len(yh)} events that follow another are too few to learn what comes next"
+            raise BadData(said, f"at least 10 sequences and {LEAST} such events are needed")
         seed_globally(seed, 7)
         std = torch.from_numpy(z.std(0)).clamp(min=1e-6)
         net = Ranking(torch.from_numpy(z.mean(0)), std, torch.from_numpy(np.log(shares(y, self.items)).astype(np.float32)))
@@ -96,11 +99,15 @@ class Ranker:
         z = self._states(x, lengths, None)[0]
         return self.ranking(torch.from_numpy(z)).log_softmax(1).numpy()
 
-    def _examples(self, x: np.ndarray, lengths: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """States before an event [n, D] and the item of that event, int64 [n]; at most EXAMPLES of them."""
+    def _examples(self, x: np.ndarray, lengths: np.ndarray, seed: int, total: int) -> tuple[np.ndarray, np.ndarray]:
+        """States before an event [n, D] and the item of that event, int64 [n]; about `total` of them at most."""
         draw = np.random.default_rng([seed, 31])
         causal = self.model.encoder.causal
-        most = max(1, EXAMPLES // max(1, len(x))) if causal else PLACES
+        total = total if causal else total * PLACES // 20  # each place is a pass of its own
+        if len(x) > total:
+            some = np.sort(draw.choice(len(x), total, replace=False))
+            x, lengths = x[some], lengths[some]
+        most = max(1, total // max(1, len(x))) if causal else PLACES
         places = []
         for i, n in enumerate(lengths.tolist()):
             ends = np.flatnonzero(x[i, self.column, 1:n] >= 0) + 1  # how many events come before it
@@ -123,16 +130,16 @@ class Ranker:
         out = [np.zeros((0, 2 * self.model.encoder.dim), np.float32)]
         shown, which = (np.arange(len(x)), row) if encoder.causal else (row, np.arange(len(row)))
         long = lengths if encoder.causal else end
-        order = np.argsort(which, kind="stable")
-        for i in range(0, len(shown), 256):
-            part, n = x[shown[i : i + 256]], long[i : i + 256]
-            (batch,) = self.model.batches(part[..., : max(1, int(n.max(initial=1)))], n, 256)
+        step = max(1, min(256, AT_ONCE // max(1, x.shape[1] * x.shape[2])))
+        for i in range(0, len(shown), step):
+            part, n = x[shown[i : i + step]], long[i : i + step]
+            (batch,) = self.model.batches(part[..., : max(1, int(n.max(initial=1)))], n, step)
             view = self.model.plain(batch)
             with torch.autocast(view.x.device.type, torch.bfloat16, enabled=cast):
                 f = encoder(view)
             tokens = f.tokens.float()
             steps = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)[:, None]
             both = torch.cat([tokens, tokens.cumsum(1) / steps], -1)
-            mine = order[(which[order] >= i) & (which[order] < i + 256)]
+            mine = slice(*np.searchsorted(which, [i, i + step]))  # ascending, as the sequences are
             out.append(both[which[mine] - i, end[mine] - 1].cpu().numpy())
         return np.concatenate(out), row, end

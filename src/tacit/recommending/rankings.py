@@ -10,6 +10,8 @@ import numpy as np
 from tacit.evaluation.bootstrap import bootstrap
 
 TOP = 10
+CHUNK = 512  # sequences at once: each has a score for every item
+HELD = 5_000  # held-out sequences that choose a setting, at most
 Scores = Callable[[Sequence[np.ndarray]], np.ndarray]  # items of each sequence so far -> [n, V]
 
 
@@ -28,14 +30,22 @@ def classics(known: Sequence[np.ndarray], count: int) -> dict[str, Scores]:
     fold = np.arange(len(known)) % 10 == 9
     first, held = [s for s, h in zip(known, fold, strict=True) if not h], [s for s, h in zip(known, fold, strict=True) if h]
     before, truth = ended(held)
+    before, truth = before[:HELD], truth[:HELD]
 
-    def best(make: Callable[..., Scores], options: Sequence[Any]) -> Scores:
+    def best(make: Callable[[Sequence[np.ndarray], int], Callable[[Any], Scores]], options: Sequence[Any]) -> Scores:
         if not len(truth):
-            return make(known, count, options[0])
-        gains = [ndcg(ranks(make(first, count, o)(before), truth)).mean() for o in options]
-        return make(known, count, options[int(np.argmax(gains))])
+            return make(known, count)(options[0])
+        tried = make(first, count)
+        gains = [ndcg(ranked(tried(o), before, truth)).mean() for o in options]
+        return make(known, count)(options[int(np.argmax(gains))])
 
     return {"popularity": _popular(known, count), "item_knn": best(_knn, (0, 10, 3, 1)), "markov_chain": best(_markov, (1, 5, 25, 100))}
+
+
+def ranked(scores: Scores, before: Sequence[np.ndarray], truth: np.ndarray) -> np.ndarray:
+    """The place of the true item after each of these, [n]; some sequences at a time."""
+    parts = [slice(i, i + CHUNK) for i in range(0, len(truth), CHUNK)]
+    return np.concatenate([ranks(scores(before[p]), truth[p]) for p in parts])
 
 
 def ended(sequences: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
@@ -73,6 +83,7 @@ def judged(places: dict[str, np.ndarray]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"name": name, "n": len(found), **bootstrap(measured(name), len(found))}
         if name != mine:
             row["ahead"] = bootstrap(measured(mine), len(found), other=measured(name))
+            row["differ"] = int((ndcg(found) != ndcg(places[mine])).sum())
         out.append(row)
     return out
 
@@ -87,33 +98,33 @@ def _all(known: Sequence[np.ndarray]) -> np.ndarray:
     return np.asarray(items[items >= 0])
 
 
-def _knn(known: Sequence[np.ndarray], count: int, latest: int) -> Scores:
-    """latest: items of a sequence that count, from its end; 0 = all."""
+def _knn(known: Sequence[np.ndarray], count: int) -> Callable[[int], Scores]:
+    """The setting: how many items of a sequence count, from its end; 0 = all."""
     from scipy.sparse import diags
 
-    taken = _bag(known, count, binary=True)
-    both = (taken.T @ taken).tolil()
-    both.setdiag(0)
+    taken = _bag(known, count)
+    both = taken.T @ taken
+    both = both - diags(both.diagonal())
     norm = diags(1 / np.sqrt(np.maximum(np.asarray(taken.sum(0)).ravel(), 1)))
-    near = (norm @ both.tocsr() @ norm).tocsr()
+    near = (norm @ both @ norm).tocsr()
     share = shares(_all(known), count) * 1e-6  # decides between items that are equally near
-    return lambda before: (_bag([s[-latest:] for s in before], count, binary=True) @ near).toarray() + share
+    return lambda latest: lambda before: (_bag([s[-latest:] for s in before], count) @ near).toarray() + share
 
 
-def _bag(sequences: Sequence[np.ndarray], count: int, binary: bool) -> Any:
+def _bag(sequences: Sequence[np.ndarray], count: int) -> Any:
+    """Which items each sequence has had, sparse 0 and 1 [n, V]."""
     from scipy.sparse import csr_matrix
 
     row = np.repeat(np.arange(len(sequences)), [len(s) for s in sequences])
     items = np.concatenate([*sequences, np.zeros(0, np.int64)])
     good = items >= 0
     found = csr_matrix((np.ones(int(good.sum()), np.float32), (row[good], items[good])), shape=(len(sequences), count))
-    if binary:
-        found.data[:] = 1
+    found.data[:] = 1
     return found
 
 
-def _markov(known: Sequence[np.ndarray], count: int, prior: float) -> Scores:
-    """prior: events that the shares of all items count for."""
+def _markov(known: Sequence[np.ndarray], count: int) -> Callable[[float], Scores]:
+    """The setting: events that the shares of all items count for."""
     from scipy.sparse import csr_matrix
 
     pairs = np.concatenate([np.zeros((2, 0), np.int64), *(np.stack([s[:-1], s[1:]]) for s in known if len(s) > 1)], 1)
@@ -122,10 +133,10 @@ def _markov(known: Sequence[np.ndarray], count: int, prior: float) -> Scores:
     seen = np.asarray(follows.sum(1)).ravel()
     share = shares(_all(known), count)
 
-    def score(before: Sequence[np.ndarray]) -> np.ndarray:
+    def score(before: Sequence[np.ndarray], prior: float) -> np.ndarray:
         last = np.array([next((v for v in s[::-1].tolist() if v >= 0), -1) for s in before])
         at = np.maximum(last, 0)
         found = (follows[at].toarray() + prior * share) / (seen[at] + prior)[:, None]
         return np.where(last[:, None] >= 0, found, share)
 
-    return score
+    return lambda prior: lambda before: score(before, prior)

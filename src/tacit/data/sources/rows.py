@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -52,22 +53,16 @@ class Rows:
         split: str | None,
         sequence_by: str | None = None,
         order_by: str | None = None,
+        like: Mapping[str, Any] | None = None,
     ) -> Listing:
         """List the rows; columns called label, target, class or y, group or patient, and split are taken by their name."""
         if modality not in (None, "table", "events"):
             raise Asked(f"{tree.path} is a table, not {modality} data", "leave --modality out")
         tree, files = parts(tree, _wanted)
         opened = [blocks(tree, name) for name in files]
-        found = listing(
-            opened,
-            list(files.values()),
-            str(tree.path),
-            target=target,
-            group=group,
-            split=split,
-            sequence_by=sequence_by,
-            order_by=order_by,
-        )
+        asked: dict[str, Any] = {"target": target, "group": group, "split": split}
+        asked |= {"sequence_by": sequence_by, "order_by": order_by, "like": like}
+        found = listing(opened, list(files.values()), str(tree.path), **asked)
         return replace(found, bad=[*tree.bad, *found.bad], notes=[*tree.notes, *found.notes], tree=tree)
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+import tacit
 from conftest import call, small
 from tacit import recommendation
 from tacit.assemble import make_modality
@@ -360,6 +361,14 @@ def test_one_new_event_and_dates_are_read_as_the_model_learned_them(shop: Path, 
     later = {"who": ["a"] * 3, "when": ["02/01/2020", "01/02/2020", "03/01/2020"], "what": list("xyz")}
     data = opened(written(tmp_path / "later.csv", later), spec=first.spec)
     assert data[0][column(data, "days between events")][1:].tolist() == [1.0, 29.0], "the second of January first"
+
+
+@pytest.mark.parametrize("kind", ["table", "events"])
+def test_decoded_items_in_memory_give_the_same_vectors(kind: str, tmp_path: Path) -> None:
+    data = small(kind)
+    net = tacit.pretrain(data, steps=2, size="tiny", batch_size=8, out=tmp_path / "run").model
+    again = net.embed([data[i] for i in range(6)] if kind == "events" else np.array(data.x[:6]))
+    assert np.allclose(again.vectors, net.embed(data).vectors[:6], atol=1e-5)
 
 
 def test_frames_are_ranked_and_watched_too(shop: Path) -> None:

@@ -53,7 +53,7 @@ def opened(data: Any, **options: Any) -> Dataset:
     if isinstance(data, np.ndarray):
         return dataset.from_arrays(data)
     if hasattr(data, "__arrow_c_stream__"):
-        known = ("target", "group", "split", "sequence_by", "order_by", "seed", "max_bad", "options", "spec")
+        known = ("target", "group", "split", "sequence_by", "order_by", "size", "seed", "max_bad", "options", "spec")
         return dataset.from_table(data, **{k: v for k, v in options.items() if k in known})
     return dataset.open(data, **{"limit": image_limit(), **options})
 

@@ -94,8 +94,8 @@ class Tabular(Modality):
     @classmethod
     def known(cls, sample: Sequence[Raw]) -> Spec | None:
         """The names of the columns: a single row says nothing of what they are."""
-        if not hasattr(sample, "blocks"):
-            return None
+        if not hasattr(sample, "blocks"):  # arrays in memory, decoded already
+            return replace(cls.described([], []), extra={"decoded": True})
         names = next((list(block.schema.names) for block in sample.blocks()), [])
         return cls.described([{"name": name} for name in names], [])
 
@@ -149,6 +149,8 @@ class Tabular(Modality):
     @classmethod
     def like(cls, planned: Spec, trained: Spec) -> Spec:
         """The columns that the model was trained with, by their names; others are not read."""
+        if planned.extra.get("decoded"):
+            return trained
         here = {c["name"] for c in (*planned.extra["columns"], *planned.extra["left"])}
         lost = [c["name"] for c in trained.extra["columns"] if c["name"] not in here]
         if lost:

@@ -42,10 +42,12 @@ class Raws(Sequence[Raw]):
     def __getitem__(self, i: Any) -> Any:
         return self.listing.read(i)
 
-    def blocks(self) -> Iterator[Any]:
-        """All items, many at once, where they are read so."""
-        assert self.listing.blocks is not None
-        return self.listing.blocks()
+    @property
+    def blocks(self) -> Callable[[], Iterator[Any]]:
+        """Gives all items, many at once; only where they are read so."""
+        if self.listing.blocks is None:
+            raise AttributeError("items are read one by one")
+        return self.listing.blocks
 
     @property
     def sequences(self) -> Sequences | None:

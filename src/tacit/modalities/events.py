@@ -132,7 +132,7 @@ class Events(Tabular):
     @classmethod
     def like(cls, planned: Spec, trained: Spec) -> Spec:
         """The columns that the model was trained with, and as many of the latest events as it took at most."""
-        found = trained if planned.extra.get("decoded") else super().like(planned, trained)
+        found = super().like(planned, trained)
         longest, latest = int(planned.extra["longest"]), int(trained.extra["latest"])
         cut = int(planned.extra["cut"]) if planned.extra.get("latest") == latest else 0
         return replace(found, sizes=(max(1, min(longest, latest)),), extra={**found.extra, "longest": longest, "cut": cut})

@@ -16,7 +16,7 @@ class GRU(Backbone):
     source = "Cho et al. 2014, arXiv:1406.1078"
     wants, ranks = "dense", frozenset({1})
     can = frozenset({"mask", "causal", "layers", "resize", "ragged", "tokens", "chunk"})
-    presets = {"tiny": {"dim": 64, "depth": 1}, "small": {}, "base": {"dim": 512, "depth": 3}}
+    presets = {"tiny": {"dim": 64}, "small": {}, "base": {"dim": 512, "depth": 3}}
 
     def __init__(
         self, width: int, layout: Layout, grid: tuple[int, ...], *, dim: Count = 256, depth: Count = 2, dropout: Fraction = 0.0

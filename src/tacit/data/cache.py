@@ -22,7 +22,7 @@ from tacit.data.tree import Tree
 from tacit.errors import TacitError
 from tacit.runtime import cache_root
 
-VERSION = 1
+VERSION = 2
 CHECKED = 128 * 2**20  # bytes up to which every item is checked against its hash when a cache is opened
 SETTLED = 2.0  # seconds after which a file's time can be trusted to change with its content
 HINT = "free some space, set TACIT_CACHE to a folder on a larger disk, or use --no-cache"

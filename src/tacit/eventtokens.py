@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit.encoder import Tokenizer
-from tacit.tabletokens import SMALL, TableTokenizer, chances, logits_of, surprise
+from tacit.tabletokens import ColumnTarget, TableTokenizer
 from tacit.types import Batch, Tokens
 
 
@@ -66,43 +66,25 @@ class EventTarget:
     def each(self, predicted: Tensor, where: Tensor) -> Tensor:
         """Nats of each event [K]: the sum over its columns."""
         x = self.x[where]
-        cost = each_column(self.tokenizer, predicted.view(*x.shape, -1), x).sum(-1)
-        return torch.where(x.isnan().all(-1), torch.nan, cost)
+        return torch.where(x.isnan().all(-1), torch.nan, each_column(self.tokenizer, predicted, x).sum(-1))
 
     def doubt(self, predicted: Tensor, where: Tensor) -> Tensor:
         """Entropy of the predictions, nats [K], summed over columns; of columns with many categories, that of their shares."""
-        cells = self.tokenizer.cells
-        guess, column = _flat(cells, predicted, self.x[where].shape)
-        large = cells.size[column] > SMALL
-        log = logits_of(cells, guess, column).masked_fill(large[:, None], 0.0).log_softmax(1)
-        own = -(log.exp() * log.clamp(min=-30)).sum(1)
-        return torch.where(large, chances(cells)[column], own).view(-1, self.x.shape[-1]).sum(-1)
+        target, guess, every = _columns(self.tokenizer, predicted, self.x[where])
+        return target.doubt(guess, every).view(every.shape).sum(-1)
 
     def distance(self, predicted: Tensor, where: Tensor) -> Tensor:
         """Mean cross entropy over the known cells of the True events of where [B, T], each in units of a guess by shares."""
-        cells, x = self.tokenizer.cells, self.x[where]
-        guess, column = _flat(cells, predicted, x.shape)
-        cost = surprise(cells, guess, column, _answers(cells, x).flatten()) / chances(cells)[column]
-        seen = ~x.isnan().flatten()
-        return (cost * seen).sum() / seen.sum().clamp(min=1)
+        target, guess, every = _columns(self.tokenizer, predicted, self.x[where])
+        return target.distance(guess, every)
 
 
 def each_column(tokenizer: EventTokenizer, predicted: Tensor, x: Tensor) -> Tensor:
-    """Nats of each cell of events x [..., F], predicted [..., F, P]; of a missing one, those of missing."""
-    cells, f = tokenizer.cells, x.shape[-1]
-    flat = x.reshape(-1, f)
-    guess, column = _flat(cells, predicted, flat.shape)
-    cost = surprise(cells, guess, column, _answers(cells, flat).flatten()).view(-1, f) + cells.farther(flat)
-    missing = -cells.missing.clamp(min=1e-4).log()
-    return torch.where(flat.isnan(), missing, cost).view(x.shape)
+    """Nats of each cell [K, F] of events x [K, F], predicted [K, F * P]; of a missing one, those of missing."""
+    target, guess, every = _columns(tokenizer, predicted, x)
+    return target.each(guess, every).view(every.shape)
 
 
-def _flat(cells: TableTokenizer, predicted: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Outputs of each cell [K * F, P], and its column."""
-    k, f = shape
-    return predicted.reshape(k * f, -1), torch.arange(f, device=predicted.device).repeat(k)
-
-
-def _answers(cells: TableTokenizer, x: Tensor) -> Tensor:
-    """The bin of a number or the category, int64 [K, F]."""
-    return torch.where(cells.numeric, cells.bin(x), cells.codes(x) - cells.offset)
+def _columns(tokenizer: EventTokenizer, predicted: Tensor, x: Tensor) -> tuple[ColumnTarget, Tensor, Tensor]:
+    """Events x [K, F] as rows of a table: what they hold, the outputs of each cell [K * F, P], and which cells: all."""
+    return tokenizer.cells.held(x), predicted.reshape(x.numel(), -1), torch.ones_like(x, dtype=torch.bool)

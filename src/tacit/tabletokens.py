@@ -127,7 +127,10 @@ class TableTokenizer(Tokenizer):
         )
 
     def target(self, batch: Batch, cell: Sequence[int], *, raw: bool = False) -> ColumnTarget:
-        x = batch.x
+        return self.held(batch.x)
+
+    def held(self, x: Tensor) -> ColumnTarget:
+        """What rows x [B, F] hold."""
         return ColumnTarget(self, torch.where(self.numeric, self.bin(x), self.codes(x) - self.offset), ~x.isnan(), x)
 
     def farther(self, x: Tensor) -> Tensor:

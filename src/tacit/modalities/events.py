@@ -177,9 +177,8 @@ class Events(Tabular):
         for t in [t for t in strongest if t < length]:
             guess = item.guess[t].reshape(count, -1)
             with torch.no_grad():
-                pair = (torch.from_numpy(np.array(v)).to(cells.prior.device) for v in (guess, x[:, t]))
-                cost = eventtokens.each_column(item.tokenizer, *pair).cpu()
-            f = int(np.nan_to_num(cost.numpy(), nan=-1.0).argmax())
+                pair = (torch.from_numpy(np.array(v)[None]).to(cells.prior.device) for v in (guess, x[:, t]))
+                f = int(eventtokens.each_column(item.tokenizer, *pair).argmax())
             words = said(self.spec, f, replace(item, x=x[:, t], guess=guess, tokenizer=cells), "the other events")
             out.append(((t,), f"event {t + 1} of {length}: {words}"))
         return out

@@ -251,11 +251,11 @@ def following(work: Path, method: str, backbone: str, users: int, quick: bool) -
     with tempfile.TemporaryDirectory(dir=work) as folder:
         asked = {"method": method, "backbone": backbone, "steps": 20 if quick else 1200 if method else 0}
         run = tacit.pretrain(data, out=Path(folder) / "run", **{k: v for k, v in asked.items() if v})
-        ranker = Ranker(run.model, f, len(place)).fit(*recommendation._of(data, data.train))
-        others = classics(recommendation._items(data, data.train, f), len(place))
+        nets = {"ssl": run.model, "untrained": untrained(run.model)}
+        rankers = {name: Ranker(net, f, len(place)).fit(data, data.train) for name, net in nets.items()}
+        others = classics(recommendation.items_of(data, data.train, f), len(place))
         others["best possible"] = lambda before: rules.oracle([place[s] for s in before])[:, place]
-        fresh = Ranker(untrained(run.model), f, len(place)).fit(*recommendation._of(data, data.train))
-        scores = recommendation._measured(ranker, fresh, data, data.test, f, others, False, lambda words: None)
+        scores = recommendation.measure(rankers, others, data, data.test, f)
         done = tacit.evaluate(run, data, levels=[5] if quick else [1, 5, 10, 50, "all"], seeds=2 if quick else 10, supervised=False)
     kept = [
         {k: r[k] for k in ("representation", "probe", "labels_per_class", "metric", "value", "low", "high", "n_test", "seeds")}

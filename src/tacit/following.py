@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tacit.errors import Asked
-from tacit.options import DataArg, Group, Json, MaxBad, NoCache, OrderBy, Quiet, RunArg, SequenceBy, Split, Target
+from tacit.options import DataArg, Group, Json, MaxBad, NoCache, Quiet, RunArg, Split
 from tacit.terminal import Teller, out, table
 
 WRITTEN = (".parquet", ".csv", ".jsonl")
@@ -20,16 +20,13 @@ def recommend(
     run: RunArg,
     data: DataArg,
     out_: Annotated[Path | None, typer.Option("--out", help="FILE.csv, .parquet or .jsonl, one row an item and sequence.")] = None,
-    column: Annotated[str | None, typer.Option(help="What is ranked; default: the column with the most values.")] = None,
+    column: Annotated[str | None, typer.Option(help="What is ranked; default: the column with the most values that recur.")] = None,
     top: Annotated[int, typer.Option(help="Items for each sequence.", min=1)] = 10,
     new: Annotated[bool, typer.Option("--new", help="Leave out what a sequence has had already.")] = False,
     train: Annotated[str | None, typer.Option(help="Data to learn from; default: that of the run.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    target: Target = None,
     group: Group = None,
     split: Split = None,
-    sequence_by: SequenceBy = None,
-    order_by: OrderBy = None,
     no_cache: NoCache = False,
     max_bad: MaxBad = None,
     json_: Json = False,
@@ -41,8 +38,7 @@ def recommend(
     teller = Teller(quiet)
     if out_ is not None and out_.suffix not in WRITTEN:
         raise Asked(f"{out_}: recommendations are written as {', '.join(WRITTEN)}", "name the file like next.csv")
-    given: dict[str, Any] = {"cache": not no_cache, "target": target, "group": group, "split": split, "max_bad": max_bad}
-    given |= {"sequence_by": sequence_by, "order_by": order_by}
+    given: dict[str, Any] = {"cache": not no_cache, "group": group, "split": split, "max_bad": max_bad}
     try:
         done = recommendation.recommend(
             run, data, column=column, top=top, new=new, train=train, seed=seed,

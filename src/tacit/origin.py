@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tacit.api import Say
-from tacit.data import dataset
+from tacit.api import Say, opened
 from tacit.data.dataset import Dataset
 from tacit.embedding.model import Model
 from tacit.errors import Asked
@@ -39,6 +38,5 @@ def as_read(net: Model, path: Path, data: Any, given: Mapping[str, Any], say: Sa
     if isinstance(data, (str, Path)):
         return net.prepare(read(net, path, data, given, say))
     if hasattr(data, "__arrow_c_stream__"):
-        known = ("target", "group", "split", "sequence_by", "order_by", "max_bad")
-        return net.prepare(dataset.from_table(data, spec=net.spec, **{k: v for k, v in given.items() if k in known}))
+        return net.prepare(opened(data, **given, spec=net.spec))
     return net.prepare(data)

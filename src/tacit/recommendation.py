@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,10 @@ from tacit.errors import Asked, BadData, few, nearest
 from tacit.evaluation.verdict import DISCORDANT
 from tacit.origin import as_read, training_data
 from tacit.recommending.ranker import Ranker
-from tacit.recommending.rankings import TOP, classics, ended, judged, ranks
+from tacit.recommending.rankings import CHUNK, TOP, Scores, after, classics, ended, judged, ranked, without
 from tacit.runtime import choose_device, commit
 from tacit.sides import clean_test
 from tacit.training.run import finite, write_json
-
-CHUNK = 512  # sequences at once
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Recommended:
 
     @property
     def verdict(self) -> str:
-        """Whether the network's ranking is better than the best of the classics."""
+        """Whether the network's ranking is better than the best of the others."""
         return str(self.result["verdict"])
 
 
@@ -54,9 +52,10 @@ def recommend(
 ) -> Recommended:
     """Rank what comes next in each sequence, and measure the ranking on the run's held-out sequences, whose last event is hidden.
 
-    run: folder of a run on event logs. data: a path, or open data. column: what is ranked, None = the column with the most values. top:
-    so many for each sequence. new: leave out what a sequence has had already. train: the data to learn from, None = that of the run.
-    options: for opening paths. Raises Asked for a run on other data and a wrong column, BadData with too few sequences.
+    run: folder of a run on event logs. data: a path, a table, or open data. column: what is ranked, None = the one with the most values
+    that several sequences have. top: so many for each sequence. new: leave out what a sequence has had already. train: the data to learn
+    from, None = that of the run. options: for opening data. Raises Asked for a run on other data and a wrong column, BadData with too few
+    sequences.
     """
     say = say or (lambda words: None)
     if top < 1:
@@ -68,25 +67,25 @@ def recommend(
     known = training_data(net, path, train, given, say)
     items = as_read(net, path, data, given, say)
     f, names = _column(net, known, column)
-    ranker = Ranker(net, f, len(names)).fit(*_of(known, known.train), seed, say)
+    ranker = Ranker(net, f, len(names)).fit(known, known.train, seed, say)
     say("the same with an untrained network")
-    fresh = Ranker(untrained(net, seed), f, len(names)).fit(*_of(known, known.train), seed)
+    fresh = Ranker(untrained(net, seed), f, len(names)).fit(known, known.train, seed)
     if len(names) <= TOP:
         say(f"note: there are {len(names)} different values: among the first {TOP} is every one")
     if new and int(items.spec.extra["longest"]) > items.x.shape[2]:
         say(f"note: of long sequences the latest {items.x.shape[2]} events are read: what was had before them is not known")
-    history = _items(known, known.train, f)
-    others = classics(history, len(names))
-    rows_held, notes = clean_test(known, known.train, known, known.test, path)
+    others = classics(items_of(known, known.train, f), len(names))
+    held, notes = clean_test(known, known.train, known, known.test, path)
     for note in notes:
         say(f"note: {note}")
-    scored = _measured(ranker, fresh, known, rows_held, f, others, new, say)
+    say(f"ranking the last event of {len(held):,} held-out sequences")
+    scored = measure({"ssl": ranker, "untrained": fresh}, others, known, held, f, new)
     rows: dict[str, list[Any]] = {"id": [], "place": [], "item": [], "probability": []}
     for start in range(0, len(items), CHUNK):
         part = np.arange(start, min(start + CHUNK, len(items)))
-        scores = ranker.scores(*_of(items, part))
+        scores = ranker.scores(items, part)
         if new:
-            _without(scores, _items(items, part, f))
+            without(scores, items_of(items, part, f))
         order = np.argpartition(-scores, min(top, len(names)) - 1, 1)[:, :top]
         order = np.take_along_axis(order, np.argsort(-np.take_along_axis(scores, order, 1), 1, kind="stable"), 1)
         for i, best in zip(part.tolist(), order, strict=True):
@@ -123,18 +122,13 @@ def _column(net: Model, known: Dataset, asked: str | None) -> tuple[int, list[st
     if not words:
         raise Asked("the log has no column of categories to rank", "name one with --columns NAME:category when you pretrain")
     if asked is None:
-        asked = max(words, key=lambda name: _shared(_items(known, known.train, words[name]), len(columns[words[name]]["values"])))
+        asked = max(words, key=lambda name: _shared(items_of(known, known.train, words[name]), len(columns[words[name]]["values"])))
     if asked not in words:
         raise Asked(f"{asked!r} is no column of categories here (there are: {few(words)})", nearest(asked, list(words)))
     return words[asked], list(columns[words[asked]]["values"])
 
 
-def _of(data: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    assert data.lengths is not None
-    return np.asarray(data.x[rows]), np.asarray(data.lengths[rows])
-
-
-def _items(data: Dataset, rows: np.ndarray, f: int) -> list[np.ndarray]:
+def items_of(data: Dataset, rows: np.ndarray, f: int) -> list[np.ndarray]:
     """The items of each sequence in their order, int64, -1 = unknown."""
     assert data.lengths is not None
     cells, lengths = np.asarray(data.x[rows, f]), data.lengths[rows]
@@ -149,34 +143,25 @@ def _shared(sequences: list[np.ndarray], count: int) -> int:
     return int((seen > 1).sum())
 
 
-def _without(scores: np.ndarray, before: list[np.ndarray]) -> None:
-    """Put what each sequence has had below all else."""
-    for row, s in zip(scores, before, strict=True):
-        row[s[s >= 0]] = -np.inf
-
-
-def _measured(
-    ranker: Ranker, fresh: Ranker, known: Dataset, rows: np.ndarray, f: int, others: Mapping[str, Any], new: bool, say: Say
+def measure(
+    nets: Mapping[str, Ranker], others: Mapping[str, Scores], known: Dataset, rows: np.ndarray, f: int, new: bool = False
 ) -> list[dict[str, Any]]:
-    """Our ranking, that by an untrained network and the classics' of the last item of each of these held-out sequences."""
-    sequences = _items(known, rows, f)
+    """How well each ranking places the last item of held-out sequences, the first of `nets` against all others.
+
+    others: rankings by the items so far. rows: of the sequences. f: column of the items. new: only items that a sequence has not had.
+    """
+    sequences = items_of(known, rows, f)
     usable = [i for i, s in enumerate(sequences) if len(s) > 1 and s[-1] >= 0 and not (new and s[-1] in s[:-1])]
     if not usable:
         raise BadData("no held-out sequence has a last event to ask for", "hold some out with --split, or give more sequences")
     before, truth = ended([sequences[i] for i in usable])
-    say(f"ranking the last event of {len(truth):,} held-out sequences")
-    x, lengths = _of(known, rows[usable])
-    places: dict[str, list[np.ndarray]] = {"ssl": [], "untrained": [], **{name: [] for name in others}}
-    nets = {"ssl": ranker, "untrained": fresh}
-    for start in range(0, len(truth), CHUNK):
-        part = slice(start, start + CHUNK)
-        for name in places:
-            scores = nets[name].scores(x[part], lengths[part] - 1) if name in nets else others[name](before[part])
-            scores = np.array(scores, np.float64)
-            if new:
-                _without(scores, before[part])
-            places[name].append(ranks(scores, truth[part]))
-    return judged({name: np.concatenate(p) for name, p in places.items()})
+    asked = rows[usable]
+
+    def end(net: Ranker) -> Callable[[slice], np.ndarray]:
+        return lambda part: net.scores(known, asked[part], hidden=1)
+
+    ways = {**{name: end(net) for name, net in nets.items()}, **{name: after(before, score) for name, score in others.items()}}
+    return judged({name: ranked(way, truth, before if new else None) for name, way in ways.items()})
 
 
 def _verdict(scored: list[dict[str, Any]]) -> str:

@@ -71,6 +71,10 @@ class Dataset:
         item = np.asarray(self.x[row])
         return item if self.lengths is None else item[..., : self.lengths[row]]
 
+    def some(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Decoded items [n, ...] with their lengths, None where all are alike."""
+        return np.asarray(self.x[rows]), None if self.lengths is None else self.lengths[rows]
+
     def __str__(self) -> str:
         labels = f"{len(self.classes)} classes" if self.classes else "numbers as labels" if self.labels is not None else ""
         labels = ", ".join(filter(None, [labels, *self.forms.values()])) or "no labels"

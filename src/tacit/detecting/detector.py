@@ -77,15 +77,15 @@ class Detector:
         seconds = filler.learn(
             data, rows, steps=steps, seed=seed, show=lambda step, total, loss: say(f"step {step}/{total}  loss {loss:.3f}\r")
         )
-        reference = Distances.fit(model.vectors(*_of(data, rows[:: max(1, len(rows) // MOST)])))
+        reference = Distances.fit(model.vectors(*data.some(rows[:: max(1, len(rows) // MOST)])))
         say(f"calibrating on {len(held):,} held-out {model.modality.unit}")
-        per_cell = wide([filler.surprise(*_of(data, part)) for part in _chunks(held)], np.nan)
+        per_cell = wide([filler.surprise(*data.some(part)) for part in _chunks(held)], np.nan)
         # what has probability p comes up that often: the tail of a surprise in nats is no thinner than an exponential with mean 1
         least = 1.0 if filler.encoder.tokenizer.nats else 0.0
         cells = Tails.fit(per_cell, least)
         if model.modality.layout.ordered:  # places with too few values of their own have those of all together
             cells = cells.shared(Tails.fit(per_cell.reshape(-1, 1), least), (~np.isnan(per_cell)).sum(0) < PLACES)
-        z = np.concatenate([model.vectors(*_of(data, part)) for part in _chunks(held)])
+        z = np.concatenate([model.vectors(*data.some(part)) for part in _chunks(held)])
         raw = _scores(per_cell, cells, *reference.score(z))
         tails = Tails.fit(raw)
         final = Tails.fit(combined(tails.evidence(raw))[:, None])
@@ -212,10 +212,6 @@ def _scores(surprise: np.ndarray, cells: Tails, near: np.ndarray, far: np.ndarra
 
 def _under(held: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {k.removeprefix(prefix): v for k, v in held.items() if k.startswith(prefix)}
-
-
-def _of(data: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    return np.asarray(data.x[rows]), None if data.lengths is None else data.lengths[rows]
 
 
 def _chunks(rows: np.ndarray) -> list[np.ndarray]:

@@ -10,18 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tacit.data.dataset import Dataset
 from tacit.embedding.model import Model
 from tacit.errors import BadData
 from tacit.recommending.rankings import shares
 from tacit.runtime import rng, seed_globally
 
-EXAMPLES = 200_000  # places in sequences that are learned from, at most; where a network sees all of a sequence, PLACES / 20 of it
+EXAMPLES = 200_000  # places in sequences that are learned from, at most
+APART = 5  # times fewer where a network sees all of a sequence, so that each place is a pass of its own
 HELD = 10_000  # places that say when to stop, at most
 AT_ONCE = 2**24  # numbers in a batch of sequences
 BATCH, PASSES, PATIENCE = 256, 60, 4
-LEAST = 20  # sequences with a next event that can be learned from
+LEAST = 20  # events that follow another, at least
 WIDTH = 64
-PLACES = 4  # of a sequence that a network which sees all of it is asked about
+PLACES = 4  # of one sequence then, at most
 
 
 class Ranking(nn.Module):
@@ -53,10 +55,10 @@ class Ranker:
     items: int
     ranking: Ranking | None = None
 
-    def fit(
-        self, x: np.ndarray, lengths: np.ndarray, seed: int = 0, say: Callable[[str], None] | None = None, passes: int = PASSES
-    ) -> Ranker:
-        """Learn from sequences [n, F, T] which item follows; a tenth of them says when to stop. Raises BadData with too few."""
+    def fit(self, data: Dataset, rows: np.ndarray, seed: int = 0, say: Callable[[str], None] | None = None) -> Ranker:
+        """Learn from these sequences which item follows; a tenth of them says when to stop. Raises BadData with too few."""
+        x, lengths = data.some(rows)
+        assert lengths is not None
         held = np.arange(len(x)) % 10 == 9
         z, y = self._examples(x[~held], lengths[~held], seed, EXAMPLES)
         zh, yh = self._examples(x[held], lengths[held], seed, HELD)
@@ -70,7 +72,7 @@ class Ranker:
         inputs, answers = torch.from_numpy(z), torch.from_numpy(y)
         tests, wanted = torch.from_numpy(zh), torch.from_numpy(yh)
         best, kept, since = float("inf"), net.state_dict(), 0
-        for turn in range(passes):
+        for turn in range(PASSES):
             for rows in torch.randperm(len(y), generator=rng(seed, "ranking", turn)).split(BATCH):
                 optimiser.zero_grad()
                 loss = F.cross_entropy(net(inputs[rows]), answers[rows])
@@ -93,21 +95,23 @@ class Ranker:
         return self
 
     @torch.no_grad()
-    def scores(self, x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Log-probability of every item to come after these sequences [n, F, T], float32 [n, V]."""
-        assert self.ranking is not None
-        z = self._states(x, lengths, None)[0]
+    def scores(self, data: Dataset, rows: np.ndarray, hidden: int = 0) -> np.ndarray:
+        """Log-probability of every item to come after these sequences, float32 [n, V]; hidden: events at their end that are not seen."""
+        x, lengths = data.some(rows)
+        assert self.ranking is not None and lengths is not None
+        z = self._states(x, lengths - hidden, None)[0]
         return self.ranking(torch.from_numpy(z)).log_softmax(1).numpy()
 
     def _examples(self, x: np.ndarray, lengths: np.ndarray, seed: int, total: int) -> tuple[np.ndarray, np.ndarray]:
-        """States before an event [n, D] and the item of that event, int64 [n]; about `total` of them at most."""
+        """States before an event [n, D] and the item of that event, int64 [n]; at most `total` of them."""
         draw = np.random.default_rng([seed, 31])
         causal = self.model.encoder.causal
-        total = total if causal else total * PLACES // 20  # each place is a pass of its own
+        total = total if causal else total // APART
         if len(x) > total:
             some = np.sort(draw.choice(len(x), total, replace=False))
             x, lengths = x[some], lengths[some]
-        most = max(1, total // max(1, len(x))) if causal else PLACES
+        most = max(1, total // max(1, len(x)))
+        most = most if causal else min(PLACES, most)
         places = []
         for i, n in enumerate(lengths.tolist()):
             ends = np.flatnonzero(x[i, self.column, 1:n] >= 0) + 1  # how many events come before it

@@ -36,16 +36,33 @@ def classics(known: Sequence[np.ndarray], count: int) -> dict[str, Scores]:
         if not len(truth):
             return make(known, count)(options[0])
         tried = make(first, count)
-        gains = [ndcg(ranked(tried(o), before, truth)).mean() for o in options]
+        gains = [ndcg(ranked(after(before, tried(o)), truth)).mean() for o in options]
         return make(known, count)(options[int(np.argmax(gains))])
 
     return {"popularity": _popular(known, count), "item_knn": best(_knn, (0, 10, 3, 1)), "markov_chain": best(_markov, (1, 5, 25, 100))}
 
 
-def ranked(scores: Scores, before: Sequence[np.ndarray], truth: np.ndarray) -> np.ndarray:
-    """The place of the true item after each of these, [n]; some sequences at a time."""
-    parts = [slice(i, i + CHUNK) for i in range(0, len(truth), CHUNK)]
-    return np.concatenate([ranks(scores(before[p]), truth[p]) for p in parts])
+def ranked(scores: Callable[[slice], np.ndarray], truth: np.ndarray, had: Sequence[np.ndarray] | None = None) -> np.ndarray:
+    """The place of the true item of each sequence [n], by the scores [k, V] of some sequences at a time. had: items that do not count."""
+    found = []
+    for start in range(0, len(truth), CHUNK):
+        part = slice(start, start + CHUNK)
+        values = np.array(scores(part), np.float64)
+        if had is not None:
+            without(values, had[part])
+        found.append(ranks(values, truth[part]))
+    return np.concatenate(found)
+
+
+def after(before: Sequence[np.ndarray], score: Scores) -> Callable[[slice], np.ndarray]:
+    """Scores by the items so far, for `ranked`."""
+    return lambda part: score(before[part])
+
+
+def without(scores: np.ndarray, had: Sequence[np.ndarray]) -> None:
+    """Put what each sequence has had below all else, in place."""
+    for row, s in zip(scores, had, strict=True):
+        row[s[s >= 0]] = -np.inf
 
 
 def ended(sequences: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:

@@ -44,7 +44,7 @@ def services(folder: Path, work: Path, seconds: float) -> dict[str, Any]:
     import tacit
     from tacit.data import dataset
     from tacit.detecting.classics import classics
-    from tacit.detecting.detector import Detector
+    from tacit.detecting.detector import SCORES, Detector
 
     known, groups, later = [], [], []
     for name, values, inside in nab(folder):
@@ -68,7 +68,7 @@ def services(folder: Path, work: Path, seconds: float) -> dict[str, Any]:
     for _, w, inside in later:
         y = w[:, None].astype(np.float32)
         found = detector.score(y)
-        scores = {k: found[k] for k in ("score", "surprise", "cell", "knn", "mahalanobis")} | {k: f(y) for k, f in others.items()}
+        scores = {k: found[k] for k in ("score", *SCORES)} | {k: f(y) for k, f in others.items()}
         flagged.append(float((found["score"] > detector.threshold(0.01))[~inside].mean()))
         if not inside.any() or inside.all():
             continue
@@ -117,7 +117,7 @@ def wear(folder: Path, work: Path, seconds: float) -> dict[str, Any]:
     import tacit
     from tacit.data import dataset
     from tacit.detecting.classics import classics
-    from tacit.detecting.detector import Detector
+    from tacit.detecting.detector import SCORES, Detector
     from tacit.outliers import detection
 
     held = engines(folder)
@@ -132,7 +132,7 @@ def wear(folder: Path, work: Path, seconds: float) -> dict[str, Any]:
         other = ~some
         y, life, engine = held["x"][other], held["life"][other], held["engine"][other]
         found = detector.score(y)
-        scores = {k: found[k] for k in ("score", "surprise", "cell", "knn", "mahalanobis")}
+        scores = {k: found[k] for k in ("score", *SCORES)}
         scores |= {k: f(y) for k, f in classics(np.asarray(known.x[known.train]), known.spec).items()}
         soon, well = life < SOON, life >= HEALTHY
         for k, v in scores.items():

@@ -67,6 +67,12 @@ def opened(place: str, most: int = ROWS) -> Any:
     return replace(data, split=split, split_rule=f"{data.split_rule}; {most:,} rows of {len(data):,}")
 
 
+def kept(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a cell keeps of the results of an evaluation."""
+    names = ("representation", "probe", "labels_per_class", "metric", "value", "low", "high", "n_test", "seeds")
+    return [{k: r[k] for k in names} for r in rows]
+
+
 def judged(place: str, work: Path, method: str | None, quick: bool, classics: bool = True) -> dict[str, Any]:
     """Pretrain and evaluate at every number of labels; 10 draws of labels where they are few."""
     import tacit
@@ -83,11 +89,7 @@ def judged(place: str, work: Path, method: str | None, quick: bool, classics: bo
             rows += [r for r in done.evaluation.results if r["metric"] in ("accuracy", "balanced_accuracy", "r2")]
             verdict = verdict or done.verdict
         about = {"steps": run.steps if hasattr(run, "steps") else None}
-    kept = [
-        {k: r[k] for k in ("representation", "probe", "labels_per_class", "metric", "value", "low", "high", "n_test", "seeds")}
-        for r in rows
-    ]
-    return {"rows": kept, "verdict": verdict.get("sentence"), "train": len(data.train), "n_test": len(data.test), **about}
+    return {"rows": kept(rows), "verdict": verdict.get("sentence"), "train": len(data.train), "n_test": len(data.test), **about}
 
 
 def tables(cells: Cells, quick: bool, data: Path, work: Path) -> None:
@@ -257,11 +259,7 @@ def following(work: Path, method: str, backbone: str, users: int, quick: bool) -
         others["best possible"] = lambda before: rules.oracle([place[s] for s in before])[:, place]
         scores = recommendation.measure(rankers, others, data, data.test, f)
         done = tacit.evaluate(run, data, levels=[5] if quick else [1, 5, 10, 50, "all"], seeds=2 if quick else 10, supervised=False)
-    kept = [
-        {k: r[k] for k in ("representation", "probe", "labels_per_class", "metric", "value", "low", "high", "n_test", "seeds")}
-        for r in done.evaluation.results
-    ]
-    return {"ranking": scores, "rows": kept, "events": int(data.lengths.sum()), "users": users}
+    return {"ranking": scores, "rows": kept(done.evaluation.results), "events": int(data.lengths.sum()), "users": users}
 
 
 def events(cells: Cells, quick: bool, data: Path, work: Path) -> None:

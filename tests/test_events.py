@@ -93,7 +93,7 @@ def test_the_latest_events_are_kept(tmp_path: Path) -> None:
     log = {"who": ["a"] * n + ["b"] * 2, "when": [*range(n), 1, 2], "what": [f"w{i % 5}" for i in range(n + 2)], "paid": [*range(n), 1, 2]}
     data = opened(written(tmp_path / "log.csv", log), size=10)
     assert data.x.shape[2] == 10 and data[0][column(data, "paid")].tolist() == list(range(20, 30))
-    assert any("of 1 long sequences the latest 10 events are read" in note for note in data.notes)
+    assert any("of sequences of up to 30 events the latest 10 are read" in note for note in data.notes)
 
 
 def test_whole_numbers_under_the_name_of_a_thing_are_its_names(tmp_path: Path) -> None:

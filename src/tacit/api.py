@@ -165,8 +165,7 @@ def evaluate(
     ragged = data.spec.ragged or other.spec.ragged or x.shape[1:] != xt.shape[1:]
     more, classifiers, missing = _classics(replace(data.spec, ragged=ragged), *sides.as_long(x, xt), say)
     more = [replace(r, few=modality.probe_c, scale=r.scale or modality.probe_scale) for r in more]
-    joined = {r.name: getattr(registry.find("classics", r.name), "beside", {}).get(data.modality) for r in more}
-    more += [_beside(ours, r, float(weight)) for r in more if (weight := joined[r.name]) is not None]
+    more += [_beside(ours, r, w) for r in more if (w := getattr(registry.find("classics", r.name), "beside", {}).get(data.modality))]
     fit = None
     if supervised:
         from tacit.training.supervised import FromScratch
@@ -320,9 +319,7 @@ def _classics(spec: Spec, x: np.ndarray, xt: np.ndarray, say: Say) -> tuple[list
 
 def _beside(ours: Representation, classic: Representation, weight: float) -> Representation:
     """Ours and a classic in one embedding, each standardised as by itself, ours with `weight` times the classic's total variance."""
-    scales = [r.scale if ours.scale else "columns" for r in (ours, classic)]  # what has no scale of its own is read column by column
-    both = zip((weight**0.5, 1.0), (ours, classic), scales, strict=True)
-    weighted = [(w, standardise(r.train, r.test, scale)) for w, r, scale in both]
+    weighted = [(w, standardise(r.train, r.test, r.scale)) for w, r in ((weight**0.5, ours), (1.0, classic))]
     train, test = (
         np.concatenate([np.float32(w) * b[k] / np.sqrt(b[k].shape[1], dtype=np.float32) for w, b in weighted], 1) for k in (0, 1)
     )

@@ -35,7 +35,7 @@ KINDS = ("number", "category", "boolean", "date", "id", "text")
 MOST_DISTINCT = 50_000  # words of a column that are counted; with more it is no category
 MOST_VALUES = 1_000  # categories that are told apart; the rarer ones count as one
 IDS = re.compile(r"(^|[_ .-])(id|uuid|guid|key|index|nr|no|number|row)$|^unnamed|^(id|uuid|index)([_ .-]|$)", re.IGNORECASE)
-
+# columns whose whole numbers are names
 THING = re.compile(r"((?i:^|[_ .-])(?i:id|code|sku|item|product|article|page|movie|song|shop|store|merchant)|[a-z](Id|ID|Code))$")
 NAMES = "numbers that name something"  # why such whole numbers are a category
 

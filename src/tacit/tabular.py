@@ -92,7 +92,7 @@ class Tabular(Modality):
         return spec
 
     @classmethod
-    def known(cls, sample: Sequence[Raw]) -> Spec | None:
+    def known(cls, sample: Sequence[Raw]) -> Spec:
         """The names of the columns: a single row says nothing of what they are."""
         if not hasattr(sample, "blocks"):  # arrays in memory, decoded already
             return replace(cls.described([], []), extra={"decoded": True})

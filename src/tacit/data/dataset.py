@@ -201,21 +201,19 @@ def open(
     say = say or (lambda line: None)
     opened: dict[str, Any] = {"path": path, "modality": modality, "target": target, "group": group, "split": split}
     opened |= {"size": size, "limit": limit, "cache": cache, "seed": seed, "max_bad": max_bad, "options": dict(options)}
+    opened |= {"sequence_by": sequence_by, "order_by": order_by}
     rows = _rows(sequence_by, order_by, modality, spec)
-    opened |= rows
     modality = "events" if rows else modality
     if modality is not None and modality not in registry.names("modalities"):
         raise Asked(f"there is no modality {modality!r}", nearest(modality, registry.names("modalities")))
-    known = {"like": spec.extra} if rows and spec is not None else {}
-    if str(path).startswith("builtin:"):
-        if rows:
-            raise Asked(f"{path} is no table, and only tables have rows that are sequences", "leave --sequence-by out")
-        listing, tree = builtin.read(str(path).split(":", 1)[1]), None
+    made = str(path).startswith("builtin:")
+    source, tree = (builtin, None) if made else finding.source(finding.grown(Path(path)), modality)
+    if rows and "events" not in getattr(source, "modalities", ()):
+        raise Asked(f"{path} is no table, and only tables have rows that are sequences", "leave --sequence-by out")
+    if made:
+        listing = builtin.read(str(path).split(":", 1)[1])
     else:
-        source, tree = finding.source(finding.grown(Path(path)), modality)
-        if rows and "events" not in getattr(source, "modalities", ()):
-            raise Asked(f"{path} is no table, and only tables have rows that are sequences", "leave --sequence-by out")
-        listing = source.read(tree, modality=modality, target=target, group=group, split=split, **rows, **known)
+        listing = source.read(tree, modality=modality, target=target, group=group, split=split, **rows)
     return _build(str(path), listing, listing.tree or tree, size, limit, cache, seed, max_bad, dict(options), say, spec, opened)
 
 
@@ -289,11 +287,9 @@ def from_table(
     size: events of one that are read, None = 200. options: what columns are, such as {"columns": "zip:category"}.
     """
     opened: dict[str, Any] = {"table": table, "target": target, "group": group, "split": split, "name": name}
-    opened |= {"size": size, "seed": seed, "max_bad": max_bad, "options": dict(options)}
-    rows: dict[str, Any] = _rows(sequence_by, order_by, None, spec)
-    opened |= rows
-    known: dict[str, Any] = {"like": spec.extra} if rows and spec is not None else {}
-    found = rowlist.listing([rowlist.Held(table, name)], [""], name, target=target, group=group, split=split, **rows, **known)
+    opened |= {"sequence_by": sequence_by, "order_by": order_by, "size": size, "seed": seed, "max_bad": max_bad, "options": dict(options)}
+    rows = _rows(sequence_by, order_by, None, spec)
+    found = rowlist.listing([rowlist.Held(table, name)], [""], name, target=target, group=group, split=split, **rows)
     return _build(name, found, None, size, 224, False, seed, max_bad, dict(options), lambda line: None, spec, opened)
 
 
@@ -308,8 +304,8 @@ def from_files(paths: Sequence[Path], spec: Spec) -> Dataset:
     return _build("files", listing, None, None, 224, False, 0, 0.0, {}, lambda line: None, spec, {"paths": paths})
 
 
-def _rows(by: str | None, time: str | None, modality: str | None, spec: Spec | None) -> dict[str, str | None]:
-    """The columns that make a table's rows sequences, as asked or as a trained model had them; empty where rows are items."""
+def _rows(by: str | None, time: str | None, modality: str | None, spec: Spec | None) -> dict[str, Any]:
+    """What makes a table's rows sequences, as asked or as a trained model had it, for `rowlist.listing`; empty where rows are items."""
     if by is None and time is None and spec is not None and spec.modality == "events":
         by, time = spec.extra["by"], spec.extra["time"] or None
     if by is None and time is None:
@@ -318,7 +314,7 @@ def _rows(by: str | None, time: str | None, modality: str | None, spec: Spec | N
         return {}
     if modality not in (None, "events"):
         raise Asked(f"--sequence-by makes events of a table, not {modality} data", "leave --modality out")
-    return {"sequence_by": by, "order_by": time}
+    return {"sequence_by": by, "order_by": time, "like": None if spec is None else spec.extra}
 
 
 def _build(

@@ -122,7 +122,7 @@ def listing(
     grouped = ["" if c is None else c for c in said[special["group"]]] if "group" in special else None
     multi = np.stack([tables.flags(["" if v is None else v for v in said[c]], c) for c in several], 1) if several else None
 
-    gap = "" if found is None or not found.gap else distinct([*left, found.gap])[0][-1]
+    gap = distinct([*left, found.gap])[0][-1] if found is not None and found.gap else ""
 
     def rows() -> Iterator[pa.RecordBatch]:
         import pyarrow as pa

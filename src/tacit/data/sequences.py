@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tacit import celltypes
-from tacit.data.listing import few
-from tacit.errors import Asked, BadData
+from tacit.errors import Asked, BadData, few
 
 if TYPE_CHECKING:
     from tacit.data.rowlist import Block
@@ -21,20 +20,19 @@ class Sequences:
     """Which rows are one sequence, and in which order.
 
     names: of the sequences. order: int64, numbers of rows, one sequence after the other. starts: int64 [n + 1], where each begins in
-    `order`. gap: name of the column that says how long ago the event before was, "" = none; gaps: float64 [rows], NaN = unknown.
-    by, time: the columns that said so; dated, day_first: how the time is written. notes: what the user should know.
+    `order`. gaps: how long ago the event before was, float64 [rows], NaN = unknown. by, time: the columns that said so ("" = none);
+    dated, day_first: how the time is written. notes: what the user should know.
     """
 
     names: list[str]
     order: np.ndarray
     starts: np.ndarray
-    gap: str
     gaps: np.ndarray
     by: str
     time: str
     notes: list[str]
-    dated: bool = False
-    day_first: bool = False
+    dated: bool
+    day_first: bool
 
     def rows(self, i: int) -> np.ndarray:
         """Numbers of the rows of a sequence, in its order."""
@@ -51,11 +49,9 @@ class Sequences:
         return np.asarray(np.diff(self.starts))
 
     @property
-    def of_row(self) -> np.ndarray:
-        """The sequence of each row, int64 [rows], -1 = none."""
-        found = np.full(len(self.gaps), -1, np.int64)
-        found[self.order] = np.repeat(np.arange(len(self.names)), self.lengths)
-        return found
+    def gap(self) -> str:
+        """Name of the column that says how long ago the event before was, "" where no time is known."""
+        return "" if not self.time else "days between events" if self.dated else f"{self.time} between events"
 
 
 def sequences(opened: Sequence[Block], parts: Sequence[str], by: str, time: str | None, like: Mapping[str, Any] | None = None) -> Sequences:
@@ -102,8 +98,7 @@ def sequences(opened: Sequence[Block], parts: Sequence[str], by: str, time: str 
     ties = 0 if time is None else int((steps == 0).sum())
     if ties:
         notes.append(f"{ties:,} of {len(order):,} rows have the same time as the one before them: they stay in the order of the file")
-    gap = "" if time is None else "days between events" if dated else f"{time} between events"
-    return Sequences(present, order, starts, gap, gaps, by, time or "", notes, dated, day_first)
+    return Sequences(present, order, starts, gaps, by, time or "", notes, dated, day_first)
 
 
 def _times(opened: Sequence[Block], seen: celltypes.Seen, like: Mapping[str, Any] | None) -> tuple[np.ndarray, bool, bool]:

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tacit.evaluation.aggregates import Aggregates
+from tacit.evaluation.aggregates import rows_of
 from tacit.evaluation.regular import regular
-from tacit.evaluation.tables import Table
 from tacit.types import Spec
 
 MOST = 10_000  # normal items that they learn from
@@ -48,10 +47,8 @@ def classics(x: np.ndarray, spec: Spec, seed: int = 0) -> dict[str, Callable[[np
 
 def _reader(x: np.ndarray, spec: Spec) -> Callable[[np.ndarray], np.ndarray]:
     """Items as plain standardised numbers [n, D]."""
-    if spec.modality == "events":
-        return Aggregates().fit(x, spec).plain
-    if spec.modality in ("table", "vector"):
-        return Table().fit(x, spec).plain
+    if spec.modality in ("table", "vector", "events"):
+        return rows_of(x, spec).plain
     flat = _pooled if spec.modality == "image" else lambda v: regular(v, spec).reshape(len(v), -1)
     some = flat(x)
     mean, scale = some.mean(0, dtype=np.float64), some.std(0, dtype=np.float64)

@@ -45,3 +45,13 @@ class Aggregates:
         spread = np.sqrt((((cells - mean[:, None]) ** 2) * weight).sum(1) / count)
         latest = there.shape[1] - 1 - there[:, ::-1].argmax(1)
         return np.concatenate([np.log(count), mean, spread, cells[np.arange(len(x)), latest]], 1).astype(np.float32)
+
+
+def rows_of(x: np.ndarray, spec: Spec, *, numbers: bool = True) -> Table | Aggregates:
+    """How items of a table or an event log become rows, measured on training items x; numbers: as of `Table.fit`."""
+    return Aggregates().fit(x, spec) if spec.modality == "events" else Table().fit(x, spec, numbers=numbers)
+
+
+def columns_of(sizes: tuple[int, ...]) -> int:
+    """About how many columns such rows have; sizes: F of a table, T and F of events."""
+    return sizes[-1] * (1 if len(sizes) == 1 else OF_A_COLUMN)

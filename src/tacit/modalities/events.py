@@ -72,19 +72,19 @@ class Events(Tabular):
         return cls._long(found, sample, size or LATEST)
 
     @classmethod
-    def known(cls, sample: Sequence[Raw]) -> Spec | None:
-        if getattr(sample, "sequences", None) is None:  # arrays in memory, decoded already
-            extra = {"decoded": True, "longest": max(np.asarray(sample[i]).shape[-1] for i in range(len(sample))), "cut": 0}
-            return replace(cls.described([], []), sizes=(extra["longest"],), ragged=True, extra=extra) if len(sample) else None
+    def known(cls, sample: Sequence[Raw]) -> Spec:
         found = super().known(sample)
-        return None if found is None else cls._long(found, sample, LATEST)
+        if not found.extra.get("decoded"):
+            return cls._long(found, sample, LATEST)
+        longest = max(np.asarray(sample[i]).shape[-1] for i in range(len(sample)))
+        return replace(found, sizes=(longest,), ragged=True, extra={**found.extra, "longest": longest})
 
     @classmethod
     def _long(cls, spec: Spec, sample: Sequence[Raw], latest: int) -> Spec:
         about = sample.sequences  # type: ignore[attr-defined]
-        longest, cut = int(about.lengths.max()), int((about.lengths > latest).sum())
+        longest = int(about.lengths.max())
         extra = {**spec.extra, "by": about.by, "time": about.time, "dated": about.dated, "day_first": about.day_first}
-        extra |= {"latest": latest, "longest": longest, "cut": cut}
+        extra |= {"latest": latest, "longest": longest}
         return replace(spec, sizes=(min(longest, latest),), ragged=True, extra=extra)
 
     @classmethod
@@ -119,7 +119,7 @@ class Events(Tabular):
         columns += [{"name": w, "kind": "category", "why": "words", "values": list("abcd")} for w in ("item", "place")]
         rng = np.random.default_rng(0)
         x = np.concatenate([rng.normal(size=(60, 2, 16)), rng.integers(0, 4, (60, 2, 16))], 1).astype(np.float32)
-        about = {"by": "user", "time": "", "dated": False, "day_first": False, "latest": LATEST, "longest": 16, "cut": 0}
+        about = {"by": "user", "time": "", "dated": False, "day_first": False, "latest": LATEST, "longest": 16}
         spec = replace(cls.described(columns, []), sizes=(16,), ragged=True)
         return cls.finish(replace(spec, extra={**spec.extra, **about}), x)
 
@@ -134,13 +134,15 @@ class Events(Tabular):
         """The columns that the model was trained with, and as many of the latest events as it took at most."""
         found = super().like(planned, trained)
         longest, latest = int(planned.extra["longest"]), int(trained.extra["latest"])
-        cut = int(planned.extra["cut"]) if planned.extra.get("latest") == latest else 0
-        return replace(found, sizes=(max(1, min(longest, latest)),), extra={**found.extra, "longest": longest, "cut": cut})
+        return replace(found, sizes=(min(longest, latest),), extra={**found.extra, "longest": longest})
 
     @classmethod
     def notes(cls, spec: Spec) -> list[str]:
-        cut, latest = spec.extra.get("cut", 0), spec.extra["latest"]
-        return super().notes(spec) + ([f"of {cut:,} long sequences the latest {latest} events are read"] if cut else [])
+        longest, latest = spec.extra["longest"], spec.extra["latest"]
+        cut = (
+            [f"of sequences of up to {longest:,} events the latest {latest} are read (--image-size takes more)"] if longest > latest else []
+        )
+        return super().notes(spec) + cut
 
     # ---- right of the line ----
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -44,24 +43,15 @@ class Rows:
         return (0.5 if found else 0.3) * (1.0 if tree.single else (len(wanted) / len(tree.names)) ** 0.5)
 
     @staticmethod
-    def read(
-        tree: Tree,
-        *,
-        modality: str | None,
-        target: str | None,
-        group: str | None,
-        split: str | None,
-        sequence_by: str | None = None,
-        order_by: str | None = None,
-        like: Mapping[str, Any] | None = None,
-    ) -> Listing:
-        """List the rows; columns called label, target, class or y, group or patient, and split are taken by their name."""
+    def read(tree: Tree, *, modality: str | None, **asked: Any) -> Listing:
+        """List the rows; columns called label, target, class or y, group or patient, and split are taken by their name.
+
+        asked: columns by what they are for, as of `rowlist.listing`.
+        """
         if modality not in (None, "table", "events"):
             raise Asked(f"{tree.path} is a table, not {modality} data", "leave --modality out")
         tree, files = parts(tree, _wanted)
         opened = [blocks(tree, name) for name in files]
-        asked: dict[str, Any] = {"target": target, "group": group, "split": split}
-        asked |= {"sequence_by": sequence_by, "order_by": order_by, "like": like}
         found = listing(opened, list(files.values()), str(tree.path), **asked)
         return replace(found, bad=[*tree.bad, *found.bad], notes=[*tree.notes, *found.notes], tree=tree)
 

@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tacit.evaluation.aggregates import OF_A_COLUMN, Aggregates
+from tacit.evaluation.aggregates import columns_of, rows_of
 from tacit.evaluation.labels import fold
-from tacit.evaluation.tables import Table
 from tacit.threads import cores
 from tacit.types import Spec
 
@@ -42,7 +41,7 @@ class Boosting:
 
     def prepare(self, x: np.ndarray, spec: Spec) -> Boosting:
         """Learn which columns are categories from all training rows, float32 [N, F] (events [N, F, T]), NaN = missing; reads no label."""
-        self._table = Aggregates().fit(x, spec) if spec.modality == "events" else Table().fit(x, spec, numbers=False)
+        self._table = rows_of(x, spec, numbers=False)
         try:
             self._library = importlib.import_module("lightgbm")
             self.note = f"by LightGBM {self._library.__version__}"
@@ -54,8 +53,7 @@ class Boosting:
     @staticmethod
     def cost(train: int, other: int, *sizes: int) -> float:
         """Seconds that all fits on `train` rows take, roughly, and the reading of `other` ones; sizes: F, or T and F of events."""
-        columns = sizes[-1] * (1 if len(sizes) == 1 else OF_A_COLUMN)
-        return train * columns * 8e-6 / cores() + other * 1e-3
+        return train * columns_of(sizes) * 8e-6 / cores() + other * 1e-3
 
     def fit(self, x: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> Boosting:
         """x: float32 [n, F]. y: classes int64 [n], or numbers float [n]. groups: int64 [n], held out as a whole, -1 = unknown."""

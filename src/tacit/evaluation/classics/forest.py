@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tacit.evaluation.aggregates import OF_A_COLUMN, Aggregates
-from tacit.evaluation.tables import Table
+from tacit.evaluation.aggregates import columns_of, rows_of
 from tacit.threads import cores
 from tacit.types import Spec
 
@@ -33,13 +32,12 @@ class Forest:
     @staticmethod
     def cost(train: int, other: int, *sizes: int) -> float:
         """Seconds that all fits on up to `train` rows and the reading of `other` ones take, roughly; sizes: F, or T and F of events."""
-        columns = sizes[-1] * (1 if len(sizes) == 1 else OF_A_COLUMN)
         drawn = min(train, 10_000)
-        return (drawn * math.log2(drawn + 1) * math.sqrt(columns) * 3.5e-5) / cores() + other * 3e-4
+        return (drawn * math.log2(drawn + 1) * math.sqrt(columns_of(sizes)) * 3.5e-5) / cores() + other * 3e-4
 
     def prepare(self, x: np.ndarray, spec: Spec) -> Forest:
         """Learn the values of the categories from all training rows, float32 [N, F] (events [N, F, T]), NaN = missing; reads no label."""
-        self._table = Aggregates().fit(x, spec) if spec.modality == "events" else Table().fit(x, spec, numbers=False)
+        self._table = rows_of(x, spec, numbers=False)
         return self
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> Forest:

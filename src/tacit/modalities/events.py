@@ -139,10 +139,8 @@ class Events(Tabular):
     @classmethod
     def notes(cls, spec: Spec) -> list[str]:
         longest, latest = spec.extra["longest"], spec.extra["latest"]
-        cut = (
-            [f"of sequences of up to {longest:,} events the latest {latest} are read (--image-size takes more)"] if longest > latest else []
-        )
-        return super().notes(spec) + cut
+        cut = f"of sequences of up to {longest:,} events the latest {latest} are read (--image-size takes more)"
+        return super().notes(spec) + ([cut] if longest > latest else [])
 
     # ---- right of the line ----
 

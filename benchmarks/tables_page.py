@@ -188,6 +188,7 @@ def _events(found: dict[str, Any]) -> Iterator[str]:
     mine = {n.removeprefix("events_").replace("_", " on "): c for n, c in found.items() if n.startswith("events_")}
     if not mine:
         return
+    mine = dict(sorted(mine.items(), key=lambda item: item[0] != "preset"))  # the untrained network is that of the first
     first = next(iter(mine.values()))
     yield "## Event logs\n"
     yield f"A drawn log (`benchmarks/logs.py`): {first['users']:,} users, {first['events']:,} events, 200 items, 8 hidden states, two kinds of users who go through the states in opposite"

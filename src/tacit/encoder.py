@@ -21,9 +21,11 @@ class Tokenizer(nn.Module):
     """What a token is, where it sits, and what predicting it means. One per modality.
 
     patch: samples a token covers along each axis. dim: width of a token. nats: a surprise of its targets is minus a log-probability.
+    draws: it can say what a prediction would look like (`drawn`).
     """
 
     nats: ClassVar[bool] = False
+    draws: ClassVar[bool] = False
 
     patch: tuple[int, ...]
     dim: int
@@ -47,6 +49,18 @@ class Tokenizer(nn.Module):
         noisy = x + torch.randn(x.shape, generator=generator, device=x.device) * std * noise
         gone = (torch.rand(x.shape, generator=generator, device=x.device) < holes) & ~x.isnan()
         return torch.where(gone, mean.nan_to_num().view(shape), noisy)
+
+    def commonness(self, batch: Batch) -> Tensor | None:
+        """How common the content of each token is in the training data, its share [B, N]; None = nobody counted."""
+        return None
+
+    def units(self, batch: Batch) -> Tensor | None:
+        """The number of the unit (of text: the word) that each token belongs to, int64 [B, N]; None = each is its own."""
+        return None
+
+    def drawn(self, batch: Batch, predicted: Tensor, where: Tensor, generator: torch.Generator) -> Batch:
+        """The batch with the cells of where [B, N] drawn from what a head predicts there [K, ...]; only where `draws`."""
+        raise NotImplementedError
 
     def head(self, dim: int, cell: Sequence[int]) -> nn.Module:
         """From features [K, dim] to what `Target.distance` takes; raises CannotPair where such a cell cannot be predicted."""
@@ -204,14 +218,16 @@ class Encoder(nn.Module):
             valid = seen.gather(1, position)
             full = full and bool(valid.all())
             width = tokens.x.shape[-1]
-            tokens = Tokens(tokens.x.gather(1, position[..., None].expand(-1, -1, width)), valid, tokens.grid)
+            weight = None if tokens.weight is None else tokens.weight.gather(1, position)
+            tokens = Tokens(tokens.x.gather(1, position[..., None].expand(-1, -1, width)), valid, tokens.grid, weight)
         elif mask is not None:
             if self.mask_token is None:
                 raise CannotPair("this encoder was built without a mask token", "add 'mask' to the method's needs")
             hidden = grow(mask, grid, tokens.grid, [self.backbone.stride] * len(grid))[..., None]
             tokens = replace(tokens, x=torch.where(hidden, self.mask_token.to(tokens.x.dtype), tokens.x))
         out, outs = self.backbone(tokens, position, full, causal=self.causal, layers=layers)
-        pooled = pool(out, None if full else valid, self.backbone.pool)
+        weight = tokens.weight if self.backbone.stride == 1 else None
+        pooled = pool(out, None if full else valid, self.backbone.pool, weight)
         size = torch.tensor(batch.x.shape[-len(grid) :], device=out.device)
         at = (unravel(position, grid).float() + 0.5) * torch.tensor(self.cell, device=out.device) / size
         if batch.frame is not None:
@@ -227,7 +243,9 @@ class Encoder(nn.Module):
             rows = slice(i, i + self.chunk)
             part = replace(batch, **{k: v[rows] for k in ROWS if (v := getattr(batch, k)) is not None})
             cut = None if mask is None else mask[rows]
-            own = None if tokens is None else Tokens(tokens.x[rows], tokens.valid[rows], tokens.grid)
+            own = None
+            if tokens is not None:
+                own = Tokens(tokens.x[rows], tokens.valid[rows], tokens.grid, None if tokens.weight is None else tokens.weight[rows])
 
             def run(part: Batch = part, cut: Tensor | None = cut, own: Tokens | None = own) -> tuple[Any, ...]:
                 before, self.chunk = self.chunk, 0
@@ -255,13 +273,16 @@ def parts_of(cell: Sequence[int], most: int = 4) -> tuple[int, ...]:
 ROWS = ("x", "ids", "valid", "frame", "answer", "label", "group")
 
 
-def pool(x: Tensor, valid: Tensor | None, how: str) -> Tensor:
-    """[B, N, D] -> [B, D] over valid cells: their mean or their maximum."""
+def pool(x: Tensor, valid: Tensor | None, how: str, weights: Tensor | None = None) -> Tensor:
+    """[B, N, D] -> [B, D] over valid cells: their mean, weighted if there are weights [B, N], or their maximum."""
     if how == "max":
         if valid is None:
             return x.amax(1)
         highest = x.masked_fill(~valid[..., None], -torch.inf).amax(1)
         return torch.where(valid.any(1, keepdim=True), highest, 0.0)  # no cell at all: zero, as the mean
+    if weights is not None:
+        weights = weights if valid is None else weights * valid
+        return torch.einsum("bnd,bn->bd", x, (weights / weights.sum(1, keepdim=True).clamp(min=1e-9)).to(x.dtype))
     if valid is None:
         return x.mean(1)
     weight = valid[..., None].to(x.dtype)

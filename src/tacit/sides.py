@@ -62,7 +62,7 @@ def same_classes(other: Dataset, data: Dataset) -> Dataset:
 
 def as_long(x: np.ndarray, xt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Training and test items at one stored length: the shorter ones padded with NaN at their end."""
-    if x.shape[2:] == xt.shape[2:] or x.ndim != 3:
+    if x.shape[2:] == xt.shape[2:] or x.ndim != 3 or not isinstance(x, np.ndarray):  # a Flat is as long as each item is
         return x, xt
     most = max(x.shape[2], xt.shape[2])
     first, second = (np.pad(v, ((0, 0), (0, 0), (0, most - v.shape[2])), constant_values=np.nan) for v in (x, xt))

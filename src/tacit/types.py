@@ -35,7 +35,7 @@ class Layout:
 class Batch:
     """One stream of one batch, decoded, on the device.
 
-    x: image [B, C, H, W] in 0..1, series [B, C, T], vector and table [B, F], events [B, F, T]; NaN = the value is missing.
+    x: image [B, C, H, W] in 0..1, series [B, C, T], vector and table [B, F], events [B, F, T], text [B, 1, T] numbers of symbols; NaN = the value is missing.
     ids: int64 [B], rows 0..n-1 of the training split; equal ids are views of one item.
     valid: bool [B, *S], False where the position does not exist (padding); None = all exist.
     frame: [B, r, 2], start and extent of this view inside the item (item = 0..1, negative extent = flipped); None = the item.
@@ -65,11 +65,15 @@ class Cells:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Content only, no position: x [B, N, D], valid bool [B, N], grid with product N (or (F,) for a set)."""
+    """Content only, no position: x [B, N, D], valid bool [B, N], grid with product N (or (F,) for a set).
+
+    weight: how much each token counts in the mean over the item [B, N], None = all alike.
+    """
 
     x: Tensor
     valid: Tensor
     grid: tuple[int, ...]
+    weight: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -88,14 +88,13 @@ class Blocks:
                 wrong.append((row.number or 0, row.actual_columns, row.expected_columns))
             return "skip"
 
-        with _text(self.tree, self.name, self.encoding) as file:
-            stream = reader.open_csv(
+        with stream(self.tree, self.name, self.encoding) as file:
+            yield from reader.open_csv(
                 file,
                 reader.ReadOptions(use_threads=False, block_size=BLOCK, column_names=self.columns, skip_rows=self.skip, encoding="utf8"),
                 reader.ParseOptions(delimiter=self.mark, invalid_row_handler=skip, newlines_in_values=True),
                 reader.ConvertOptions(column_types=dict.fromkeys(self.columns, pa.string()), strings_can_be_null=False),
             )
-            yield from stream
         self.bad = [Problem(f"{self.name}:{row}", f"{found} cells where the others have {wanted}") for row, found, wanted in wrong]
         if count > len(wrong):
             self.notes = [*self.notes, f"{count - len(wrong):,} further rows of another length are left out"]
@@ -103,7 +102,7 @@ class Blocks:
     def _jsonl(self) -> Iterator[pa.RecordBatch]:
         rows: list[dict[str, Any]] = []
         bad = 0
-        with _text(self.tree, self.name, self.encoding) as file:
+        with stream(self.tree, self.name, self.encoding) as file:
             for k, line in enumerate(io.TextIOWrapper(file, "utf-8", "replace"), 1):  # type: ignore[type-var]
                 if not line.strip():
                     continue
@@ -301,7 +300,8 @@ class _Guarded(io.RawIOBase):
         super().close()
 
 
-def _text(tree: Tree, name: str, encoding: str) -> io.BufferedReader:
+def stream(tree: Tree, name: str, encoding: str) -> io.BufferedReader:
+    """A text file as UTF-8 that is read on, gzip undone on the way."""
     raw = tree.raw(name)
     zipped = name.lower().endswith(".gz") and isinstance(raw, Path)
     source = raw.open("rb") if isinstance(raw, Path) else io.BytesIO(raw)

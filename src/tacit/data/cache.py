@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tacit.data.flat import Flat
 from tacit.data.listing import Problem, size_in_words
 from tacit.data.tree import Tree
 from tacit.errors import TacitError
@@ -30,12 +31,12 @@ HINT = "free some space, set TACIT_CACHE to a folder on a larger disk, or use --
 
 @dataclass(frozen=True)
 class Stored:
-    """Decoded items. x: [n, *item]; lengths: int64 [n]; hashes: uint64 [n]; keep: int64 [n], their rows in the listing.
+    """Decoded items. x: [n, *item], or a Flat; lengths: int64 [n]; hashes: uint64 [n]; keep: int64 [n], their rows in the listing.
 
     bad: items that could not be decoded. facts: what else was measured while decoding (plain JSON).
     """
 
-    x: np.ndarray
+    x: Any
     lengths: np.ndarray
     hashes: np.ndarray
     keep: np.ndarray
@@ -85,17 +86,20 @@ def load(place: Path) -> Stored | None:
         meta = json.loads((place / "meta.json").read_text(encoding="utf-8"))
         shape, dtype = tuple(meta["shape"]), np.dtype(meta["dtype"])
         rows = np.load(place / "rows.npy", allow_pickle=False)
+        lengths, hashes, keep = rows[0].astype(np.int64), rows[1], rows[2].astype(np.int64)
+        flat = bool(meta.get("flat"))
+        values = int(lengths.sum()) if flat else int(np.prod(shape))
         if (
             meta["version"] != VERSION
-            or (place / "x.bin").stat().st_size != int(np.prod(shape)) * dtype.itemsize
+            or (place / "x.bin").stat().st_size != values * dtype.itemsize
             or rows.shape != (3, shape[0])
         ):
             raise ValueError("sizes differ")
-        x = np.memmap(place / "x.bin", dtype, "r", shape=shape)
-        lengths, hashes, keep = rows[0].astype(np.int64), rows[1], rows[2].astype(np.int64)
+        x: Any = np.memmap(place / "x.bin", dtype, "r", shape=(values,) if flat else shape)
+        x = Flat.of(x, lengths) if flat else x
         step = max(1, x.nbytes // CHECKED)
         for i in range(0, len(x), step):
-            if item_hash(_cut(x[i], int(lengths[i]))) != int(hashes[i]):
+            if item_hash(x.item(i) if flat else _cut(x[i], int(lengths[i]))) != int(hashes[i]):
                 raise ValueError(f"item {i} differs")
         return Stored(x, lengths, hashes, keep, [Problem(*p) for p in meta["bad"]], meta["facts"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -124,10 +128,13 @@ class Writer:
         with _disk(self.place):
             self.file.write(np.ascontiguousarray(x).data)
 
-    def close(self, stored: Stored, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Stored:
-        """Put the finished cache in its place, or take the one that another process put there meanwhile."""
+    def close(self, stored: Stored, dtype: np.dtype[Any], shape: tuple[int, ...], flat: bool = False) -> Stored:
+        """Put the finished cache in its place, or take the one that another process put there meanwhile.
+
+        flat: the items lie one behind the other, each as long as it is.
+        """
         bad = [[p.name, p.reason] for p in stored.bad]
-        meta = {"version": VERSION, "shape": list(shape), "dtype": dtype.str, "bad": bad, "facts": stored.facts}
+        meta = {"version": VERSION, "shape": list(shape), "dtype": dtype.str, "bad": bad, "facts": stored.facts, "flat": flat}
         with _disk(self.place):
             self.file.close()
             np.save(self.folder / "rows.npy", np.stack([stored.lengths.astype(np.uint64), stored.hashes, stored.keep.astype(np.uint64)]))

@@ -12,6 +12,7 @@ import numpy as np
 
 from tacit import registry
 from tacit.data import builtin, cache, decoding, finding, labels, rowlist, shapes, splits
+from tacit.data.flat import Flat
 from tacit.data.listing import Listing, Problem, few, parts_said, size_in_words
 from tacit.data.tags import Tags
 from tacit.data.tree import Tree
@@ -21,7 +22,7 @@ from tacit.types import Spec
 
 MEASURED = (1_000, 10_000)  # at least and at most so many training items are measured for mean, std and the rest of the spec
 # of how it was opened: what decides the items, their labels and the split
-REMEMBERED = ("target", "group", "split", "sequence_by", "order_by", "max_bad", "seed")
+REMEMBERED = ("target", "group", "split", "sequence_by", "order_by", "text_column", "max_bad", "seed")
 MEASURED_BYTES = 64 * 2**20
 
 
@@ -29,7 +30,8 @@ MEASURED_BYTES = 64 * 2**20
 class Dataset:
     """Decoded items with what is known about them, in the order of the source.
 
-    x: uint8 [N, C, H, W] images, float32 [N, C, T] series (NaN = missing or padding), float32 [N, F] vectors; memory-mapped if cached.
+    x: uint8 [N, C, H, W] images, float32 [N, C, T] series (NaN = missing or padding), float32 [N, F] vectors; memory-mapped if cached;
+    of texts a Flat of token numbers.
     lengths: int64 [N], samples of each series, if they differ. names: stable ids.
     labels: int64 [N], index into `classes`, -1 = unlabelled; or float32 [N], NaN = unlabelled; None = no labels.
     groups: int64 [N], index into `group_names`, -1 = unknown. split: int8 [N], 0 train, 1 test, 2 val.
@@ -43,7 +45,7 @@ class Dataset:
     modality: str
     why: str
     spec: Spec
-    x: np.ndarray = field(repr=False)
+    x: Any = field(repr=False)
     lengths: np.ndarray | None = field(repr=False)
     names: Sequence[str] = field(repr=False)
     labels: np.ndarray | None = field(repr=False)
@@ -180,6 +182,7 @@ def open(
     split: str | None = None,
     sequence_by: str | None = None,
     order_by: str | None = None,
+    text_column: str | None = None,
     size: int | None = None,
     limit: int = 224,
     cache: bool = True,
@@ -193,7 +196,7 @@ def open(
 
     modality: "image", "series", "table", ..., None = detect. target, group, split: columns (or keys) with the label, the group
     (patient, session) and the part. sequence_by, order_by: columns of a table that say which rows are one item (an event log), and in
-    which order. size: training size in pixels, samples or events, None = choose. limit: largest chosen size.
+    which order. text_column: column of a table that holds the text, several with commas between. size: training size in pixels, samples or events, None = choose. limit: largest chosen size.
     cache: keep the decoded items on disk. seed: of the split. max_bad: share of unusable items that is tolerated, 0..1.
     options: more settings of the modality, such as fit="pad". spec: decode as this says instead of measuring, for a trained model.
     say: called with words for a person; progress, about once a second, ends in a carriage return.
@@ -201,20 +204,23 @@ def open(
     say = say or (lambda line: None)
     opened: dict[str, Any] = {"path": path, "modality": modality, "target": target, "group": group, "split": split}
     opened |= {"size": size, "limit": limit, "cache": cache, "seed": seed, "max_bad": max_bad, "options": dict(options)}
-    opened |= {"sequence_by": sequence_by, "order_by": order_by}
-    rows = _rows(sequence_by, order_by, modality, spec)
-    modality = "events" if rows else modality
+    opened |= {"sequence_by": sequence_by, "order_by": order_by, "text_column": text_column}
+    rows = finding.sequences_asked(sequence_by, order_by, modality, spec)
+    modality, options = "events" if rows else modality, dict(options)
+    written, modality = finding.texts_asked(text_column, options.pop("documents", None), modality, spec)
     if modality is not None and modality not in registry.names("modalities"):
         raise Asked(f"there is no modality {modality!r}", nearest(modality, registry.names("modalities")))
     made = str(path).startswith("builtin:")
     source, tree = (builtin, None) if made else finding.source(finding.grown(Path(path)), modality)
     if rows and "events" not in getattr(source, "modalities", ()):
         raise Asked(f"{path} is no table, and only tables have rows that are sequences", "leave --sequence-by out")
+    if "text" in getattr(source, "modalities", ()):
+        rows = written
     if made:
         listing = builtin.read(str(path).split(":", 1)[1])
     else:
         listing = source.read(tree, modality=modality, target=target, group=group, split=split, **rows)
-    return _build(str(path), listing, listing.tree or tree, size, limit, cache, seed, max_bad, dict(options), say, spec, opened)
+    return _build(str(path), listing, listing.tree or tree, size, limit, cache, seed, max_bad, options, say, spec, opened)
 
 
 def from_arrays(
@@ -288,7 +294,7 @@ def from_table(
     """
     opened: dict[str, Any] = {"table": table, "target": target, "group": group, "split": split, "name": name}
     opened |= {"sequence_by": sequence_by, "order_by": order_by, "size": size, "seed": seed, "max_bad": max_bad, "options": dict(options)}
-    rows = _rows(sequence_by, order_by, None, spec)
+    rows = finding.sequences_asked(sequence_by, order_by, None, spec)
     found = rowlist.listing([rowlist.Held(table, name)], [""], name, target=target, group=group, split=split, **rows)
     return _build(name, found, None, size, 224, False, seed, max_bad, dict(options), lambda line: None, spec, opened)
 
@@ -302,19 +308,6 @@ def from_files(paths: Sequence[Path], spec: Spec) -> Dataset:
         raise Asked(f"single files are no items of {spec.modality} data, which the model reads", "give the path of a data set, or an array")
     listing = Listing(spec.modality, "files", [str(p) for p in paths], None, None, ["test"] * len(paths), lambda i: paths[i])
     return _build("files", listing, None, None, 224, False, 0, 0.0, {}, lambda line: None, spec, {"paths": paths})
-
-
-def _rows(by: str | None, time: str | None, modality: str | None, spec: Spec | None) -> dict[str, Any]:
-    """What makes a table's rows sequences, as asked or as a trained model had it, for `rowlist.listing`; empty where rows are items."""
-    if by is None and time is None and spec is not None and spec.modality == "events":
-        by, time = spec.extra["by"], spec.extra["time"] or None
-    if by is None and time is None:
-        if modality == "events":
-            raise Asked("of events it has to be said which rows are one sequence", "name the column: --sequence-by customer")
-        return {}
-    if modality not in (None, "events"):
-        raise Asked(f"--sequence-by makes events of a table, not {modality} data", "leave --modality out")
-    return {"sequence_by": by, "order_by": time, "like": None if spec is None else spec.extra}
 
 
 def _build(
@@ -358,7 +351,9 @@ def _build(
     train = np.flatnonzero(split == splits.TRAIN)
     most = min(MEASURED[1], max(MEASURED[0], MEASURED_BYTES // max(1, stored.x[0].nbytes)))
     measured = train[:: max(1, -(-len(train) // most))]
-    spec = kind.finish(spec, np.asarray(stored.x[measured])) if trained is None else spec
+    if trained is None:
+        flat = isinstance(stored.x, Flat)
+        spec = kind.finish(spec, stored.x[train] if flat else np.asarray(stored.x[measured]))
     whole = hashlib.blake2b(stored.hashes.tobytes(), digest_size=16)
     for start in range(0, len(names), 100_000):
         whole.update(("\0" * (start > 0) + "\0".join(names[start : start + 100_000])).encode("utf-8", "surrogatepass"))
@@ -430,4 +425,4 @@ def _names(names: Sequence[str], rows: np.ndarray) -> Sequence[str]:
 
 def _decoding(spec: Spec) -> list[Any]:
     """What decides the decoded values, of all that a spec holds; the scale says how deep pixels become 8 bits."""
-    return [spec.channels, list(spec.sizes), spec.ragged, *(spec.extra.get(k) for k in ("scale", "fit", "columns"))]
+    return [spec.channels, list(spec.sizes), spec.ragged, *(spec.extra.get(k) for k in ("scale", "fit", "columns", "tokenizer", "redact"))]

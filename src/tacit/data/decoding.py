@@ -17,6 +17,7 @@ import numpy as np
 
 from tacit import registry
 from tacit.data import cache
+from tacit.data.flat import Flat
 from tacit.data.listing import Listing, Problem
 from tacit.errors import BadData
 from tacit.modality import BadItem, Modality, Raw
@@ -102,9 +103,11 @@ def decode(
         if (found := cache.load(place)) is not None:
             _enough(listing, found.bad, max_bad)
             return spec, found, place
-    writer = cache.Writer(place, _bytes(listing, spec) * len(listing.names)) if place is not None else None
+    expected = 0 if hasattr(kind, "decode_many") else _bytes(listing, spec) * len(listing.names)
+    writer = cache.Writer(place, expected) if place is not None else None
     try:
         run = _all if listing.blocks is None else _blocks if listing.sequences is None else _sequences
+        run = _flat if hasattr(kind, "decode_many") else run
         return spec, run(kind, listing, spec, writer, max_bad, say), place
     except BaseException:
         if writer is not None:
@@ -248,6 +251,51 @@ def _sequences(
         done, infinite = done + len(x), infinite + endless
     cut = replace(listing, blocks=None, read=lambda i: rows[found.rows(i)].T)
     return _all(kind, cut, spec, writer, max_bad, say, infinite)
+
+
+def _flat(
+    kind: type[Modality], listing: Listing, spec: Spec, writer: cache.Writer | None, max_bad: float, say: Callable[[str], None]
+) -> cache.Stored:
+    """The same for items of very different lengths that are read many at once, or one by one: stored one behind the other."""
+    n, done, told = len(listing.names), 0, time.monotonic()
+    bad: list[Problem] = []
+    pieces: list[np.ndarray] = []
+    keep: list[int] = []
+    lengths: list[int] = []
+    hashes: list[int] = []
+    for block in listing.blocks() if listing.blocks is not None else _bundles(listing):
+        for x in kind.decode_many(block, spec):
+            if isinstance(x, BadItem):
+                bad.append(Problem(listing.names[done], str(x)))
+            else:
+                keep.append(done)
+                lengths.append(len(x))
+                hashes.append(cache.item_hash(x))
+                writer.add(x) if writer is not None else pieces.append(x)
+            done += 1
+        if time.monotonic() - told > 1:
+            told = time.monotonic()
+            say(f"decoding {done:,} of {n:,} {kind.unit} ({done / n:.0%})\r")
+    _enough(listing, bad, max_bad)
+    counts = np.array(lengths, np.int64), np.array(hashes, np.uint64), np.array(keep, np.int64)
+    dtype = np.dtype(np.uint16 if spec.extra["vocabulary"] <= 65_536 else np.int32)
+    if writer is None:
+        values = Flat.of(np.concatenate([p.astype(dtype) for p in pieces]), counts[0])
+        return cache.Stored(values, *counts, bad, {"infinite": 0})
+    return writer.close(cache.Stored(np.empty(0), *counts, bad, {"infinite": 0}), dtype, (len(keep), 1, max(lengths)), flat=True)
+
+
+def _bundles(listing: Listing) -> Iterator[list[Any]]:
+    """Raw items, some at a time."""
+
+    def read(i: int) -> Any:
+        try:
+            return listing.read(i)
+        except BadItem as error:
+            return error
+
+    for start in range(0, len(listing.names), BLOCK):
+        yield [read(i) for i in range(start, min(len(listing.names), start + BLOCK))]
 
 
 def _closed(

@@ -11,6 +11,7 @@ from tacit import registry
 from tacit.data.listing import ending, few
 from tacit.data.tree import Tree, grow
 from tacit.errors import Asked, BadData
+from tacit.types import Spec
 
 
 def grown(path: Path) -> Tree:
@@ -56,3 +57,27 @@ def source(tree: Tree, modality: str | None) -> tuple[Any, Tree]:
             "understood: image files, .npy, .npz, IDX, UCR .tsv, .ts, .csv of numbers, zip files of these, metadata.csv with file_name",
         )
     return found, tree
+
+
+def sequences_asked(by: str | None, time: str | None, modality: str | None, spec: Spec | None) -> dict[str, Any]:
+    """What makes a table's rows sequences, as asked or as a trained model had it, for `rowlist.listing`; empty where rows are items."""
+    if by is None and time is None and spec is not None and spec.modality == "events":
+        by, time = spec.extra["by"], spec.extra["time"] or None
+    if by is None and time is None:
+        if modality == "events":
+            raise Asked("of events it has to be said which rows are one sequence", "name the column: --sequence-by customer")
+        return {}
+    if modality not in (None, "events"):
+        raise Asked(f"--sequence-by makes events of a table, not {modality} data", "leave --modality out")
+    return {"sequence_by": by, "order_by": time, "like": None if spec is None else spec.extra}
+
+
+def texts_asked(column: str | None, documents: str | None, modality: str | None, spec: Spec | None) -> tuple[dict[str, Any], str | None]:
+    """What says which texts are items, as asked or as a trained model had it, for the sources of text; and the modality."""
+    asked = column is not None
+    if asked and modality not in (None, "text"):
+        raise Asked(f"--text-column makes texts of a table, not {modality} data", "leave --modality out")
+    if spec is not None and spec.modality == "text":
+        column, documents = column or spec.extra.get("column"), documents or spec.extra.get("documents")
+    given = {"text_column": column, "documents": documents, "column_asked": asked}
+    return given, "text" if asked or documents is not None else modality

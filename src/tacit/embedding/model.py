@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tacit import registry
 from tacit.assemble import make_encoder, make_modality
 from tacit.data.dataset import Dataset
+from tacit.data.flat import Flat
 from tacit.embedding.prepare import named, prepare
 from tacit.encoder import Encoder, join
 from tacit.errors import Asked, TacitError
@@ -82,9 +83,16 @@ class Model(nn.Module):
         was = self.training
         self.eval()
         cast = self.precision.startswith("bf16")
-        out = [self.read(rows, tiles, cast).cpu().numpy() for rows in self.batches(x, lengths, batch)]
+        if isinstance(x, Flat):  # items of about one length together, so that little is padding
+            order = list(x.bundles(Flat.AT_ONCE, batch))
+            parts = [(np.asarray(x[rows]), None if lengths is None else lengths[rows]) for rows in order]
+            out = [self.read(b, tiles, cast).cpu().numpy() for part in parts for b in self.batches(*part, batch)]
+            back = np.argsort(np.concatenate(order)) if order else []
+        else:
+            out = [self.read(rows, tiles, cast).cpu().numpy() for rows in self.batches(x, lengths, batch)]
+            back = slice(None)
         self.train(was)
-        return np.concatenate(out) if out else np.zeros((0, self.dim), np.float32)
+        return np.concatenate(out)[back] if out else np.zeros((0, self.dim), np.float32)
 
     def batches(self, x: np.ndarray, lengths: np.ndarray | None = None, batch: int = 256) -> Iterator[Batch]:
         """Decoded items as batches on the model's device; lengths: of ragged items, in samples."""
@@ -95,7 +103,7 @@ class Model(nn.Module):
             part = torch.from_numpy(np.array(x[i : i + batch])).to(device)  # a copy, because a memory map is read-only
             valid = None
             if lengths is not None:
-                valid = torch.arange(x.shape[-1], device=device) < torch.from_numpy(lengths[i : i + batch]).to(device)[:, None]
+                valid = torch.arange(part.shape[-1], device=device) < torch.from_numpy(lengths[i : i + batch]).to(device)[:, None]
             yield Batch(self.modality.load(part), torch.arange(len(part), device=device), valid)
 
     def embed(self, data: Any) -> Embeddings:

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from tacit import augment, eventtokens, layers
+    from tacit import augment, eventtokens, layers, slices
     from tacit.encoder import Tokenizer
 else:
     torch, augment, layers, eventtokens = later("torch"), later("tacit.augment"), later("tacit.layers"), later("tacit.eventtokens")
+    slices = later("tacit.slices")
 
 LATEST = 200  # events of a sequence that are kept unless asked otherwise
 WEAKEST = 0.7  # of a sequence that a weak view shows
@@ -145,15 +146,15 @@ class Events(Tabular):
     # ---- right of the line ----
 
     def augment(self, batch: Batch, kind: str, generator: torch.Generator, cell: Sequence[int], want: Views = RECIPE) -> Batch:
-        batch = _known(batch)
+        batch = slices.known(batch)
         if kind == "plain":
-            return batch if layers.exporting() else _front(batch, torch.zeros_like(batch.ids), _lengths(batch))
+            return batch if layers.exporting() else slices.front(batch, torch.zeros_like(batch.ids), slices.lengths(batch))
         least = want.lowest or self.crop
         share = {"global_": (least, 1.0), "local": (min(self.crop, least) / 2, min(self.crop, least)), "weak": (WEAKEST, 1.0)}[kind]
-        b, long = len(batch.x), _lengths(batch)
+        b, long = len(batch.x), slices.lengths(batch)
         n = (long * augment.uniform(generator, (b,), *share)).ceil().long().clamp(min=1)
         n = torch.minimum(n, long)
-        view = _front(batch, (augment.uniform(generator, (b,)) * (long - n + 1)).long().clamp(max=batch.x.shape[-1] - 1), n)
+        view = slices.front(batch, (augment.uniform(generator, (b,)) * (long - n + 1)).long().clamp(max=batch.x.shape[-1] - 1), n)
         return view if kind == "weak" else self._swapped(view, self.swap * want.strength, generator)
 
     def _swapped(self, view: Batch, share: float, generator: torch.Generator) -> Batch:
@@ -185,30 +186,3 @@ class Events(Tabular):
 
     def tokenizer(self, dense: bool) -> Tokenizer:
         return eventtokens.EventTokenizer(self.spec.extra["measured"], self.spec.mean, self.spec.std, dim=self.event, width=self.width)
-
-
-def _known(batch: Batch) -> Batch:
-    """The same with `valid`: where it is not said, a sequence ends with the last event of which anything is known."""
-    if batch.valid is not None:
-        return batch
-    known = ~batch.x.isnan().all(1)
-    return replace(batch, valid=known.flip(1).cumsum(1).flip(1) > 0)
-
-
-def _lengths(batch: Batch) -> Tensor:
-    assert batch.valid is not None
-    return batch.valid.sum(1).clamp(min=1)
-
-
-def _front(batch: Batch, start: Tensor, n: Tensor) -> Batch:
-    """Slices of the sequences, int64 [B] start and length, moved to the front and padded to the batch's longest sequence.
-
-    So all views of a batch have one shape, and pass the network together.
-    """
-    size = batch.x.shape[-1]
-    steps = torch.arange(int(_lengths(batch).max()), device=batch.x.device)
-    index = (start[:, None] + steps).clamp(max=size - 1)
-    valid = steps < n[:, None]
-    x = batch.x.gather(2, index[:, None].expand(-1, batch.x.shape[1], -1)).masked_fill(~valid[:, None], torch.nan)
-    frame = torch.stack([start / size, torch.full_like(start, len(steps)) / size], -1)[:, None]
-    return replace(batch, x=x, valid=valid, frame=frame)

@@ -27,7 +27,7 @@ class Loader:
         self.labels = None if not labels or data.labels is None else torch.from_numpy(np.ascontiguousarray(data.labels[rows]))
         self.groups = None if data.groups is None else torch.from_numpy(np.ascontiguousarray(data.groups[rows]))
         self.resident: Tensor | None = None
-        if device.type == "cuda":
+        if device.type == "cuda" and isinstance(data.x, np.ndarray):
             size = int(np.prod(data.x.shape[1:])) * data.x.itemsize * len(rows)
             if size < torch.cuda.mem_get_info(device)[0] // 4:
                 self.resident = torch.from_numpy(np.ascontiguousarray(data.x[rows])).to(device)
@@ -42,7 +42,7 @@ class Loader:
         valid = None
         if self.data.lengths is not None:
             length = torch.from_numpy(self.data.lengths[rows]).to(self.device)
-            valid = torch.arange(self.data.x.shape[-1], device=self.device) < length[:, None]
+            valid = torch.arange(x.shape[-1], device=self.device) < length[:, None]
         ids = torch.from_numpy(np.ascontiguousarray(index)).to(self.device)
         label, group = (None if v is None else v[torch.from_numpy(index)].to(self.device) for v in (self.labels, self.groups))
         return Batch(self.modality.load(x), ids, valid, label=label, group=group)

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import copy
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tacit.encoder import Encoder
+from tacit.losses import full_precision
+from tacit.method import Method
+from tacit.types import Batch, Context, Count, Info, NonNegative, Positive, Step, Views
+
+
+class Word2vec(Method):
+    """Give every token a vector that tells its neighbours from tokens drawn at random.
+
+    mode: skipgram (a token predicts each neighbour) or cbow (the mean of the neighbours predicts the token). window: neighbours on each
+    side; near ones count more, as the paper's random windows make them. far: weight of tokens of the same view beyond the window, 1 = as
+    the farthest neighbour. negatives: drawn tokens for each neighbour. shared: how many different ones a batch draws. frequent: share
+    from which on a token counts less (subsampling).
+    """
+
+    family = "predictive"
+    when = "text, and little of it: vectors of words need the least data and time"
+    source = "Mikolov et al. 2013, arXiv:1310.4546; ours weights frequent tokens by what subsampling keeps, and shares the negatives"
+    preset = {"batch": 64}
+    views, needs = Views(weak=1), frozenset({"tokens", "apart"})
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        info: Info,
+        *,
+        mode: Literal["skipgram", "cbow"] = "skipgram",
+        window: Count = 5,
+        far: NonNegative = 0.0,
+        negatives: Count = 5,
+        shared: Count = 512,
+        frequent: Positive = 1e-3,
+    ) -> None:
+        super().__init__(encoder, info)
+        self.context = copy.deepcopy(encoder.tokenizer)
+        self.mode, self.window, self.far, self.negatives, self.shared, self.frequent = mode, window, far, negatives, shared, frequent
+
+    def forward(self, views: list[Batch], ctx: Context) -> Step:
+        (x,) = views
+        f = self.encoder(x)
+        other = self.context(x).x
+        common = self.encoder.tokenizer.commonness(x)
+        kept = f.valid.float()
+        rarity = kept
+        if common is not None:
+            kept = kept * (self.frequent / common).sqrt().clamp(max=1)
+            rarity = f.valid * common.clamp(min=1e-9) ** -0.25  # so that tokens are drawn by the 0.75th power of their shares
+        drawn = _drawn(rarity.flatten(), self.shared, ctx.generator)
+        weight = self._near(f.tokens.shape[1], kept.device) * kept[:, :, None] * kept[:, None]
+        loss = _loss(f.tokens, other, other.flatten(0, 1)[drawn], weight, self.negatives, self.mode == "cbow")
+        return Step(loss, f.pooled.detach(), chance=(1 + self.negatives) * math.log(2))
+
+    def _near(self, n: int, device: torch.device) -> Tensor:
+        """How much two tokens are neighbours, by their distance [n, n]."""
+        place = torch.arange(n, device=device)
+        apart = (place[:, None] - place).abs()
+        near = ((self.window + 1 - apart).clamp(min=0) / self.window).clamp(min=self.far / self.window)
+        return near * (apart > 0)
+
+
+def _drawn(weight: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Numbers of `count` tokens, drawn by their weights with repetition, int64 [count]."""
+    edges = weight.double().cumsum(0)
+    at = torch.rand(count, generator=generator, device=weight.device, dtype=torch.float64) * edges[-1]
+    return torch.searchsorted(edges, at).clamp(max=len(weight) - 1)
+
+
+@full_precision
+def _loss(own: Tensor, other: Tensor, drawn: Tensor, weight: Tensor, negatives: int, bag: bool) -> Tensor:
+    """Cross entropy of telling neighbours from drawn tokens. own, other [B, N, D]; drawn [M, D]; weight [B, N, N], of a pair."""
+    total = weight.sum().clamp(min=1e-6)
+    much = weight.sum(2)  # of each token's neighbours
+    if bag:
+        own = (weight / much[..., None].clamp(min=1e-6)) @ own
+        real = much * F.softplus(-(own * other).sum(-1))
+    else:
+        real = weight * F.softplus(-(own @ other.transpose(1, 2)))
+    made = F.softplus(own.flatten(0, 1) @ drawn.T).mean(1)
+    return (real.sum() + negatives * (much.flatten() * made).sum()) / total

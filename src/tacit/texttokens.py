@@ -1,0 +1,135 @@
+"""Tokens and targets of text: every symbol of the vocabulary has a vector, and predicting one is choosing among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tacit.encoder import Tokenizer
+from tacit.losses import full_precision
+from tacit.types import Batch, Tokens
+
+AT_ONCE = 2**25  # logits that are held at a time
+
+
+class TextTokenizer(Tokenizer):
+    """One token a symbol.
+
+    counts: how often each symbol occurs in the training texts [V]. begins: whether it begins a word, bool [V]. dim: width of a vector.
+    sif: a of the weights a / (a + p) with which tokens are pooled, p = share of the symbol; 0 = all alike.
+    parts: int64 [V, G], pieces of each symbol's spelling whose vectors are added to its own, padded with the last piece; None = none.
+    source: Arora et al. 2017 (weights); Bojanowski et al. 2017, arXiv:1607.04606 (pieces); Press & Wolf 2017, arXiv:1608.05859 (the
+    vectors of the input are those of the prediction, too).
+    """
+
+    nats = True
+    draws = True
+
+    def __init__(self, counts: Tensor, begins: Tensor, *, dim: int, sif: float = 0.0, parts: Tensor | None = None) -> None:
+        super().__init__()
+        self.patch, self.dim, self.sif = (1,), dim, sif
+        share = (counts.float() + 0.5) / (counts.float() + 0.5).sum()
+        self.register_buffer("share", share, persistent=False)
+        self.register_buffer("begins", begins, persistent=False)
+        self.chance = float(-(share * share.log()).sum().clamp(min=0.05))
+        self.table = nn.Parameter(torch.randn(len(counts), dim) * 0.02)
+        self.pieces = None
+        if parts is not None:
+            self.register_buffer("parts", parts, persistent=False)
+            self.pieces = nn.EmbeddingBag(int(parts.max()) + 1, dim, mode="mean", padding_idx=int(parts.max()))
+            nn.init.normal_(self.pieces.weight, std=0.02)
+            with torch.no_grad():
+                self.pieces.weight[-1].zero_()
+
+    @property
+    def vectors(self) -> Tensor:
+        """The vector of every symbol [V, dim]."""
+        return self.table if self.pieces is None else self.table + self.pieces(self.parts)
+
+    def symbols(self, x: Tensor) -> Tensor:
+        """Numbers of the symbols, int64 [B, T], of x [B, 1, T]; padding is 0."""
+        return x[:, 0].nan_to_num(0).round().long().clamp(0, len(self.table) - 1)
+
+    def forward(self, batch: Batch) -> Tokens:
+        symbols = self.symbols(batch.x)
+        valid = ~batch.x[:, 0].isnan() if batch.valid is None else batch.valid
+        if self.pieces is None:
+            x = F.embedding(symbols, self.table)
+        else:
+            own, place = symbols.unique(return_inverse=True)  # few of all symbols are in a batch
+            x = F.embedding(place, F.embedding(own, self.table) + self.pieces(self.parts[own]))
+        return Tokens(x, valid, (x.shape[1],), self.weights(symbols))
+
+    def weights(self, symbols: Tensor) -> Tensor | None:
+        """How much each token counts in the mean over an item, [B, T]; None = all alike."""
+        return self.sif / (self.sif + self.share[symbols]) if self.sif else None
+
+    def commonness(self, batch: Batch) -> Tensor:
+        """The share of each token's symbol among all of the training data [B, T]."""
+        return self.share[self.symbols(batch.x)]
+
+    def units(self, batch: Batch) -> Tensor:
+        """The number of the word that each token belongs to, int64 [B, T]."""
+        return self.begins[self.symbols(batch.x)].long().cumsum(1)
+
+    def target(self, batch: Batch, cell: Sequence[int], *, raw: bool = False) -> SymbolTarget:
+        return SymbolTarget(self, self.symbols(batch.x))
+
+    def spoil(self, x: Tensor, noise: float, holes: float, generator: torch.Generator) -> Tensor:
+        """Some tokens are those of another place of the batch; padding stays."""
+        there = ~x.isnan()
+        own = x[there]
+        other = own[(torch.rand(own.shape, generator=generator, device=x.device) * len(own)).long().clamp(max=max(0, len(own) - 1))]
+        gone = torch.rand(own.shape, generator=generator, device=x.device) < holes
+        return x.masked_scatter(there, torch.where(gone, other, own))
+
+    def drawn(self, batch: Batch, predicted: Tensor, where: Tensor, generator: torch.Generator) -> Batch:
+        """The batch with the tokens at the True cells of where [B, T] drawn from what is predicted there, [K, dim]."""
+        log = self.log_odds(predicted)
+        noise = -torch.log(-torch.log(torch.rand(log.shape, generator=generator, device=log.device).clamp(1e-9, 1 - 1e-7)))
+        x = batch.x.clone()
+        x[:, 0][where] = (log + noise).argmax(1).to(x.dtype)
+        return replace(batch, x=x)
+
+    @full_precision
+    def log_odds(self, predicted: Tensor) -> Tensor:
+        """Log-odds of all symbols [K, V] for predictions [K, dim]: without any, their shares in the training data."""
+        return predicted @ self.vectors.T + self.share.log()
+
+    def head(self, dim: int, cell: Sequence[int]) -> TextHead:
+        return TextHead(dim, self.dim)
+
+
+class TextHead(nn.Sequential):
+    """From features [K, dim] to what is compared with the vectors of the symbols [K, width]."""
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__(nn.Linear(dim, width), nn.GELU(), nn.LayerNorm(width), nn.Linear(width, width))
+
+
+@dataclass(frozen=True)
+class SymbolTarget:
+    """Which symbol each cell held, int64 [B, T]."""
+
+    tokenizer: TextTokenizer
+    answer: Tensor
+
+    def each(self, predicted: Tensor, where: Tensor) -> Tensor:
+        """Nats of each token [K]: minus the log-probability of its symbol."""
+        answer, step = self.answer[where], max(1, AT_ONCE // len(self.tokenizer.table))
+        log = [F.cross_entropy(self.tokenizer.log_odds(p), a, reduction="none") for p, a in zip(predicted.split(step), answer.split(step), strict=True)]
+        return torch.cat(log) if log else predicted.new_zeros(0)
+
+    def doubt(self, predicted: Tensor, where: Tensor) -> Tensor:
+        """Entropy of the predictions, nats [K]."""
+        step = max(1, AT_ONCE // len(self.tokenizer.table))
+        log = [self.tokenizer.log_odds(p).log_softmax(1) for p in predicted.split(step)]
+        return torch.cat([-(v.exp() * v).sum(1) for v in log]) if log else predicted.new_zeros(0)
+
+    def distance(self, predicted: Tensor, where: Tensor) -> Tensor:
+        """Mean cross entropy at the True cells of where [B, T], in units of guessing by the shares of the symbols."""
+        return F.cross_entropy(self.tokenizer.log_odds(predicted), self.answer[where]) / self.tokenizer.chance

@@ -92,6 +92,7 @@ FLOORS: dict[str, float] = {
             "exporting",
             "alarms",
             "following",
+            "looking",
             "origin",
             "recommendation",
             "detection",

@@ -29,6 +29,7 @@ from tacit.options import (
     Size,
     Split,
     Target,
+    TextColumn,
     open_data,
 )
 from tacit.terminal import Teller, out, ranking
@@ -53,6 +54,7 @@ def compare(
     columns: Columns = None,
     sequence_by: SequenceBy = None,
     order_by: OrderBy = None,
+    text_column: TextColumn = None,
     no_cache: NoCache = False,
     max_bad: MaxBad = None,
     json_: Json = False,
@@ -71,6 +73,7 @@ def compare(
         "columns": columns,
         "sequence_by": sequence_by,
         "order_by": order_by,
+        "text_column": text_column,
         "cache": not no_cache,
         "max_bad": max_bad,
     }
@@ -101,6 +104,7 @@ def tune_augmentation(
     columns: Columns = None,
     sequence_by: SequenceBy = None,
     order_by: OrderBy = None,
+    text_column: TextColumn = None,
     no_cache: NoCache = False,
     max_bad: MaxBad = None,
     json_: Json = False,
@@ -120,6 +124,7 @@ def tune_augmentation(
         "columns": columns,
         "sequence_by": sequence_by,
         "order_by": order_by,
+        "text_column": text_column,
         "cache": not no_cache,
         "max_bad": max_bad,
     }

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tacit import __version__, alarms, choosing, deciders, exporting, following
+from tacit import __version__, alarms, choosing, deciders, exporting, following, looking
 from tacit.errors import Asked, Stopped, TacitError, nearest
 from tacit.options import (
     Backbone,
@@ -31,7 +31,9 @@ from tacit.options import (
     Size,
     Split,
     Target,
+    TextColumn,
     open_data,
+    reading_of,
 )
 from tacit.terminal import Teller, out, scores, table
 
@@ -44,40 +46,6 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-@app.command(epilog="Example: tacit inspect photos/")
-def inspect(
-    data: DataArg,
-    modality: ModalityOpt = None,
-    target: Target = None,
-    group: Group = None,
-    split: Split = None,
-    columns: Columns = None,
-    sequence_by: SequenceBy = None,
-    order_by: OrderBy = None,
-    no_cache: NoCache = False,
-    max_bad: MaxBad = None,
-    out_: Annotated[Path | None, typer.Option("--out", help="Also write the JSON here.")] = None,
-    json_: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """What is in my data, and what is wrong with it?"""
-    from tacit.data import inspect as inspection
-    from tacit.training.run import write_json
-
-    teller = Teller(quiet)
-    found = open_data(
-        data, teller, modality=modality, target=target, group=group, split=split, columns=columns, sequence_by=sequence_by,
-        order_by=order_by, cache=not no_cache, max_bad=max_bad,
-    )  # fmt: skip
-    result = inspection.inspect(found)
-    if out_ is not None:
-        write_json(out_, result)
-    if json_:
-        out(result)
-    else:
-        print("\n".join(inspection.lines(result)))
 
 
 @app.command(epilog="Example: tacit pretrain photos/ --budget 10min --out runs/photos method.temperature=0.2")
@@ -107,6 +75,7 @@ def pretrain(
     columns: Columns = None,
     sequence_by: SequenceBy = None,
     order_by: OrderBy = None,
+    text_column: TextColumn = None,
     no_cache: NoCache = False,
     max_bad: MaxBad = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, each value with its reason, and stop.")] = False,
@@ -114,14 +83,13 @@ def pretrain(
     quiet: Quiet = False,
 ) -> None:
     """Learn a representation from unlabelled data, within a time budget."""
-    from tacit.config import parse_overrides
     from tacit.runtime import leads
     from tacit.training.plan import seconds
     from tacit.training.pretrain import Pretrained
     from tacit.training.pretrain import pretrain as train
 
     teller = Teller(quiet or not leads())
-    given = parse_overrides(overrides or [])
+    given, reading = reading_of(overrides)
     if budget is not None:
         seconds(budget)
     opened = open_data(
@@ -134,6 +102,8 @@ def pretrain(
         columns=columns,
         sequence_by=sequence_by,
         order_by=order_by,
+        text_column=text_column,
+        settings=reading,
         cache=not no_cache,
         max_bad=max_bad,
         size=image_size,
@@ -400,6 +370,7 @@ def demo(
     print(result["report"])
 
 
+app.command(epilog="Example: tacit inspect photos/")(looking.inspect)
 app.command(epilog="Example: tacit detect runs/sales sales.csv --out alarms.csv")(alarms.detect)
 app.command(epilog="Example: tacit recommend runs/shop log.csv --out next.csv")(following.recommend)
 app.command(epilog="Example: tacit compare photos/ --methods simclr,mae,byol --budget 30min")(choosing.compare)

@@ -26,6 +26,30 @@ def random_mask(cells: Cells, ratio: float, generator: torch.Generator) -> Tenso
     return score.argsort(1).argsort(1) < hide
 
 
+def unit_mask(cells: Cells, units: Tensor | None, ratio: float, generator: torch.Generator) -> Tensor:
+    """Hide whole units, drawn until about the share `ratio` of a row's valid cells is hidden; at least one cell, never all.
+
+    units: int64 [B, N], ascending numbers of the unit that each cell belongs to; None = each cell is its own.
+    """
+    if units is None:
+        return random_mask(cells, ratio, generator)
+    valid = cells.valid
+    if valid.shape[1] < 2:
+        raise CannotPair("these items have a single cell, so none can be hidden", "use a smaller modality.patch, or simclr")
+    unit = units - units[:, :1]
+    score = torch.rand(valid.shape, generator=generator, device=valid.device).gather(1, unit.clamp(max=valid.shape[1] - 1))
+    score = score.masked_fill(~valid, 2.0)
+    count = valid.sum(1, keepdim=True)
+    order = score.argsort(dim=1, stable=True)
+    rank = order.argsort(1)
+    wanted = (count * ratio).round().clamp(min=1)
+    # a unit is hidden when its first cell in the drawn order is
+    first = torch.full_like(rank, valid.shape[1]).scatter_reduce(1, unit.clamp(max=valid.shape[1] - 1), rank, "amin")
+    hidden = (first.gather(1, unit.clamp(max=valid.shape[1] - 1)) < wanted) & valid
+    fine = (valid & ~hidden).any(1, keepdim=True)
+    return torch.where(fine, hidden, random_mask(cells, ratio, generator))
+
+
 def block_mask(cells: Cells, ratio: float, block: int, generator: torch.Generator) -> Tensor:
     """Hide boxes of side `block`: spans on rank 1, blocks on rank 2, tubes on rank 3, until about `ratio` is covered.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class Dataset:
     hashes: uint64 [N], equal = exact duplicates. fingerprint: of all decoded content and names.
     opened: what it was opened from and with, so that `decoded_for` can do it again.
     tagged: classes of the positions of items (masks), decoded when `tags` is first read. multi: float32 [N, K], 0 or 1 for each of
-    several labels, NaN = unknown; multi_names: their K names. Pretraining and `evaluate` read neither.
+    several labels, NaN = unknown; multi_names: their K names. raws: reads the documents of text again. Pretraining and `evaluate` read neither.
     """
 
     path: str
@@ -63,6 +63,7 @@ class Dataset:
     opened: Mapping[str, Any] = field(default_factory=dict, repr=False)
     tagged: Tags | None = field(default=None, repr=False)
     multi: np.ndarray | None = field(default=None, repr=False)
+    raws: Callable[[], Iterator[str]] | None = field(default=None, repr=False)
     multi_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -393,6 +394,7 @@ def _build(
         opened=opened,
         tagged=None if tags is None else Tags(kind, spec, names, lambda i: tags(rows[i])),
         multi=several,
+        raws=(lambda: decoding.raws(listing, stored.keep)) if hasattr(kind, "decode_many") else None,
         multi_names=() if several is None else listing.multi_names or tuple(map(str, range(several.shape[1]))),
     )
 

@@ -91,6 +91,7 @@ def decode(
     """
     planned = None if like is None else kind.known(Raws(listing))
     planned = planned or _planned(kind, listing, settings, content)
+    planned = replace(planned, extra={**planned.extra, **listing.about})
     try:
         spec = planned if like is None else kind.like(planned, like)
     except BadItem as error:
@@ -256,7 +257,7 @@ def _sequences(
 def _flat(
     kind: type[Modality], listing: Listing, spec: Spec, writer: cache.Writer | None, max_bad: float, say: Callable[[str], None]
 ) -> cache.Stored:
-    """The same for items of very different lengths that are read many at once, or one by one: stored one behind the other."""
+    """The same for documents, which are read many at once, or one by one, and stored one behind the other."""
     n, done, told = len(listing.names), 0, time.monotonic()
     bad: list[Problem] = []
     pieces: list[np.ndarray] = []
@@ -283,6 +284,17 @@ def _flat(
         values = Flat.of(np.concatenate([p.astype(dtype) for p in pieces]), counts[0])
         return cache.Stored(values, *counts, bad, {"infinite": 0})
     return writer.close(cache.Stored(np.empty(0), *counts, bad, {"infinite": 0}), dtype, (len(keep), 1, max(lengths)), flat=True)
+
+
+def raws(listing: Listing, keep: np.ndarray) -> Iterator[str]:
+    """The documents that were kept, as they are."""
+    wanted, place, row = keep.tolist(), 0, 0
+    for block in listing.blocks() if listing.blocks is not None else _bundles(listing):
+        for text in block:
+            if place < len(wanted) and wanted[place] == row:
+                place += 1
+                yield text
+            row += 1
 
 
 def _bundles(listing: Listing) -> Iterator[list[Any]]:

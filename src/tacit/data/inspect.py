@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tacit import registry
+from tacit.data import texts
 from tacit.data.dataset import Dataset
 from tacit.data.listing import few, size_in_words
 from tacit.data.splits import TEST, TRAIN, VAL
@@ -43,6 +44,7 @@ def inspect(dataset: Dataset) -> dict[str, Any]:
         "constant": values["constant"],
         "duplicates": duplicates(dataset),
         "bad": {"count": len(dataset.bad), "items": [{"name": p.name, "reason": p.reason} for p in dataset.bad]},
+        "text": texts.survey(dataset) if dataset.raws is not None else None,
         "notes": list(dataset.notes),
         "cache": {"path": str(dataset.cache_path) if dataset.cache_path else None, "bytes": dataset.cache_bytes},
         "fingerprint": dataset.fingerprint,
@@ -94,6 +96,9 @@ def lines(report: dict[str, Any]) -> list[str]:
         out.append(f"missing    {missing['values']:,} values ({missing['share']:.2%}) in {missing['items']:,} items")
     copies = report["duplicates"]
     out.append(f"copies     {copies['within']:,} exact duplicates within a part, {copies['across']:,} held-out items also in training")
+    out += texts.lines(report["text"]) if report["text"] else []
+    if report.get("redacted"):
+        out.append("redacted   {changed:,} documents changed, {left_out:,} left out, written to {file}".format(**report["redacted"]))
     if report["constant"]["count"]:
         out.append(f"constant   {report['constant']['count']:,} items of one value: {few(report['constant']['names'])}")
     if report["bad"]["count"]:

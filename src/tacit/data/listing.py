@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,7 @@ class Listing:
     tags: raw class numbers of the positions of item i (its mask), read when asked for, None = unlabelled; None = no tags at all.
     blocks: reads all items (of sequences: all rows) again, many at once, for what `Modality.decode_block` takes; then `read` is not used.
     sequences: which rows are one item, and in which order; None = each row is one.
+    about: what a trained model has to know to read other data the same way (plain JSON).
     multi: float32 [n, K], 0 or 1 for each of several labels, NaN = unknown; multi_names: their K names.
     """
 
@@ -69,6 +70,7 @@ class Listing:
     multi_names: tuple[str, ...] = ()
     blocks: Callable[[], Iterator[Any]] | None = None
     sequences: Sequences | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 def split_name(word: str) -> str:

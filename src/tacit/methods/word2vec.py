@@ -38,7 +38,7 @@ class Word2vec(Method):
         window: Count = 5,
         far: NonNegative = 0.0,
         negatives: Count = 5,
-        shared: Count = 512,
+        shared: Count = 64,
         frequent: Positive = 1e-3,
     ) -> None:
         super().__init__(encoder, info)
@@ -57,7 +57,14 @@ class Word2vec(Method):
             rarity = f.valid * common.clamp(min=1e-9) ** -0.25  # so that tokens are drawn by the 0.75th power of their shares
         drawn = _drawn(rarity.flatten(), self.shared, ctx.generator)
         weight = self._near(f.tokens.shape[1], kept.device) * kept[:, :, None] * kept[:, None]
-        loss = _loss(f.tokens, other, other.flatten(0, 1)[drawn], weight, self.negatives, self.mode == "cbow")
+        much = weight.sum(2)  # of each token's neighbours
+        own, out = f.tokens, other.flatten(0, 1)[drawn]
+        if self.mode == "cbow":
+            own = (weight / much[..., None].clamp(min=1e-6)).to(own.dtype) @ own
+            real, each = (own * other).sum(-1), much
+        else:
+            real, each = own @ other.transpose(1, 2), weight
+        loss = _loss(real, each, own[much > 0] @ out.T, much[much > 0], self.negatives)
         return Step(loss, f.pooled.detach(), chance=(1 + self.negatives) * math.log(2))
 
     def _near(self, n: int, device: torch.device) -> Tensor:
@@ -76,14 +83,11 @@ def _drawn(weight: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 
 @full_precision
-def _loss(own: Tensor, other: Tensor, drawn: Tensor, weight: Tensor, negatives: int, bag: bool) -> Tensor:
-    """Cross entropy of telling neighbours from drawn tokens. own, other [B, N, D]; drawn [M, D]; weight [B, N, N], of a pair."""
-    total = weight.sum().clamp(min=1e-6)
-    much = weight.sum(2)  # of each token's neighbours
-    if bag:
-        own = (weight / much[..., None].clamp(min=1e-6)) @ own
-        real = much * F.softplus(-(own * other).sum(-1))
-    else:
-        real = weight * F.softplus(-(own @ other.transpose(1, 2)))
-    made = F.softplus(own.flatten(0, 1) @ drawn.T).mean(1)
-    return (real.sum() + negatives * (much.flatten() * made).sum()) / total
+def _loss(real: Tensor, weight: Tensor, made: Tensor, much: Tensor, negatives: int) -> Tensor:
+    """Cross entropy of telling neighbours from drawn tokens.
+
+    real: log-odds of pairs that are neighbours, with their weight, of one shape. made: [K, M] of K tokens with drawn ones, much [K]: the
+    weight of all neighbours of each.
+    """
+    found = (weight * F.softplus(-real)).sum() + negatives * (much * F.softplus(made).mean(1)).sum()
+    return found / weight.sum().clamp(min=1e-6)

@@ -84,6 +84,7 @@ class Columns:
             variant=f"{found.variant} {','.join(wanted)}",
             tree=tree,
             blocks=texts,
+            about={"column": ",".join(wanted)},
         )
 
 

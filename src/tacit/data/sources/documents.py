@@ -73,7 +73,7 @@ class Documents:
             why = f"{len(names):,} text files, one document a file (data.documents=lines otherwise)"
             notes += reading.cut_off(tree, names)
             return Listing(
-                "text", why, names, labels, None, splits, lambda i: _whole(tree, names[i]), bad, notes, mode, tree.only(names)
+                "text", why, names, labels, None, splits, lambda i: _whole(tree, names[i]), bad, notes, mode, tree.only(names), about={"documents": mode}
             )
         found: list[tuple[str, np.ndarray]] = []
         kept = []
@@ -107,6 +107,7 @@ class Documents:
             mode,
             tree.only([n for n, _ in found]),
             blocks=lambda: reading.streamed(tree, [n for n, _ in found], mode),
+            about={"documents": mode},
         )
 
 

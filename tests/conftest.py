@@ -22,14 +22,14 @@ import torch
 
 torch.set_num_threads(1)
 
-KINDS = ("image", "series", "ragged", "vector", "table", "events")
+KINDS = ("image", "series", "ragged", "vector", "table", "events", "text")
 
 
 @cache
 def small(kind: str, items: int = 40) -> Any:
-    """A small labelled data set: "image" (3 x 16 x 16), "series" (2 x 48), "ragged" (2 x 20 to 48), "vector" (7), "table" (7)
-    or "events" (4, of 3 to 12 rows)."""
-    from tacit.data.dataset import from_arrays, from_table
+    """A small labelled data set: "image" (3 x 16 x 16), "series" (2 x 48), "ragged" (2 x 20 to 48), "vector" (7), "table" (7),
+    "events" (4, of 3 to 12 rows) or "text" (4 to 16 words)."""
+    from tacit.data.dataset import from_arrays, from_table, from_texts
 
     rng = np.random.default_rng(7)
     y = np.arange(items) % 2
@@ -46,6 +46,10 @@ def small(kind: str, items: int = 40) -> Any:
         columns: dict[str, Any] = {f"n{i}": rng.normal(size=items) for i in range(4)}
         columns |= {f"w{i}": rng.choice(list("abc"), items) for i in range(2)}
         return from_table(pa.table({**columns, "yes": rng.choice(["yes", "no"], items), "label": [f"c{v}" for v in y]}))
+    if kind == "text":
+        words = ["sun", "rain", "wind", "snow", "cloud", "storm", "falls", "shines", "over", "under", "the", "sea"]
+        texts = [" ".join(rng.choice(words, n)) for n in (16, 4, *rng.integers(4, 17, items - 2))]
+        return from_texts(texts, y=[f"c{v}" for v in y], options={"vocabulary": 300})
     if kind == "events":
         import pyarrow as pa
 

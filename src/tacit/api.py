@@ -52,6 +52,9 @@ def opened(data: Any, **options: Any) -> Dataset:
         return data
     if isinstance(data, np.ndarray):
         return dataset.from_arrays(data)
+    if isinstance(data, (list, tuple)) and data and all(isinstance(v, str) for v in data):
+        known = ("size", "seed", "max_bad", "options", "spec")
+        return dataset.from_texts(data, **{k: v for k, v in options.items() if k in known})
     if hasattr(data, "__arrow_c_stream__"):
         known = ("target", "group", "split", "sequence_by", "order_by", "size", "seed", "max_bad", "options", "spec")
         return dataset.from_table(data, **{k: v for k, v in options.items() if k in known})

@@ -21,7 +21,7 @@ def swapped(batch: Batch, cells: Cells, cell: Sequence[int], mask: Tensor, gener
     x, sizes = batch.x, batch.x.shape[-len(cell) :]
     b = len(x)
     number = cell_of(sizes, cell, cells.grid, x.device)
-    where, giver = (mask & cells.valid)[:, number], _others(cells.valid, generator)[:, number]  # [B, samples]
+    where, giver = (mask & cells.valid)[:, number], others(cells.valid, generator)[:, number]  # [B, samples]
     if batch.valid is not None:  # the last cell of an item may hold padding beside samples
         there = batch.valid.reshape(b, -1)
         where = where & there & there.gather(0, giver)
@@ -41,7 +41,7 @@ def cell_of(sizes: Sequence[int], cell: Sequence[int], grid: Sequence[int], devi
     return number
 
 
-def _others(valid: Tensor, generator: torch.Generator) -> Tensor:
+def others(valid: Tensor, generator: torch.Generator) -> Tensor:
     """For every cell of every item another item that has it, int64 [B, N]; the item itself if no other has."""
     # the items that have a cell stand in a ring of random order, and each takes the next one's: so all are as likely, nobody gets
     # its own, and as every row draws its own place the result does not depend on the order of the batch

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tacit.corruption import others
 from tacit.encoder import Tokenizer
-from tacit.losses import full_precision
 from tacit.types import Batch, Tokens
 
 AT_ONCE = 2**25  # logits that are held at a time
@@ -29,7 +29,7 @@ class TextTokenizer(Tokenizer):
     nats = True
     draws = True
 
-    def __init__(self, counts: Tensor, begins: Tensor, *, dim: int, sif: float = 0.0, parts: Tensor | None = None) -> None:
+    def __init__(self, counts: Tensor, begins: Tensor, *, dim: int, sif: float = 0.0, parts: Tensor | None = None, pairs: int = 0) -> None:
         super().__init__()
         self.patch, self.dim, self.sif = (1,), dim, sif
         share = (counts.float() + 0.5) / (counts.float() + 0.5).sum()
@@ -37,6 +37,7 @@ class TextTokenizer(Tokenizer):
         self.register_buffer("begins", begins, persistent=False)
         self.chance = float(-(share * share.log()).sum().clamp(min=0.05))
         self.table = nn.Parameter(torch.randn(len(counts), dim) * 0.02)
+        self.pairs = nn.Parameter(torch.zeros(pairs, dim)) if pairs else None
         self.pieces = None
         if parts is not None:
             self.register_buffer("parts", parts, persistent=False)
@@ -62,6 +63,9 @@ class TextTokenizer(Tokenizer):
         else:
             own, place = symbols.unique(return_inverse=True)  # few of all symbols are in a batch
             x = F.embedding(place, F.embedding(own, self.table) + self.pieces(self.parts[own]))
+        if self.pairs is not None:
+            before = F.pad(symbols[:, :-1], (1, 0), value=len(self.table))
+            x = x + F.embedding((before * 1_000_003 + symbols * 7919) % len(self.pairs), self.pairs)
         return Tokens(x, valid, (x.shape[1],), self.weights(symbols))
 
     def weights(self, symbols: Tensor) -> Tensor | None:
@@ -80,35 +84,33 @@ class TextTokenizer(Tokenizer):
         return SymbolTarget(self, self.symbols(batch.x))
 
     def spoil(self, x: Tensor, noise: float, holes: float, generator: torch.Generator) -> Tensor:
-        """Some tokens are those of another place of the batch; padding stays."""
-        there = ~x.isnan()
-        own = x[there]
-        other = own[(torch.rand(own.shape, generator=generator, device=x.device) * len(own)).long().clamp(max=max(0, len(own) - 1))]
-        gone = torch.rand(own.shape, generator=generator, device=x.device) < holes
-        return x.masked_scatter(there, torch.where(gone, other, own))
+        """Some tokens are those that another item of the batch has in that place; padding stays."""
+        there = ~x[:, 0].isnan()
+        other = x[:, 0].gather(0, others(there, generator))
+        gone = torch.rand(there.shape, generator=generator, device=x.device) < holes
+        return torch.where(gone & there, other, x[:, 0])[:, None]
 
     def drawn(self, batch: Batch, predicted: Tensor, where: Tensor, generator: torch.Generator) -> Batch:
         """The batch with the tokens at the True cells of where [B, T] drawn from what is predicted there, [K, dim]."""
-        log = self.log_odds(predicted)
-        noise = -torch.log(-torch.log(torch.rand(log.shape, generator=generator, device=log.device).clamp(1e-9, 1 - 1e-7)))
+        at = torch.rand(where.shape, generator=generator, device=where.device)[where]
+        step = max(1, AT_ONCE // len(self.table))
+        made = [
+            (self.log_odds(p).softmax(1).cumsum(1) < u[:, None]).sum(1) for p, u in zip(predicted.split(step), at.split(step), strict=True)
+        ]
         x = batch.x.clone()
-        x[:, 0][where] = (log + noise).argmax(1).to(x.dtype)
+        x[:, 0][where] = torch.cat(made).clamp(max=len(self.table) - 1).to(x.dtype)
         return replace(batch, x=x)
 
-    @full_precision
     def log_odds(self, predicted: Tensor) -> Tensor:
-        """Log-odds of all symbols [K, V] for predictions [K, dim]: without any, their shares in the training data."""
-        return predicted @ self.vectors.T + self.share.log()
+        """Log-odds of all symbols, float32 [K, V], for predictions [K, dim]: without any, their shares in the training data.
 
-    def head(self, dim: int, cell: Sequence[int]) -> TextHead:
-        return TextHead(dim, self.dim)
+        The product itself is as precise as the network: in float32 it would take most of a step.
+        """
+        return (predicted @ self.vectors.T).float() + self.share.log()
 
-
-class TextHead(nn.Sequential):
-    """From features [K, dim] to what is compared with the vectors of the symbols [K, width]."""
-
-    def __init__(self, dim: int, width: int) -> None:
-        super().__init__(nn.Linear(dim, width), nn.GELU(), nn.LayerNorm(width), nn.Linear(width, width))
+    def head(self, dim: int, cell: Sequence[int]) -> nn.Linear:
+        """From features [K, dim] to what is compared with the vectors of the symbols [K, width]."""
+        return nn.Linear(dim, self.dim)
 
 
 @dataclass(frozen=True)

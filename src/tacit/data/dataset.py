@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tacit import registry
-from tacit.data import builtin, cache, decoding, finding, labels, rowlist, shapes, splits
+from tacit.data import builtin, cache, decoding, finding, labels, picked, rowlist, shapes, splits
 from tacit.data.flat import Flat
 from tacit.data.listing import Listing, Problem, few, parts_said, size_in_words
 from tacit.data.tags import Tags
@@ -136,7 +136,7 @@ class Dataset:
                 "open it again with tacit.open, or make it with from_arrays",
             )
         asked = dict(self.opened)
-        read: Callable[..., Dataset] = {"path": open, "x": from_arrays, "table": from_table, "paths": from_files}[next(iter(asked))]  # type: ignore[assignment]
+        read: Callable[..., Dataset] = {"path": open, "x": from_arrays, "table": from_table, "paths": from_files, "texts": from_texts}[next(iter(asked))]  # type: ignore[assignment]
         again = read(**{**asked, "spec": spec})
         if again.names != self.names:  # an item may be readable in one form only
             return again
@@ -300,6 +300,32 @@ def from_table(
     return _build(name, found, None, size, 224, False, seed, max_bad, dict(options), lambda line: None, spec, opened)
 
 
+def from_texts(
+    texts: Sequence[str],
+    y: Sequence[Any] | np.ndarray | None = None,
+    *,
+    groups: Sequence[Any] | np.ndarray | None = None,
+    split: Sequence[str] | None = None,
+    name: str = "texts",
+    size: int | None = None,
+    seed: int = 0,
+    max_bad: float = 0.1,
+    options: Mapping[str, Any] | Sequence[tuple[str, Any]] = (),
+    spec: Spec | None = None,
+) -> Dataset:
+    """A data set of texts in memory. y, groups, split ("train", "test", "val"): one entry for each text."""
+    opened: dict[str, Any] = {"texts": texts, "y": y, "groups": groups, "split": split, "name": name, "size": size}
+    opened |= {"seed": seed, "max_bad": max_bad, "options": dict(options)}
+    for word, column in (("y", y), ("groups", groups), ("split", split)):
+        if column is not None and len(column) != len(texts):
+            raise Asked(f"{len(texts)} texts but {len(column)} entries in {word}", "give one for each text")
+    given = [None if c is None else np.asarray(c, dtype=object).tolist() for c in (y, groups, split)]
+    grouped = None if given[1] is None else ["" if g is None else str(g) for g in given[1]]
+    parts = None if given[2] is None else parts_said(given[2], "split", True)[0]
+    found = Listing("text", "texts in memory", [f"{name}:{i}" for i in range(len(texts))], given[0], grouped, parts, texts.__getitem__)
+    return _build(name, found, None, size, 224, False, seed, max_bad, dict(options), lambda line: None, spec, opened)
+
+
 def from_files(paths: Sequence[Path], spec: Spec) -> Dataset:
     """Single files, decoded for a trained model with this spec. Raises Asked for a missing file, BadData for an unreadable one."""
     for path in paths:
@@ -343,7 +369,7 @@ def _build(
     trained = spec
     spec, stored, place = decoding.decode(kind, listing, settings, content, max_bad, say, trained)
     rows = stored.keep.tolist()
-    names = _names(listing.names, stored.keep)
+    names = picked.names(listing.names, stored.keep)
     values, classes, rule = labels.encode(None if listing.labels is None else [listing.labels[i] for i in rows])
     grouped = None if listing.groups is None else [listing.groups[i] for i in rows]
     groups, group_names = labels.codes(grouped)
@@ -397,32 +423,6 @@ def _build(
         raws=(lambda: decoding.raws(listing, stored.keep)) if hasattr(kind, "decode_many") else None,
         multi_names=() if several is None else listing.multi_names or tuple(map(str, range(several.shape[1]))),
     )
-
-
-class Picked(Sequence[str]):
-    """Some of many names, made when asked for."""
-
-    def __init__(self, names: Sequence[str], rows: np.ndarray) -> None:
-        self.names, self.rows = names, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, i: Any) -> Any:
-        if isinstance(i, slice):
-            return [labels.writable(self.names[k]) for k in self.rows[i].tolist()]
-        return labels.writable(self.names[int(self.rows[i])])
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-def _names(names: Sequence[str], rows: np.ndarray) -> Sequence[str]:
-    """Names of the items that were kept; of very many only when asked for."""
-    few_enough = isinstance(names, list) or len(rows) <= 200_000
-    return tuple(labels.writable(names[i]) for i in rows.tolist()) if few_enough else Picked(names, rows)
 
 
 def _decoding(spec: Spec) -> list[Any]:

@@ -16,7 +16,7 @@ from tacit.types import Embeddings, Spec
 def prepare(data: Any, spec: Spec) -> Dataset:
     """Any data as a Dataset decoded as a trained model's spec says; labels, groups and split are kept.
 
-    data: a Dataset, a path, a list of file paths, an array of decoded items, or a table with Arrow's
+    data: a Dataset, a path, a list of file paths (of a model of text: of texts), an array of decoded items, or a table with Arrow's
     interface. Raises Asked when it is of another modality.
     """
     if isinstance(data, Dataset):
@@ -29,6 +29,8 @@ def prepare(data: Any, spec: Spec) -> Dataset:
         if spec.modality not in ("table", "events"):
             raise Asked(f"the model was trained on {spec.modality} data, this is a table", "give it data of that kind")
         return dataset.from_table(data, spec=spec)
+    if spec.modality == "text" and isinstance(data, (list, tuple)) and data and all(isinstance(v, str) for v in data):
+        return dataset.from_texts(data, spec=spec)
     if isinstance(data, (list, tuple)) and data and isinstance(data[0], (str, Path)):
         return dataset.from_files([Path(p) for p in data], spec=spec)
     if not (isinstance(data, (list, tuple)) and data and all(isinstance(item, np.ndarray) for item in data)):

@@ -3,17 +3,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
+from tacit.corruption import others
 from tacit.encoder import Encoder
 from tacit.masking import unit_mask
 from tacit.method import Method
-from tacit.types import Batch, Context, Fraction, Info, Share, Step, Views
+from tacit.types import Batch, Context, Fraction, Info, Share, Step, Tokens, Views
 
 
 class MLM(Method):
     """Hide some cells, of text whole words, and say what they were from all that is left.
 
-    ratio: share of cells that are predicted. swapped: share of those that show another cell of the batch instead of the mask token.
+    ratio: share of cells that are predicted. swapped: share of those that show another item's cell instead of the mask token.
     kept: share of those that are shown as they are. whole: the cells of a unit (a word) are hidden together.
     """
 
@@ -46,12 +48,11 @@ class MLM(Method):
         f = self.encoder(x, mask=hidden, tokens=self._swapped(x, swapped, cells.valid, generator) if swapped.any() else None)
         return Step(self.encoder.target(x).distance(self.head(f.tokens[mask]), mask), f.pooled.detach(), chance=1.0)
 
-    def _swapped(self, x: Batch, where: torch.Tensor, valid: torch.Tensor, generator: torch.Generator) -> object:
-        """Tokens of which some are those of another place of the batch."""
+    def _swapped(self, x: Batch, where: Tensor, valid: Tensor, generator: torch.Generator) -> Tokens:
+        """Tokens of which some are those that another item has in that place."""
         tokens = self.encoder.tokenizer(x)
         if tokens.x.shape[1] != where.shape[1]:  # a feature covers several tokens: nothing is swapped
             return tokens
-        flat, there = tokens.x.flatten(0, 1), valid.flatten().nonzero()[:, 0]
-        draw = torch.rand(where.shape, generator=generator, device=where.device)
-        other = there[(draw * len(there)).long().clamp(max=len(there) - 1)]
-        return replace(tokens, x=torch.where(where[..., None], flat[other], tokens.x))
+        giver = others(valid, generator)
+        other = tokens.x.gather(0, giver[..., None].expand_as(tokens.x))
+        return replace(tokens, x=torch.where(where[..., None], other, tokens.x))

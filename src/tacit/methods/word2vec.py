@@ -48,14 +48,14 @@ class Word2vec(Method):
     def forward(self, views: list[Batch], ctx: Context) -> Step:
         (x,) = views
         f = self.encoder(x)
-        other = self.context(x).x
+        other = torch.nn.functional.embedding(self.context.symbols(x.x), self.context.table)
         common = self.encoder.tokenizer.commonness(x)
         kept = f.valid.float()
         rarity = kept
         if common is not None:
             kept = kept * (self.frequent / common).sqrt().clamp(max=1)
             rarity = f.valid * common.clamp(min=1e-9) ** -0.25  # so that tokens are drawn by the 0.75th power of their shares
-        drawn = _drawn(rarity.flatten(), self.shared, ctx.generator)
+        drawn = _drawn(rarity, self.shared, ctx.generator)
         weight = self._near(f.tokens.shape[1], kept.device) * kept[:, :, None] * kept[:, None]
         much = weight.sum(2)  # of each token's neighbours
         own, out = f.tokens, other.flatten(0, 1)[drawn]
@@ -72,14 +72,19 @@ class Word2vec(Method):
         place = torch.arange(n, device=device)
         apart = (place[:, None] - place).abs()
         near = ((self.window + 1 - apart).clamp(min=0) / self.window).clamp(min=self.far / self.window)
-        return near * (apart > 0)
+        near = near * (apart > 0)
+        if getattr(self.encoder.tokenizer, "pairs", None) is not None:
+            near = near * (place[:, None] - 1 != place)
+        return near
 
 
 def _drawn(weight: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Numbers of `count` tokens, drawn by their weights with repetition, int64 [count]."""
-    edges = weight.double().cumsum(0)
-    at = torch.rand(count, generator=generator, device=weight.device, dtype=torch.float64) * edges[-1]
-    return torch.searchsorted(edges, at).clamp(max=len(weight) - 1)
+    """Numbers of about `count` tokens of the flattened batch, as many of each item, drawn by their weights [B, N] with repetition."""
+    b, n = weight.shape
+    edges = weight.cumsum(1)
+    at = torch.rand(b, -(-count // b), generator=generator, device=weight.device) * edges[:, -1:]
+    place = torch.searchsorted(edges, at).clamp(max=n - 1)
+    return (place + n * torch.arange(b, device=weight.device)[:, None]).flatten()
 
 
 @full_precision

@@ -58,10 +58,12 @@ class Text(Modality):
         sif: NonNegative = 1e-3,
         width: Count = 256,
         subwords: bool = False,
+        pairs: int = 0,
     ) -> None:
         super().__init__(spec)
         self.layout, self.sizes = Layout(1), spec.sizes
         self.crop, self.drop, self.sif, self.width, self.subwords = crop, drop, sif, width, subwords
+        self.pairs = pairs
         self.strand = wording.reverse_complement(spec.extra["tokenizer"]) if spec.extra["kind"] == "bases" else None
         strand = ", the strand" if self.strand is not None else ""
         self.ignores = f"which part of a document is seen (down to {crop:.0%}), single tokens{strand}"
@@ -101,7 +103,7 @@ class Text(Modality):
         found = wording.given(tokenizer) if tokenizer else wording.learn(texts(), tokens, vocabulary=vocabulary, case=case, kmer=kmer)
         some = list(itertools.islice(wording.sampled(texts()), 5000))
         long = np.array([len(t) for t in wording.encode(found.text, some)])
-        context = size or int(np.clip(1 << int(np.ceil(np.log2(max(1, np.quantile(long, 0.9))))), *CONTEXT))
+        context = size or int(np.clip(-(-int(np.quantile(long, 0.9)) // 16) * 16, *CONTEXT))
         extra = {"tokenizer": found.text, "kind": found.kind, "why": found.why, "redact": redact, "context": context}
         extra["vocabulary"] = len(wording.words(found.text))
         return Spec("text", 1, (context,), ragged=True, extra=extra)
@@ -248,7 +250,7 @@ class Text(Modality):
         names, begins = _spelled(extra["tokenizer"], extra["kind"])
         counts = torch.tensor(extra.get("counts") or [1] * len(names))
         parts = torch.from_numpy(_pieces(names, begins)) if self.subwords else None
-        return texttokens.TextTokenizer(counts, torch.from_numpy(begins.copy()), dim=self.width, sif=self.sif, parts=parts)
+        return texttokens.TextTokenizer(counts, torch.from_numpy(begins.copy()), dim=self.width, sif=self.sif, parts=parts, pairs=self.pairs)
 
 
 class _Held(Sequence[str]):

@@ -35,7 +35,7 @@ class Word2vec(Method):
         info: Info,
         *,
         mode: Literal["skipgram", "cbow"] = "skipgram",
-        window: Count = 5,
+        window: int = 5,
         far: NonNegative = 0.0,
         negatives: Count = 5,
         shared: Count = 64,
@@ -56,15 +56,26 @@ class Word2vec(Method):
             kept = kept * (self.frequent / common).sqrt().clamp(max=1)
             rarity = f.valid * common.clamp(min=1e-9) ** -0.25  # so that tokens are drawn by the 0.75th power of their shares
         drawn = _drawn(rarity, self.shared, ctx.generator)
+        own, out = f.tokens, other.flatten(0, 1)[drawn]
+        if self.mode == "cbow" and not self.window:
+            mine = kept[..., None].to(own.dtype) * own
+            n = kept.sum(1, keepdim=True) - kept
+            sums = mine.sum(1, keepdim=True) - mine
+            if getattr(self.encoder.tokenizer, "pairs", None) is not None:
+                late = torch.nn.functional.pad(mine[:, 1:], (0, 0, 0, 1))
+                sums, n = sums - late, n - torch.nn.functional.pad(kept[:, 1:], (0, 1))
+            own = sums / n[..., None].clamp(min=1).to(own.dtype)
+            real, each = (own * other).sum(-1), kept * (n > 0.5)
+            loss = _loss(real, each, own @ out.T, each, self.negatives)
+            return Step(loss, f.pooled.detach(), chance=(1 + self.negatives) * math.log(2))
         weight = self._near(f.tokens.shape[1], kept.device) * kept[:, :, None] * kept[:, None]
         much = weight.sum(2)  # of each token's neighbours
-        own, out = f.tokens, other.flatten(0, 1)[drawn]
         if self.mode == "cbow":
             own = (weight / much[..., None].clamp(min=1e-6)).to(own.dtype) @ own
             real, each = (own * other).sum(-1), much
         else:
             real, each = own @ other.transpose(1, 2), weight
-        loss = _loss(real, each, own[much > 0] @ out.T, much[much > 0], self.negatives)
+        loss = _loss(real, each, own @ out.T, much, self.negatives)
         return Step(loss, f.pooled.detach(), chance=(1 + self.negatives) * math.log(2))
 
     def _near(self, n: int, device: torch.device) -> Tensor:
@@ -94,5 +105,5 @@ def _loss(real: Tensor, weight: Tensor, made: Tensor, much: Tensor, negatives: i
     real: log-odds of pairs that are neighbours, with their weight, of one shape. made: [K, M] of K tokens with drawn ones, much [K]: the
     weight of all neighbours of each.
     """
-    found = (weight * F.softplus(-real)).sum() + negatives * (much * F.softplus(made).mean(1)).sum()
+    found = (weight * F.softplus(-real)).sum() + negatives * (much * F.softplus(made).mean(-1)).sum()
     return found / weight.sum().clamp(min=1e-6)

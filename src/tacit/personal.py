@@ -1,0 +1,203 @@
+"""Personal data in text: where e-mail addresses, phone numbers, cards, bank accounts and secret keys stand, to count or black them out.
+
+Shapes, check digits and entropy decide, so names, postal addresses and passwords that are words stay where they are. What could as well
+be something else is left alone: a phone number is found with + or 00 and a country code, in the North American forms, with a leading 0
+and separators, or in any form after "Tel:" and the like; a bare row of digits is none. A key is found by a known beginning (AKIA, ghp_,
+sk-, xoxb-, a PEM block and others), or as 20 to 128 characters that mix letters and digits with high entropy, few of the letter pairs of
+words and few separators. Hashes (hexadecimal), UUIDs, DNA, SMILES, file names, whatever stands in a URL, and lines of base64 blocks are
+not flagged. Message ids such as <12.ab@host.org> are written as e-mail addresses are, and found as such.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import log2
+
+Span = tuple[int, int]
+
+KINDS = ("iban", "card", "e-mail", "key", "phone")  # where two overlap, the first of them stays
+# digits and marks of other scripts, each read as one ASCII character so that places in the text stay the same
+WIDE = {0xFF01 + i: 0x21 + i for i in range(94)} | {zero + i: 48 + i for zero in (0x660, 0x6F0, 0x966) for i in range(10)}
+WIDE |= {ord(c): 32 for c in "\u00a0\u2007\u202f\u3000"} | {ord(c): 45 for c in "\u2010\u2011\u2012\u2013\u2212"}
+W = r"0-9A-Za-z_\u00c0-\u024f"  # of words; other scripts write without spaces and may touch a number
+SIZES = {  # country -> characters of its IBAN
+    w[:2]: int(w[2:])
+    for w in (
+        "NO15 BE16 DK18 FI18 NL18 MK19 SI19 AT20 BA20 EE20 LT20 LU20 XK20 CH21 HR21 LI21 LV21 BG22 DE22 GB22 GE22 IE22 ME22 RS22 AE23"
+        " IL23 GI23 AD24 CZ24 ES24 MD24 PK24 RO24 SA24 SE24 SK24 TN24 PT25 IS26 TR26 FR27 GR27 IT27 MC27 SM27 AL28 AZ28 CY28 DO28 HU28"
+        " LB28 PL28 UA29 BR29 QA29 KW30 JO30 MT31"
+    ).split()
+}
+ISSUERS = re.compile(r"4|5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720|3[47]|30[0-5]|3[689]|6011|64[4-9]|65|62|35[2-8]")
+COUNTRIES = r"(?:2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|2[1-689]\d|3[578]\d|42\d|5[09]\d|6[7-9]\d|8[0578]\d|9[679]\d|7|1)"
+FILES = r"(?:png|jpe?g|gif|svg|webp|bmp|pdf|html?|js|css|py|txt|zip|md|json|xml|csv)"
+PAIRS = set(  # neighbouring letters that are common in European words: over half of a word's, a sixth of random ones
+    "th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou io le ve co me de hi ri ro ic ne ea ra ce li ch"
+    " ll be ma si om ur ei ie ge un sc ss us el la ta di ns no ec ct rs ac ot il lo em na et pr tr ut ho am po ad ig ol ul im id pe su ag"
+    " ck op ex ab ap ai tt oo ee mo wa we fi sh ue iv ke do ca".split()
+)
+MARK = re.compile(r"\[(?:e-mail|phone|card|iban|key)\]")
+
+EMAIL = re.compile(rf"(?<![{W}])[{W}][{W}.%+'-]{{0,63}}+@(?:[{W}-]{{1,63}}+\.){{1,8}}+(?!{FILES}\b)[A-Za-z]{{2,24}}+(?![{W}@])")
+IBAN = re.compile(rf"(?<![{W}])([A-Za-z]{{2}})\d\d(?=[ -]?[0-9A-Za-z]{{4}})")
+REST = {
+    n: re.compile(rf"(?:[ -]?[0-9A-Za-z]{{4}}){{{n // 4 - 1}}}" + rf"[ -]?[0-9A-Za-z]{{{n % 4}}}" * (n % 4 > 0) + rf"(?![{W}])")
+    for n in range(15, 32)
+}
+CARD = re.compile(
+    rf"(?<![{W}])(?<!\d[.,])(?<!\d{{4}}[ -])(?:\d{{4}}([ -])\d{{4}}\1\d{{4}}\1\d{{4}}(?:\1\d{{3}})?"
+    rf"|\d{{4}}([ -])\d{{6}}\2\d{{4,5}}|\d{{13,19}})"
+    rf"(?![{W}]|[.,]\d|[ -]\d{{4}}(?!\d))"
+)
+KNOWN = re.compile(
+    r"(?<![0-9A-Za-z])(?:(?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Za-z])|gh[pousr]_[0-9A-Za-z]{36,255}|github_pat_\w{22,255}|glpat-[\w-]{20,64}"
+    r"|sk-(?=[A-Za-z_-]{0,40}\d)[\w-]{20,255}|[spr]k_(?:live|test)_[0-9A-Za-z]{16,255}|xox[abeprs]-(?=[A-Za-z-]{0,40}\d)[0-9A-Za-z-]{10,255}"
+    r"|AIza[\w-]{35}|hf_[0-9A-Za-z]{30,64}|npm_[0-9A-Za-z]{36}|SG\.[\w-]{16,64}\.[\w-]{16,64}"
+    r"|(?<![_-])eyJ[\w-]{10,4000}+\.[\w-]{10,4000}+(?:\.[\w-]{10,1000}+)?)"
+    r"|-----BEGIN (?:[A-Z]+ ){0,3}PRIVATE KEY-----[\w+/=:,\s]{20,20000}+(?:-----END)?",
+    re.ASCII,
+)
+RUN = re.compile(r"(?<![0-9A-Za-z+/_=-])[0-9A-Za-z+/_-]{20,}+={0,2}")
+SPLIT = r"[ ./-]"
+PHONES = (
+    re.compile(rf"(?<![{W}+])(?<!\d[.,])(?:\+ ?|00){COUNTRIES}(?:{SPLIT}?(?: ?\(\d{{1,5}}\)[ -]?)?\d){{6,13}}+(?![{W}]|{SPLIT}\d)"),
+    re.compile(
+        rf"(?<![{W}+])(?<!\d[-./,])(?:(?:1[ .-]?)?\([2-9]\d\d\)[ -]{{0,2}}[2-9]\d\d[ .-]\d{{4}}"
+        rf"|(?:1[-. ])?(?:[2-9]\d\d[-/ ][2-9]\d\d-\d{{4}}|[2-9]\d\d\.[2-9]\d\d\.\d{{4}}))(?![{W}]|[-./,]\d)"
+    ),
+    re.compile(
+        rf"(?<![{W}+])(?<!\d[-./,:])(?<!\d )(?:\(0[1-9]\d{{0,4}}\) ?|0[1-9]\d{{0,4}}(?: ?[/-] ?|[ .]))\d{{2,8}}"
+        rf"(?:([ .-])\d{{2,5}}(?:\1\d{{2,5}}){{0,3}})?"
+        rf"(?![{W}]|[-./,: ]\d)"
+    ),
+    re.compile(
+        r"(?i)(?<![a-z])(?:tele(?:ph|f)one?|tel|phone|fax|mobile?|handy|cell)(?: ?(?:no|nr|number))?[.:]{1,2} {0,3}"
+        rf"(\(?\d(?:[ ./-]?\)?[ -]?\d){{6,14}}+)(?![{W}]|[,:]\d)"
+    ),
+)
+DATE = re.compile(r"\(?(?:\d{1,2}[ ./-]\d{1,2}[ ./-](?:1[5-9]|20)\d\d|(?:1[5-9]|20)\d\d[ ./-]\d{1,2}[ ./-]\d{1,2})(?!\d)")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A piece of personal data: what it is, and where it stands in the text (text[start:end])."""
+
+    kind: str
+    start: int
+    end: int
+
+
+def _mail(m: re.Match[str]) -> Span | None:
+    return None if m[0].startswith("git@") else m.span()
+
+
+def _iban(m: re.Match[str]) -> Span | None:
+    rest = REST[SIZES[m[1].upper()]].match(m.string, m.end()) if m[1].upper() in SIZES else None
+    if rest is None:
+        return None
+    code = re.sub("[ -]", "", rest[0] + m[0]).upper()  # the check is over the account, then country and check digits
+    digits = sum(c.isdigit() for c in code)
+    return (m.start(), rest.end()) if 2 * digits >= len(code) and int("".join(str(int(c, 36)) for c in code)) % 97 == 1 else None
+
+
+def _card(m: re.Match[str]) -> Span | None:
+    number = [int(c) for c in m[0] if c.isdigit()]
+    luhn = sum(number[-1::-2]) + sum(2 * d - 9 * (d > 4) for d in number[-2::-2])
+    article = len(number) == 13 and (sum(number[::2]) + 3 * sum(number[1::2])) % 10 == 0  # EAN; an eighth of them begin as cards do
+    return m.span() if luhn % 10 == 0 and not article and ISSUERS.match("".join(map(str, number))) else None
+
+
+def _run(m: re.Match[str]) -> Span | None:
+    run, (start, end) = m[0].rstrip("="), m.span()
+    n = len(run)
+    digits, letters = (
+        sum(c.isdigit() for c in run[:129]),
+        [run[i : i + 2].lower() for i in range(min(n, 129) - 1) if run[i : i + 2].isalpha()],
+    )
+    if n > 128 or digits < 2 or digits > 0.6 * n or re.fullmatch(r"(?:0x)?[0-9a-fA-F-]+", run) or sum(run.count(c) for c in "-_/+") > n / 8:
+        return None
+    counts = Counter(run)
+    entropy = -sum(k / n * log2(k / n) for k in counts.values())
+    kinds = ["0" if c.isdigit() else "a" if c.islower() else "A" if c.isupper() else "-" for c in run]
+    turns = sum(a + b in ("aA", "a0", "A0", "0a", "0A") for a, b in zip(kinds, kinds[1:], strict=False))
+    wordy = sum(pair in PAIRS for pair in letters) > 0.4 * len(letters)
+    if entropy < 0.84 * log2(min(n, 40)) or turns < n / 5 or wordy or re.search(r"\d{7}", run):
+        return None
+    before = m.string[max(0, start - 300) : start].rsplit(maxsplit=1)
+    token = (before[-1] if before and not m.string[start - 1].isspace() else "") + run
+    file = re.compile(r"\.[a-z][a-z0-9]{1,3}\b").match(m.string, end)
+    return None if "://" in token or "www." in token or file else (start, end)
+
+
+def _phone(m: re.Match[str]) -> Span | None:
+    start, end = m.span(m.re.groups if m.re is PHONES[3] else 0)
+    said = m.string[start:end]
+    parts = re.findall(r"\d+", said)
+    digits = sum(map(len, parts))
+    if DATE.match(said) or digits < (7 if m.re is PHONES[3] else 9):
+        return None
+    if m.re is PHONES[0]:
+        thousands = all(len(p) == 3 for p in parts[1:]) and (set(said) & {".", " "}) and ("." in said or parts[-1] == "000")
+        bare = said.startswith("00") and len(parts) == 1
+        american = said.startswith("+1") and re.match(r"\+1\D{0,2}[01]", said)
+        return None if thousands or bare or american or len(parts) > 7 else (start, end)
+    if m.re is PHONES[2]:
+        zip_code = re.fullmatch(r"\d{5}-\d{4}", said)
+        counting = len(parts) > 3 and all(len(p) == 2 for p in parts) and parts == sorted(parts)
+        decimal = len(parts) == 2 and "." in said
+        return None if zip_code or counting or decimal or digits > 12 else (start, end)
+    return start, end
+
+
+LOOKS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], Span | None]], ...] = (
+    ("iban", IBAN, _iban),
+    ("card", CARD, _card),
+    ("e-mail", EMAIL, _mail),
+    ("key", KNOWN, lambda m: m.span()),
+    ("key", RUN, _run),
+    *(("phone", p, _phone) for p in PHONES),
+)
+
+
+def find(text: str) -> list[Found]:
+    """All personal data in the order of the text, none of it overlapping."""
+    plain = text if text.isascii() else text.translate(WIDE)
+    out: list[Found] = []
+    taken = bytearray()
+    for kind, pattern, check in LOOKS:
+        for m in pattern.finditer(plain):
+            if (span := check(m)) is None:
+                continue
+            taken = taken or bytearray(len(text))
+            if taken.find(1, *span) < 0:
+                taken[slice(*span)] = b"\1" * (span[1] - span[0])
+                out.append(Found(kind, *span))
+    return sorted(out, key=lambda f: f.start)
+
+
+def redact(text: str) -> str:
+    """The text with "[e-mail]", "[phone]", "[card]", "[iban]" or "[key]" in place of each piece."""
+    out, last = [], 0
+    for f in find(text):
+        out += [text[last : f.start], f"[{f.kind}]"]
+        last = f.end
+    return "".join([*out, text[last:]])
+
+
+def left(text: str) -> bool:
+    """Whether a redacted text says anything beside what was put in place of personal data."""
+    return any(c.isalnum() for c in MARK.sub("", text))
+
+
+def count(texts: Iterable[str]) -> dict[str, int]:
+    """Kind -> how many are in the texts, and "texts" -> how many texts hold any."""
+    out = dict.fromkeys((*KINDS, "texts"), 0)
+    for text in texts:
+        found = find(text)
+        for f in found:
+            out[f.kind] += 1
+        out["texts"] += bool(found)
+    return out

@@ -53,8 +53,8 @@ def opened(data: Any, **options: Any) -> Dataset:
     if isinstance(data, np.ndarray):
         return dataset.from_arrays(data)
     if isinstance(data, (list, tuple)) and data and all(isinstance(v, str) for v in data):
-        known = ("size", "seed", "max_bad", "options", "spec")
-        return dataset.from_texts(data, **{k: v for k, v in options.items() if k in known})
+        given = ("size", "seed", "max_bad", "options", "spec")
+        return dataset.from_texts(data, **{k: v for k, v in options.items() if k in given})
     if hasattr(data, "__arrow_c_stream__"):
         known = ("target", "group", "split", "sequence_by", "order_by", "size", "seed", "max_bad", "options", "spec")
         return dataset.from_table(data, **{k: v for k, v in options.items() if k in known})
@@ -160,7 +160,7 @@ def evaluate(
     n, nt = (None if d.lengths is None else d.lengths[r] for d, r in ((data, rows), (other, held)))
     modality = net.modality
     ours = Representation("ssl", "ssl", net.vectors(x, n), net.vectors(xt, nt), (), modality.probe_scale, modality.probe_c)
-    fresh = untrained(net, seed)
+    fresh = untrained(net, seed).settle(x, n)
     representations = [
         ours,
         Representation("untrained", "untrained", fresh.vectors(x, n), fresh.vectors(xt, nt), (), modality.probe_scale, modality.probe_c),

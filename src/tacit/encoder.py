@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -21,11 +22,12 @@ class Tokenizer(nn.Module):
     """What a token is, where it sits, and what predicting it means. One per modality.
 
     patch: samples a token covers along each axis. dim: width of a token. nats: a surprise of its targets is minus a log-probability.
-    draws: it can say what a prediction would look like (`drawn`).
+    draws: it can say what a prediction would look like (`drawn`). reach: cells before its own that a token shows, too.
     """
 
     nats: ClassVar[bool] = False
     draws: ClassVar[bool] = False
+    reach: int = 0
 
     patch: tuple[int, ...]
     dim: int
@@ -53,6 +55,10 @@ class Tokenizer(nn.Module):
     def commonness(self, batch: Batch) -> Tensor | None:
         """How common the content of each token is in the training data, its share [B, N]; None = nobody counted."""
         return None
+
+    def alone(self) -> Tokenizer:
+        """Another tokenizer of this kind, whose tokens show their own cells only."""
+        return copy.deepcopy(self)
 
     def units(self, batch: Batch) -> Tensor | None:
         """The number of the unit (of text: the word) that each token belongs to, int64 [B, N]; None = each is its own."""
@@ -375,6 +381,8 @@ def build(
     if lacking:
         raise CannotPair(f"backbone {backbone.__name__.lower()} cannot: {', '.join(lacking)}", _alternatives(needs, layout))
     tokenizer = tokenizer_of(backbone.wants == "dense")
+    if tokenizer.reach and needs & {"mask", "drop"}:
+        raise CannotPair("a token shows the one before it, too, which this method hides", "set modality.pairs=0, or use word2vec or simclr")
     grid = tuple(-(-s // p) for s, p in zip(sizes, tokenizer.patch, strict=True))
     return Encoder(tokenizer, backbone(tokenizer.dim, layout, grid, **knobs), layout, "mask" in needs, "causal" in needs)
 

@@ -7,15 +7,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from pydantic import Field
 
 from tacit.errors import Asked, CannotPair
 from tacit.later import later
 from tacit.modality import Modality
-from tacit.types import Batch, Spec, Views
+from tacit.types import Batch, Spec, Views, Whole
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +30,7 @@ ORDERS = 64  # of parts, at most: a larger set is no better a task (Noroozi & Fa
 TILE = 2 / 3  # of a side: as large as the crops that training shows
 
 
-Size = Annotated[int, Field(ge=0)]
+Size = Whole
 
 
 def no_larger(local: int, sizes: Sequence[int]) -> int:

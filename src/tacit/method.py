@@ -20,6 +20,7 @@ class Method(nn.Module):
     labels" (they stay). family: what the method is compared with. when: to use it. source: the paper. preset: batch, lr,
     weight_decay and optim where they differ from the modality's.
     surveys: passes over all training items in a run; each is handed to `survey`. Both views and needs may be set on the instance.
+    keeps: names of its modules that are stored beside the encoder, because they can be used afterwards.
     """
 
     views: Views = Views(global_=2)
@@ -29,6 +30,7 @@ class Method(nn.Module):
     preset: ClassVar[Mapping[str, Any]] = {}
     source: ClassVar[str] = ""
     experimental: ClassVar[str] = ""
+    keeps: ClassVar[tuple[str, ...]] = ()
     surveys: int = 0
 
     def __init__(self, encoder: Encoder, info: Info) -> None:

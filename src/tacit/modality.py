@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -57,8 +57,8 @@ class Modality:
     tagged: ClassVar[str] = "positions"  # what a tag belongs to, in sentences
     untagged: ClassVar[int | None] = None  # the class number that stands for "unknown" where files have no negative ones
     # what the planner starts from: method, batch, lr, weight_decay; passes over the data when no budget is given, or
-    # steps, a number or a function of (spec, items); optim: further settings of the optimizer; size: of the preferred backbone; it serves
-    # its own method
+    # steps, a number or a function of (spec, items); optim: further settings of the optimizer; size: of the preferred backbone; modality:
+    # hyperparameters; it serves its own method
     preset: ClassVar[Mapping[str, Any]] = {
         "method": "simclr",
         "batch": 128,
@@ -67,6 +67,7 @@ class Modality:
         "passes": 200,
         "optim": {"kind": "muon"},
     }
+    second: ClassVar[str] = "transformer"  # the backbone where the preferred one cannot what a method needs
     # hyperparameters that say how strong augmentation is, with values to try, the weakest first (off, where it can be)
     strengths: Mapping[str, Sequence[Any]] = {}
     ignores: str = ""
@@ -76,6 +77,8 @@ class Modality:
     gives: ClassVar[frozenset[str]] = frozenset({"global_", "local", "weak", "plain"})
     tiles: int = 0
     tuned: ClassVar[str] = "weak"  # the view that suits fine-tuning
+    flat: ClassVar[bool] = False  # items of very different lengths, which `decode_many` reads
+    directions: ClassVar[bool] = False  # an embedding is the direction from the mean of the training items to an item
     probe_scale: ClassVar[str] = ""  # how embeddings of such data are standardised for a linear probe; "" = "columns"
     probe_c: ClassVar[float] = 1.0  # C of the linear probe where labels are few, of every representation of such data
 
@@ -102,6 +105,11 @@ class Modality:
     @classmethod
     def decode_block(cls, block: Any, spec: Spec) -> tuple[np.ndarray, int]:
         """Many items at once, [n, C, *S], and how many infinite values count as missing; for sources that read in blocks."""
+        raise NotImplementedError
+
+    @classmethod
+    def decode_many(cls, block: Sequence[Any], spec: Spec) -> Iterator[np.ndarray | BadItem]:
+        """Documents as numbers [n] each; only of data that is `flat`, stored one item behind the other."""
         raise NotImplementedError
 
     @classmethod

@@ -27,7 +27,8 @@ Backbone = Annotated[str | None, typer.Option(help="Network; see `tacit list bac
 Size = Annotated[str | None, typer.Option(help="tiny, small or base.")]
 BatchSize = Annotated[int | None, typer.Option(help="Items a step.")]
 ImageSize = Annotated[
-    int | None, typer.Option(help="Training size of images in pixels, of series in samples, of text in tokens; of event logs the events kept.")
+    int | None,
+    typer.Option(help="Training size of images in pixels, of series in samples, of text in tokens; of event logs the events kept."),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[part.name=value]...", help="Hyperparameters, such as method.temperature=0.2.")

@@ -31,7 +31,15 @@ SIZES = {  # country -> characters of its IBAN
         " LB28 PL28 UA29 BR29 QA29 KW30 JO30 MT31"
     ).split()
 }
-ISSUERS = re.compile(r"4|5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720|3[47]|30[0-5]|3[689]|6011|64[4-9]|65|62|35[2-8]")
+MAESTRO = "5018|5020|5038|5893|6304|6759|676[1-3]"
+ISSUERS = {  # digits of a card -> how the issuers that have such number them
+    13: "4",
+    14: "30[0-5]|3[689]",
+    15: "3[47]",
+    16: f"4|5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720|6011|62|64[4-9]|65|35[2-8]|{MAESTRO}",
+    **dict.fromkeys((17, 18), f"62|{MAESTRO}"),
+    19: f"4|6011|62|64[4-9]|65|{MAESTRO}",
+}
 COUNTRIES = r"(?:2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|2[1-689]\d|3[578]\d|42\d|5[09]\d|6[7-9]\d|8[0578]\d|9[679]\d|7|1)"
 FILES = r"(?:png|jpe?g|gif|svg|webp|bmp|pdf|html?|js|css|py|txt|zip|md|json|xml|csv)"
 PAIRS = set(  # neighbouring letters that are common in European words: over half of a word's, a sixth of random ones
@@ -41,37 +49,39 @@ PAIRS = set(  # neighbouring letters that are common in European words: over hal
 )
 MARK = re.compile(r"\[(?:e-mail|phone|card|iban|key)\]")
 
-EMAIL = re.compile(rf"(?<![{W}])[{W}][{W}.%+'-]{{0,63}}+@(?:[{W}-]{{1,63}}+\.){{1,8}}+(?!{FILES}\b)[A-Za-z]{{2,24}}+(?![{W}@])")
+EMAIL = re.compile(rf"(?<![{W}])[{W}][{W}.%+'-]{{0,63}}+@(?:[{W}-]{{1,63}}+\.){{1,8}}(?!{FILES}\b)[A-Za-z]{{2,24}}+(?![{W}@]|\.[a-z])")
 IBAN = re.compile(rf"(?<![{W}])([A-Za-z]{{2}})\d\d(?=[ -]?[0-9A-Za-z]{{4}})")
 REST = {
     n: re.compile(rf"(?:[ -]?[0-9A-Za-z]{{4}}){{{n // 4 - 1}}}" + rf"[ -]?[0-9A-Za-z]{{{n % 4}}}" * (n % 4 > 0) + rf"(?![{W}])")
     for n in range(15, 32)
 }
 CARD = re.compile(
-    rf"(?<![{W}])(?<!\d[.,])(?<!\d{{4}}[ -])(?:\d{{4}}([ -])\d{{4}}\1\d{{4}}\1\d{{4}}(?:\1\d{{3}})?"
-    rf"|\d{{4}}([ -])\d{{6}}\2\d{{4,5}}|\d{{13,19}})"
-    rf"(?![{W}]|[.,]\d|[ -]\d{{4}}(?!\d))"
+    rf"(?<![{W}])(?<!\d[.,])(?<!\d[ -])(?:\d{{4}}([ -])\d{{4}}\1\d{{4}}\1\d{{4}}(?:\1\d{{3}})?"
+    rf"|\d{{4}}([ -])\d{{6}}\2\d{{4,5}}|\d{{13,19}})(?![{W}]|[.,]\d|[ -]\d++(?!/))"
 )
 KNOWN = re.compile(
     r"(?<![0-9A-Za-z])(?:(?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Za-z])|gh[pousr]_[0-9A-Za-z]{36,255}|github_pat_\w{22,255}|glpat-[\w-]{20,64}"
     r"|sk-(?=[A-Za-z_-]{0,40}\d)[\w-]{20,255}|[spr]k_(?:live|test)_[0-9A-Za-z]{16,255}|xox[abeprs]-(?=[A-Za-z-]{0,40}\d)[0-9A-Za-z-]{10,255}"
     r"|AIza[\w-]{35}|hf_[0-9A-Za-z]{30,64}|npm_[0-9A-Za-z]{36}|SG\.[\w-]{16,64}\.[\w-]{16,64}"
     r"|(?<![_-])eyJ[\w-]{10,4000}+\.[\w-]{10,4000}+(?:\.[\w-]{10,1000}+)?)"
-    r"|-----BEGIN (?:[A-Z]+ ){0,3}PRIVATE KEY-----[\w+/=:,\s]{20,20000}+(?:-----END)?",
+    r"|-----BEGIN (?:[A-Z]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----[\w+/=:.,\s]{20,20000}+(?:-----END)?",
     re.ASCII,
 )
 RUN = re.compile(r"(?<![0-9A-Za-z+/_=-])[0-9A-Za-z+/_-]{20,}+={0,2}")
-SPLIT = r"[ ./-]"
+BEFORE, AFTER = " \t\r\n\"'`=:([{<,;>|", " \t\r\n\"'`)]}>,.;:|"  # what may stand around a key
+SPLIT, EXTRA = r"[ ./-]", r"(?: ?(?:x|ext\.?) ?\d{1,6})?+"
 PHONES = (
-    re.compile(rf"(?<![{W}+])(?<!\d[.,])(?:\+ ?|00){COUNTRIES}(?:{SPLIT}?(?: ?\(\d{{1,5}}\)[ -]?)?\d){{6,13}}+(?![{W}]|{SPLIT}\d)"),
+    re.compile(
+        rf"(?<![{W}+])(?<!\d[.,])(?:\+ ?|(?<!\d )00){COUNTRIES}"
+        rf"(?:{SPLIT}?(?: ?\(\d{{1,5}}\)[ -]?)?\d){{6,13}}+{EXTRA}(?![{W}]|{SPLIT}\d)"
+    ),
     re.compile(
         rf"(?<![{W}+])(?<!\d[-./,])(?:(?:1[ .-]?)?\([2-9]\d\d\)[ -]{{0,2}}[2-9]\d\d[ .-]\d{{4}}"
-        rf"|(?:1[-. ])?(?:[2-9]\d\d[-/ ][2-9]\d\d-\d{{4}}|[2-9]\d\d\.[2-9]\d\d\.\d{{4}}))(?![{W}]|[-./,]\d)"
+        rf"|(?:1[-. ])?(?:[2-9]\d\d[-/ ][2-9]\d\d-\d{{4}}|[2-9]\d\d\.[2-9]\d\d\.\d{{4}})){EXTRA}(?![{W}]|[-./,]\d)"
     ),
     re.compile(
         rf"(?<![{W}+])(?<!\d[-./,:])(?<!\d )(?:\(0[1-9]\d{{0,4}}\) ?|0[1-9]\d{{0,4}}(?: ?[/-] ?|[ .]))\d{{2,8}}"
-        rf"(?:([ .-])\d{{2,5}}(?:\1\d{{2,5}}){{0,3}})?"
-        rf"(?![{W}]|[-./,: ]\d)"
+        rf"(?:([ .-])\d{{2,5}}(?:\1\d{{2,5}}){{0,3}})?(?![{W}]|[-./,: ]\d)"
     ),
     re.compile(
         r"(?i)(?<![a-z])(?:tele(?:ph|f)one?|tel|phone|fax|mobile?|handy|cell)(?: ?(?:no|nr|number))?[.:]{1,2} {0,3}"
@@ -107,48 +117,47 @@ def _card(m: re.Match[str]) -> Span | None:
     number = [int(c) for c in m[0] if c.isdigit()]
     luhn = sum(number[-1::-2]) + sum(2 * d - 9 * (d > 4) for d in number[-2::-2])
     article = len(number) == 13 and (sum(number[::2]) + 3 * sum(number[1::2])) % 10 == 0  # EAN; an eighth of them begin as cards do
-    return m.span() if luhn % 10 == 0 and not article and ISSUERS.match("".join(map(str, number))) else None
+    return m.span() if luhn % 10 == 0 and not article and re.match(ISSUERS[len(number)], "".join(map(str, number))) else None
 
 
 def _run(m: re.Match[str]) -> Span | None:
     run, (start, end) = m[0].rstrip("="), m.span()
-    n = len(run)
-    digits, letters = (
-        sum(c.isdigit() for c in run[:129]),
-        [run[i : i + 2].lower() for i in range(min(n, 129) - 1) if run[i : i + 2].isalpha()],
-    )
-    if n > 128 or digits < 2 or digits > 0.6 * n or re.fullmatch(r"(?:0x)?[0-9a-fA-F-]+", run) or sum(run.count(c) for c in "-_/+") > n / 8:
+    n, digits = len(run), sum(c.isdigit() for c in run[:129])
+    if n > 128 or not 2 <= digits <= 0.6 * n or re.search(r"^(0x)?[0-9a-fA-F-]+$|\d{7}", run) or sum(map(run.count, "-_/+")) > n / 8:
         return None
-    counts = Counter(run)
-    entropy = -sum(k / n * log2(k / n) for k in counts.values())
     kinds = ["0" if c.isdigit() else "a" if c.islower() else "A" if c.isupper() else "-" for c in run]
     turns = sum(a + b in ("aA", "a0", "A0", "0a", "0A") for a, b in zip(kinds, kinds[1:], strict=False))
-    wordy = sum(pair in PAIRS for pair in letters) > 0.4 * len(letters)
-    if entropy < 0.84 * log2(min(n, 40)) or turns < n / 5 or wordy or re.search(r"\d{7}", run):
+    pairs = [a + b for a, b in zip(run.lower(), run.lower()[1:], strict=False) if (a + b).isalpha()]
+    entropy = -sum(k / n * log2(k / n) for k in Counter(run).values())
+    if turns < n / 5 or sum(p in PAIRS for p in pairs) > 0.4 * len(pairs) or entropy < 0.8 * log2(min(n, 32)):
         return None
-    before = m.string[max(0, start - 300) : start].rsplit(maxsplit=1)
-    token = (before[-1] if before and not m.string[start - 1].isspace() else "") + run
-    file = re.compile(r"\.[a-z][a-z0-9]{1,3}\b").match(m.string, end)
-    return None if "://" in token or "www." in token or file else (start, end)
+    before, after = m.string[max(0, start - 300) : start], m.string[end : end + 300]
+    token = (before.rsplit(maxsplit=1) or [""])[-1] * (before[-1:].strip() != "") + run
+    lines = before.split("\n")[-2:-1] + after.split("\n")[1:2]  # the one above and the one below
+    alone = not before.split("\n")[-1].strip(" >|") and not after.split("\n")[0].strip()
+    block = alone and any(len(line) >= 60 and RUN.fullmatch(line.strip(" >|\r")) for line in lines)
+    shut = before[-1:] not in BEFORE or after[:1] not in AFTER or re.match(r"\.[a-z][a-z0-9]{1,3}\b", after)
+    return None if "://" in token or "www." in token or block or shut else (start, end)
 
 
 def _phone(m: re.Match[str]) -> Span | None:
-    start, end = m.span(m.re.groups if m.re is PHONES[3] else 0)
+    kind = PHONES.index(m.re)
+    start, end = m.span(1 if kind == 3 else 0)
     said = m.string[start:end]
-    parts = re.findall(r"\d+", said)
-    digits = sum(map(len, parts))
-    if DATE.match(said) or digits < (7 if m.re is PHONES[3] else 9):
+    parts, marks = re.findall(r"\d+", said), re.findall(r"\d\D+(?=\d)", said)
+    digits = sum(map(len, parts)) - 2 * (kind == 0 and said[0] == "0")
+    if digits < (7 if kind == 3 else 9) or DATE.match(said):
         return None
-    if m.re is PHONES[0]:
-        thousands = all(len(p) == 3 for p in parts[1:]) and (set(said) & {".", " "}) and ("." in said or parts[-1] == "000")
-        bare = said.startswith("00") and len(parts) == 1
-        american = said.startswith("+1") and re.match(r"\+1\D{0,2}[01]", said)
-        return None if thousands or bare or american or len(parts) > 7 else (start, end)
-    if m.re is PHONES[2]:
-        zip_code = re.fullmatch(r"\d{5}-\d{4}", said)
+    if kind == 0:
+        dotted = "." in said and (len(parts) == 2 or len({x[1:] for x in marks[1:]}) > 1)  # one decimal, or a row of them
+        even = len(parts) > 1 and all(len(p) == 3 for p in parts[1:])
+        number = (even and ("." in said or parts[-1] == "000")) or (len(parts) == 1 and said[0] == "0")
+        american = re.match(r"\+1\D{0,2}[01]", said)  # no area there begins so
+        return None if dotted or number or american or len(parts) > 7 else (start, end)
+    if kind == 2:
+        code = re.fullmatch(r"\d{5}-\d{4}|\d{3}-\d{2}-\d{4}", said)  # post, social security
         counting = len(parts) > 3 and all(len(p) == 2 for p in parts) and parts == sorted(parts)
-        decimal = len(parts) == 2 and "." in said
-        return None if zip_code or counting or decimal or digits > 12 else (start, end)
+        return None if code or counting or (len(parts) == 2 and "." in said) or digits > 13 else (start, end)
     return start, end
 
 

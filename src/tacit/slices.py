@@ -1,4 +1,4 @@
-"""Parts of ragged items [B, F, T], moved to the front so that all views of a batch have one shape. What is unknown everywhere is padding."""
+"""Parts of ragged items [B, F, T], moved to the front, so that all views of a batch have one shape."""
 
 from __future__ import annotations
 

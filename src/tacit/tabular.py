@@ -88,7 +88,9 @@ class Tabular(Modality):
             left += [{"name": c["name"], "kind": "leak", "why": gives[c["name"]]} for c in found if c["name"] in gives]
             spec = cls.described([c for c in found if c["name"] not in gives], left)
         if not spec.channels:
-            raise BadItem("no column is left to learn from: " + "; ".join(f"{c['name']}: {c['why']}" for c in left[:8]))
+            written = next((c["name"] for c in left if c["kind"] == "text"), None)
+            way = f" (--text-column {written!r} reads it as text)" if written else ""
+            raise BadItem("no column is left to learn from: " + "; ".join(f"{c['name']}: {c['why']}" for c in left[:8]) + way)
         return spec
 
     @classmethod

@@ -22,6 +22,7 @@ class TextTokenizer(Tokenizer):
     counts: how often each symbol occurs in the training texts [V]. begins: whether it begins a word, bool [V]. dim: width of a vector.
     sif: a of the weights a / (a + p) with which tokens are pooled, p = share of the symbol; 0 = all alike.
     parts: int64 [V, G], pieces of each symbol's spelling whose vectors are added to its own, padded with the last piece; None = none.
+    pairs: vectors for pairs of neighbouring tokens (by a hash), which join that of the second; 0 = none.
     source: Arora et al. 2017 (weights); Bojanowski et al. 2017, arXiv:1607.04606 (pieces); Press & Wolf 2017, arXiv:1608.05859 (the
     vectors of the input are those of the prediction, too).
     """
@@ -31,14 +32,18 @@ class TextTokenizer(Tokenizer):
 
     def __init__(self, counts: Tensor, begins: Tensor, *, dim: int, sif: float = 0.0, parts: Tensor | None = None, pairs: int = 0) -> None:
         super().__init__()
-        self.patch, self.dim, self.sif = (1,), dim, sif
+        self.patch, self.dim, self.sif, self.reach = (1,), dim, sif, int(pairs > 0)
+        self.counts = counts
         share = (counts.float() + 0.5) / (counts.float() + 0.5).sum()
+        self.share: Tensor
+        self.begins: Tensor
+        self.parts: Tensor
         self.register_buffer("share", share, persistent=False)
         self.register_buffer("begins", begins, persistent=False)
         self.chance = float(-(share * share.log()).sum().clamp(min=0.05))
         self.table = nn.Parameter(torch.randn(len(counts), dim) * 0.02)
         self.pairs = nn.Parameter(torch.zeros(pairs, dim)) if pairs else None
-        self.pieces = None
+        self.pieces: nn.EmbeddingBag | None = None
         if parts is not None:
             self.register_buffer("parts", parts, persistent=False)
             self.pieces = nn.EmbeddingBag(int(parts.max()) + 1, dim, mode="mean", padding_idx=int(parts.max()))
@@ -79,6 +84,10 @@ class TextTokenizer(Tokenizer):
     def units(self, batch: Batch) -> Tensor:
         """The number of the word that each token belongs to, int64 [B, T]."""
         return self.begins[self.symbols(batch.x)].long().cumsum(1)
+
+    def alone(self) -> TextTokenizer:
+        """Another tokenizer with the same vocabulary, a vector for each symbol and nothing else."""
+        return TextTokenizer(self.counts, self.begins, dim=self.dim)
 
     def target(self, batch: Batch, cell: Sequence[int], *, raw: bool = False) -> SymbolTarget:
         return SymbolTarget(self, self.symbols(batch.x))
@@ -123,7 +132,10 @@ class SymbolTarget:
     def each(self, predicted: Tensor, where: Tensor) -> Tensor:
         """Nats of each token [K]: minus the log-probability of its symbol."""
         answer, step = self.answer[where], max(1, AT_ONCE // len(self.tokenizer.table))
-        log = [F.cross_entropy(self.tokenizer.log_odds(p), a, reduction="none") for p, a in zip(predicted.split(step), answer.split(step), strict=True)]
+        log = [
+            F.cross_entropy(self.tokenizer.log_odds(p), a, reduction="none")
+            for p, a in zip(predicted.split(step), answer.split(step), strict=True)
+        ]
         return torch.cat(log) if log else predicted.new_zeros(0)
 
     def doubt(self, predicted: Tensor, where: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ WORDS = {
     "Ukrainian": "і в не на що з та до як це від за але його для був є про у я він також",
     "Bulgarian": "и в на не да се от за е с по че като са които до но при след това или беше",
     "Serbian": "и у је на се да за од са као није су то који али из по што би са до",
-}
+}  # fmt: skip
 SETS = {name: frozenset(words.split()) for name, words in WORDS.items()}
 SCRIPTS = {"GREEK": "Greek", "HEBREW": "Hebrew", "DEVANAGARI": "Hindi", "THAI": "Thai", "HANGUL": "Korean", "ARMENIAN": "Armenian"}
 SCRIPTS |= {"GEORGIAN": "Georgian", "BENGALI": "Bengali", "TAMIL": "Tamil", "TELUGU": "Telugu"}
@@ -51,7 +51,9 @@ def language(text: str) -> str:
     for c, n in Counter(letters).items():
         scripts[_script(c)] += n
     script, share = scripts.most_common(1)[0]
-    if scripts["HIRAGANA"] + scripts["KATAKANA"] >= 0.05 * len(letters) and scripts["CJK"] + scripts["HIRAGANA"] + scripts["KATAKANA"] > 0.5 * len(letters):
+    if scripts["HIRAGANA"] + scripts["KATAKANA"] >= 0.05 * len(letters) and scripts["CJK"] + scripts["HIRAGANA"] + scripts[
+        "KATAKANA"
+    ] > 0.5 * len(letters):
         return "Japanese"
     if script == "CJK":
         return "Chinese"
@@ -63,7 +65,10 @@ def language(text: str) -> str:
         return "unknown"
     words = re.findall(r"[^\W\d_]+", text.lower())
     kinds = [n for n in SETS if (n in ("Russian", "Ukrainian", "Bulgarian", "Serbian")) == (script == "CYRILLIC")]
-    scores = {n: sum(w in SETS[n] for w in words) / max(1, len(words)) + 2 * sum(c in MARKS.get(n, "") for c in text.lower()) / len(letters) for n in kinds}
+    scores = {
+        n: sum(w in SETS[n] for w in words) / max(1, len(words)) + 2 * sum(c in MARKS.get(n, "") for c in text.lower()) / len(letters)
+        for n in kinds
+    }
     best, second = sorted(scores, key=lambda n: -scores[n])[:2]
     sure = scores[best] >= 0.1 and scores[best] > scores[second] and (len(words) >= 3)
     return best if sure else "unknown"

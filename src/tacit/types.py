@@ -18,6 +18,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
 # needs of a method that no backbone has to meet: a label for every item, or for as many as there are
 LABELS = frozenset({"labels", "some labels"})
 
@@ -35,7 +36,8 @@ class Layout:
 class Batch:
     """One stream of one batch, decoded, on the device.
 
-    x: image [B, C, H, W] in 0..1, series [B, C, T], vector and table [B, F], events [B, F, T], text [B, 1, T] numbers of symbols; NaN = the value is missing.
+    x: image [B, C, H, W] in 0..1, series [B, C, T], vector and table [B, F], events [B, F, T], text [B, 1, T] (numbers of symbols); NaN =
+    missing.
     ids: int64 [B], rows 0..n-1 of the training split; equal ids are views of one item.
     valid: bool [B, *S], False where the position does not exist (padding); None = all exist.
     frame: [B, r, 2], start and extent of this view inside the item (item = 0..1, negative extent = flipped); None = the item.

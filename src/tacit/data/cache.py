@@ -89,11 +89,7 @@ def load(place: Path) -> Stored | None:
         lengths, hashes, keep = rows[0].astype(np.int64), rows[1], rows[2].astype(np.int64)
         flat = bool(meta.get("flat"))
         values = int(lengths.sum()) if flat else int(np.prod(shape))
-        if (
-            meta["version"] != VERSION
-            or (place / "x.bin").stat().st_size != values * dtype.itemsize
-            or rows.shape != (3, shape[0])
-        ):
+        if meta["version"] != VERSION or (place / "x.bin").stat().st_size != values * dtype.itemsize or rows.shape != (3, shape[0]):
             raise ValueError("sizes differ")
         x: Any = np.memmap(place / "x.bin", dtype, "r", shape=(values,) if flat else shape)
         x = Flat.of(x, lengths) if flat else x

@@ -38,7 +38,8 @@ class Dataset:
     hashes: uint64 [N], equal = exact duplicates. fingerprint: of all decoded content and names.
     opened: what it was opened from and with, so that `decoded_for` can do it again.
     tagged: classes of the positions of items (masks), decoded when `tags` is first read. multi: float32 [N, K], 0 or 1 for each of
-    several labels, NaN = unknown; multi_names: their K names. raws: reads the documents of text again. Pretraining and `evaluate` read neither.
+    several labels, NaN = unknown; multi_names: their K names. raws: reads the documents of text again.
+    Pretraining and `evaluate` read none of these.
     """
 
     path: str
@@ -136,7 +137,9 @@ class Dataset:
                 "open it again with tacit.open, or make it with from_arrays",
             )
         asked = dict(self.opened)
-        read: Callable[..., Dataset] = {"path": open, "x": from_arrays, "table": from_table, "paths": from_files, "texts": from_texts}[next(iter(asked))]  # type: ignore[assignment]
+        read: Callable[..., Dataset] = {"path": open, "x": from_arrays, "table": from_table, "paths": from_files, "texts": from_texts}[
+            next(iter(asked))
+        ]  # type: ignore[assignment]
         again = read(**{**asked, "spec": spec})
         if again.names != self.names:  # an item may be readable in one form only
             return again
@@ -197,7 +200,8 @@ def open(
 
     modality: "image", "series", "table", ..., None = detect. target, group, split: columns (or keys) with the label, the group
     (patient, session) and the part. sequence_by, order_by: columns of a table that say which rows are one item (an event log), and in
-    which order. text_column: column of a table that holds the text, several with commas between. size: training size in pixels, samples or events, None = choose. limit: largest chosen size.
+    which order. text_column: column of a table that holds the text, several with commas between. size: training size in pixels, samples,
+    events or tokens, None = choose. limit: largest chosen size.
     cache: keep the decoded items on disk. seed: of the split. max_bad: share of unusable items that is tolerated, 0..1.
     options: more settings of the modality, such as fit="pad". spec: decode as this says instead of measuring, for a trained model.
     say: called with words for a person; progress, about once a second, ends in a carriage return.
@@ -322,7 +326,7 @@ def from_texts(
     given = [None if c is None else np.asarray(c, dtype=object).tolist() for c in (y, groups, split)]
     grouped = None if given[1] is None else ["" if g is None else str(g) for g in given[1]]
     parts = None if given[2] is None else parts_said(given[2], "split", True)[0]
-    found = Listing("text", "texts in memory", [f"{name}:{i}" for i in range(len(texts))], given[0], grouped, parts, texts.__getitem__)
+    found = Listing("text", "texts in memory", [f"{name}:{i}" for i in range(len(texts))], given[0], grouped, parts, texts.__getitem__)  # type: ignore[arg-type]
     return _build(name, found, None, size, 224, False, seed, max_bad, dict(options), lambda line: None, spec, opened)
 
 
@@ -420,7 +424,7 @@ def _build(
         opened=opened,
         tagged=None if tags is None else Tags(kind, spec, names, lambda i: tags(rows[i])),
         multi=several,
-        raws=(lambda: decoding.raws(listing, stored.keep)) if hasattr(kind, "decode_many") else None,
+        raws=(lambda: decoding.raws(listing, stored.keep)) if kind.flat else None,
         multi_names=() if several is None else listing.multi_names or tuple(map(str, range(several.shape[1]))),
     )
 

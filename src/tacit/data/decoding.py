@@ -104,11 +104,11 @@ def decode(
         if (found := cache.load(place)) is not None:
             _enough(listing, found.bad, max_bad)
             return spec, found, place
-    expected = 0 if hasattr(kind, "decode_many") else _bytes(listing, spec) * len(listing.names)
+    expected = 0 if kind.flat else _bytes(listing, spec) * len(listing.names)
     writer = cache.Writer(place, expected) if place is not None else None
     try:
         run = _all if listing.blocks is None else _blocks if listing.sequences is None else _sequences
-        run = _flat if hasattr(kind, "decode_many") else run
+        run = _flat if kind.flat else run
         return spec, run(kind, listing, spec, writer, max_bad, say), place
     except BaseException:
         if writer is not None:
@@ -264,6 +264,7 @@ def _flat(
     keep: list[int] = []
     lengths: list[int] = []
     hashes: list[int] = []
+    dtype = np.dtype(np.uint16)
     for block in listing.blocks() if listing.blocks is not None else _bundles(listing):
         for x in kind.decode_many(block, spec):
             if isinstance(x, BadItem):
@@ -272,6 +273,7 @@ def _flat(
                 keep.append(done)
                 lengths.append(len(x))
                 hashes.append(cache.item_hash(x))
+                dtype = x.dtype
                 writer.add(x) if writer is not None else pieces.append(x)
             done += 1
         if time.monotonic() - told > 1:
@@ -279,10 +281,8 @@ def _flat(
             say(f"decoding {done:,} of {n:,} {kind.unit} ({done / n:.0%})\r")
     _enough(listing, bad, max_bad)
     counts = np.array(lengths, np.int64), np.array(hashes, np.uint64), np.array(keep, np.int64)
-    dtype = np.dtype(np.uint16 if spec.extra["vocabulary"] <= 65_536 else np.int32)
     if writer is None:
-        values = Flat.of(np.concatenate([p.astype(dtype) for p in pieces]), counts[0])
-        return cache.Stored(values, *counts, bad, {"infinite": 0})
+        return cache.Stored(Flat.of(np.concatenate(pieces), counts[0]), *counts, bad, {"infinite": 0})
     return writer.close(cache.Stored(np.empty(0), *counts, bad, {"infinite": 0}), dtype, (len(keep), 1, max(lengths)), flat=True)
 
 

@@ -40,7 +40,7 @@ def lines(tree: Tree, name: str, mode: str = "lines") -> Iterator[tuple[int, str
     """(number of its first line, document) of a file, one a line or passages, without empty ones. Raises BadItem."""
     passage, begin, size = [], 1, 0  # type: list[str], int, int
     for number, line in _lines(tree, name):
-        line = line.replace("\0", "")
+        line = line.replace("\0", "").replace("\ufeff", "")
         if mode == "lines":
             if line.strip():
                 yield number, line.strip()

@@ -57,11 +57,12 @@ class Flat:
 
     def item(self, i: int) -> np.ndarray:
         """The values of one item as they are stored [n]."""
-        return np.asarray(self.values[self.starts[i] : self.starts[i] + self.lengths[i]])
+        return np.asarray(self.values[int(self.starts[i]) : int(self.starts[i] + self.lengths[i])])
 
     def __getitem__(self, rows: Any) -> Any:
         if isinstance(rows, (int, np.integer)):
-            return np.asarray(Flat(self.values, self.starts[[rows]], self.lengths[[rows]]))[0]
+            only = np.array([rows])
+            return np.asarray(Flat(self.values, self.starts[only], self.lengths[only]))[0]
         return Flat(self.values, self.starts[rows], self.lengths[rows])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

@@ -62,7 +62,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     kinds = {k: n for k, n in found["personal"].items() if k != "texts" and n}
     if kinds:
         said = ", ".join(f"{n:,} {k}" for k, n in kinds.items())
-        out.append(f"personal   {said}, in {found['personal']['texts']:,} documents (--redact FILE writes them without; data.redact=true reads them so)")
+        out.append(f"personal   {said}, in {found['personal']['texts']:,} documents (--redact FILE; data.redact=true)")
     return out
 
 
@@ -85,7 +85,7 @@ def redacted(dataset: Dataset, path: Path) -> dict[str, Any]:
                 if clean != text and not personal.left(clean):
                     empty += 1
                     continue
-                about = {"text": clean, "split": ("train", "test", "val")[dataset.split[row]]}
+                about: dict[str, Any] = {"text": clean, "split": ("train", "test", "val")[dataset.split[row]]}
                 if labels is not None and labels[row] is not None:
                     about["label"] = labels[row] if isinstance(labels[row], str) else float(labels[row])
                 file.write(json.dumps(about, ensure_ascii=False) + "\n")

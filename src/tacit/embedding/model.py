@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -40,6 +41,19 @@ class Model(nn.Module):
         super().__init__()
         self.encoder, self.modality, self.config = encoder, modality, dict(config)
         self.precision = "32-true"
+        self.register_buffer("centre", None, persistent=False)
+
+    def settle(self, x: Any, lengths: np.ndarray | None = None, most: int = 5000) -> Model:
+        """Take the mean of training items as the point from which embeddings are directions, where such data wants it (text).
+
+        x, lengths: decoded training items; of more than `most` every n-th is looked at.
+        """
+        if self.modality.directions:
+            self.centre = None
+            rows = np.arange(0, len(x), max(1, -(-len(x) // most)))
+            mean = self.vectors(x[rows], None if lengths is None else lengths[rows]).mean(0)
+            self.centre = torch.from_numpy(mean).to(next(self.parameters()).device)
+        return self
 
     @property
     def spec(self) -> Spec:
@@ -67,7 +81,7 @@ class Model(nn.Module):
             else:
                 each = [self.encoder(view).pooled.float() for view in views]
         if len(each) == 1:
-            return each[0]
+            return each[0] if self.centre is None else F.normalize(each[0] - self.centre, dim=1) * self.encoder.dim**0.5
         whole, parts = each[0], torch.stack(each[1:])
         spread = (parts.var(0, correction=0) + 1e-12).sqrt()  # a root of zero has no gradient
         return torch.cat([whole, parts.mean(0), spread], 1)
@@ -134,6 +148,7 @@ class Model(nn.Module):
                 "precision": self.precision,
                 "ignores": self.modality.ignores,
                 "spec": spec,
+                **({} if self.centre is None else {"centre": self.centre.tolist()}),
                 **self.config,
             }
             beside = path / f".model.json.{os.getpid()}"
@@ -184,6 +199,8 @@ def load(path: str | Path, device: str = "cpu", *, trust: bool = False) -> Model
         said = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
         raise TacitError(f"the model in {folder} is damaged: {said}", "copy it again, or train anew") from error
     model = Model(encoder, modality, config)
+    if about.get("centre") is not None:
+        model.centre = torch.tensor(about["centre"], dtype=torch.float32)
     if model.dim != about["dim"]:
         said = f"the model in {folder} was written for vectors of {about['dim']} numbers, this version makes {model.dim}"
         raise TacitError(said, "train anew")

@@ -17,6 +17,7 @@ class Autoregressive(Method):
     source = "Radford et al. 2018 (GPT); Chen et al. 2020 (iGPT), with continuous cells instead of a palette"
     preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it
     views, needs = Views(weak=1), frozenset({"causal", "tokens"})
+    keeps = ("head",)
 
     def __init__(self, encoder: Encoder, info: Info) -> None:
         super().__init__(encoder, info)

@@ -96,13 +96,13 @@ def _names(parts: str) -> list[str]:
     return names
 
 
-def _weights(text: str, count: int) -> list[float]:
+def _weights(said: str, count: int) -> list[float]:
     try:
-        weights = [float(w) for w in text.replace("+", ",").split(",")] if text else [1.0] * count
+        weights = [float(w) for w in said.replace("+", ",").split(",")] if said else [1.0] * count
     except ValueError:
         weights = []
     if len(weights) != count or not all(0 < w < float("inf") for w in weights):
-        raise Asked(f"method.weights={text}: give {count} positive numbers, one for each method", "for example method.weights=1,0.5")
+        raise Asked(f"method.weights={said}: give {count} positive numbers, one for each method", "for example method.weights=1,0.5")
     return weights
 
 

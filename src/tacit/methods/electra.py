@@ -21,7 +21,7 @@ class Electra(Method):
     """
 
     family = "generative"
-    when = "text: every token teaches, not only the hidden ones"
+    when = "language: every token teaches, not only the hidden ones"
     source = "Clark et al. 2020, arXiv:2003.10555"
     preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it
     views, needs = Views(weak=1), frozenset({"tokens"})

@@ -20,10 +20,14 @@ class MLM(Method):
     """
 
     family = "generative"
-    when = "text: what a word means is what it can be replaced by; of joined translations (TLM) in two languages at once"
-    source = "Devlin et al. 2018, arXiv:1810.04805; masks are drawn anew at each step (Liu et al. 2019, arXiv:1907.11692); parallel lines joined: Lample & Conneau 2019, arXiv:1901.07291"
+    when = "language: a word means what it can be replaced by; of joined translations (TLM) in two languages at once"
+    source = (
+        "Devlin et al. 2018, arXiv:1810.04805; masks are drawn anew at each step (Liu et al. 2019, arXiv:1907.11692); "
+        "parallel lines joined: Lample & Conneau 2019, arXiv:1901.07291"
+    )
     preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it
     views, needs = Views(weak=1), frozenset({"mask", "tokens"})
+    keeps = ("head",)
 
     def __init__(
         self,

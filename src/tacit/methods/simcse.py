@@ -18,7 +18,7 @@ class SimCSE(Method):
     """
 
     family = "contrastive"
-    when = "short texts, after a first pretraining (--init RUN): it spreads embeddings whose directions are all alike"
+    when = "sentences, after a first pretraining (--init RUN): it spreads embeddings whose directions are all alike"
     source = "Gao et al. 2021, arXiv:2104.08821; without its projector, which small networks do not need"
     views, needs = Views(weak=2), frozenset({"dropout"})
 

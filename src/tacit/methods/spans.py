@@ -18,12 +18,14 @@ class Spans(Method):
     """
 
     family = "generative"
-    when = "text: the encoder of an encoder-decoder, as for translation and summaries"
+    when = "language: the encoder of an encoder-decoder, as for translation and summaries"
     source = "Raffel et al. 2019, arXiv:1910.10683 (T5, span corruption); ours marks a span by its positions, in the place of sentinels"
     preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it
     views, needs = Views(weak=1), frozenset({"drop", "tokens"})
 
-    def __init__(self, encoder: Encoder, info: Info, *, ratio: Share = 0.15, block: Count = 3, depth: Count = 1, width: Count = 128) -> None:
+    def __init__(
+        self, encoder: Encoder, info: Info, *, ratio: Share = 0.15, block: Count = 3, depth: Count = 1, width: Count = 128
+    ) -> None:
         super().__init__(encoder, info)
         if not encoder.layout.ordered:
             raise CannotPair("spans are cells in a row, and these have no order", "use mae or scarf")

@@ -17,7 +17,6 @@ from tacit.types import Batch, Count, Fraction, Layout, Share, Spec, Views
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
     from tacit import augment, eventtokens, layers, slices
     from tacit.encoder import Tokenizer

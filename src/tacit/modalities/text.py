@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +16,7 @@ from tacit.later import later
 from tacit.measured import because
 from tacit.modality import RECIPE, BadItem, Modality, Raw
 from tacit.reasons import Reason, Strange
-from tacit.types import Batch, Count, Fraction, Layout, NonNegative, Share, Spec, Views
+from tacit.types import Batch, Count, Fraction, Layout, NonNegative, Share, Spec, Views, Whole
 
 if TYPE_CHECKING:
     import torch
@@ -39,14 +39,26 @@ class Text(Modality):
 
     crop: smallest share of a document that a global view keeps. drop: share of its tokens that a global view leaves out. sif: a of the
     weights a / (a + share) of tokens in the mean over a document, 0 = all alike. width: numbers of a token's vector. subwords: a token's
-    vector is joined by those of the pieces of its spelling (fastText).
+    vector is joined by those of the pieces of its spelling (fastText). pairs: vectors for pairs of neighbouring tokens, 0 = none; not for
+    methods that hide tokens.
     """
 
     unit, tagged = "documents", "tokens"
     tuned = "plain"
+    flat, directions = True, True
+    probe_scale, probe_c = "whole", 0.1
     strengths = {"crop": (0.8, 0.5, 0.25), "drop": (0.0, 0.1, 0.3)}
     tasks = {"relation": 3}
-    preset = {"method": "word2vec", "batch": 64, "lr": 2e-3, "weight_decay": 0.0, "passes": 60, "optim": {"kind": "adamw"}}
+    second = "roformer"
+    preset = {
+        "method": "word2vec",
+        "batch": 64,
+        "lr": 5e-3,
+        "weight_decay": 0.0,
+        "passes": 20,
+        "optim": {"kind": "adamw", "clip": 0.0},
+        "modality": {"pairs": 20_000, "width": 512, "sif": 0.01},
+    }
     gives: ClassVar[frozenset[str]] = frozenset({"global_", "local", "weak", "plain"})
 
     def __init__(
@@ -58,7 +70,7 @@ class Text(Modality):
         sif: NonNegative = 1e-3,
         width: Count = 256,
         subwords: bool = False,
-        pairs: int = 0,
+        pairs: Whole = 0,
     ) -> None:
         super().__init__(spec)
         self.layout, self.sizes = Layout(1), spec.sizes
@@ -242,7 +254,9 @@ class Text(Modality):
                 best = item.tokenizer.cpu().log_odds(guess)[0].topk(3).indices.tolist()
             before = "".join(names[i] for i in ids[max(0, t - 5) : t]).strip()
             expected = ", ".join(repr(names[i].strip()) for i in best)
-            out.append(((t,), f"token {t + 1} of {len(ids)}, after {before[-40:]!r}: expected {expected}, observed {names[ids[t]].strip()!r}"))
+            out.append(
+                ((t,), f"token {t + 1} of {len(ids)}, after {before[-40:]!r}: expected {expected}, observed {names[ids[t]].strip()!r}")
+            )
         return out
 
     def tokenizer(self, dense: bool) -> Tokenizer:
@@ -250,10 +264,12 @@ class Text(Modality):
         names, begins = _spelled(extra["tokenizer"], extra["kind"])
         counts = torch.tensor(extra.get("counts") or [1] * len(names))
         parts = torch.from_numpy(_pieces(names, begins)) if self.subwords else None
-        return texttokens.TextTokenizer(counts, torch.from_numpy(begins.copy()), dim=self.width, sif=self.sif, parts=parts, pairs=self.pairs)
+        return texttokens.TextTokenizer(
+            counts, torch.from_numpy(begins.copy()), dim=self.width, sif=self.sif, parts=parts, pairs=self.pairs
+        )
 
 
-class _Held(Sequence[str]):
+class _Held(Sequence[Any]):
     def __init__(self, texts: list[str]) -> None:
         self.texts = texts
 
@@ -278,6 +294,8 @@ def _blocks(sample: Any) -> Iterable[Sequence[Any]]:
 
 def _numbers(x: np.ndarray, spec: Spec, small: Any) -> np.ndarray | BadItem:
     """A document that is given as the numbers of its tokens, [n] or [1, n]."""
+    if x.ndim > 1 and x.shape[:-1] != (1,) * (x.ndim - 1):
+        return BadItem(f"a document is one row of numbers of tokens, not {' x '.join(map(str, x.shape))}")
     flat = x.reshape(-1)
     flat = flat[~np.isnan(flat)] if flat.dtype.kind == "f" else flat
     if not len(flat) or (flat < 0).any() or (flat >= spec.extra["vocabulary"]).any():

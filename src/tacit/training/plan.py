@@ -76,13 +76,16 @@ def make_plan(
     preset = modality.settings(wanted, data.spec)
     cls = registry.find("methods", wanted)
     preferred, why = modality.prefer(data.spec, where.value.split(":")[0])
+    usual_of_data = {k: v for k, v in preset.get("modality", {}).items() if k not in given.get("modality", {})}
+    given = {**given, "modality": {**usual_of_data, **given.get("modality", {})}} if usual_of_data else given
+    chosen += [Chosen(f"modality.{k}", v, f"the preset for {wanted} on {data.modality} data") for k, v in usual_of_data.items()]
     ordered = make_modality(data.spec, given.get("modality", {})).layout.ordered
     needs = needs_before({"name": wanted, **given.get("method", {})}, ordered) | (frozenset({"chunk"}) if chunked else frozenset())
     needs = (needs - LABELS) | (frozenset({"ragged"}) if data.spec.ragged else frozenset())
     if backbone is None and not needs <= registry.find("backbones", preferred).can:
         fits = [n for n, b in registry.every("backbones").items() if needs <= b.can]
         if fits:
-            preferred = "transformer" if "transformer" in fits else fits[0]
+            preferred = modality.second if modality.second in fits else fits[0]
             why = f"{wanted} needs {', '.join(sorted(needs))}"
     if "size" in data.spec.extra:
         pixels = " x ".join(map(str, data.spec.extra["size"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import sys
 import time
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import nn
 
 import tacit
 from tacit import costs, registry
@@ -21,7 +25,7 @@ from tacit.config import RunConfig
 from tacit.data.dataset import Dataset
 from tacit.data.inspect import duplicates
 from tacit.embedding.model import Model
-from tacit.errors import Asked
+from tacit.errors import Asked, TacitError
 from tacit.foreign import is_foreign
 from tacit.method import Method
 from tacit.modality import Modality
@@ -36,6 +40,7 @@ from tacit.training.session import Progress, Session
 from tacit.types import LABELS, Chosen
 
 Say = Callable[[str], None]
+HEADS = "heads.safetensors"  # in the model folder: what a method keeps beside the encoder
 
 
 @dataclass(frozen=True)
@@ -270,13 +275,29 @@ def _finish(run: Run, loop: Loop, data: Dataset, health: Health | None, lead: bo
     model = Model(loop.method.deploy(), loop.modality, about)
     model.precision = config.precision
     model.eval()
+    rows = loop.loader.rows
+    model.settle(data.x[rows], None if data.lengths is None else data.lengths[rows])
     if lead:
         model.save(run.path / "model")
+        _keep(run.path / "model" / HEADS, loop.method)
         write_text(run.path / "model" / "CARD.md", _card(run, loop, data, model))
         summary = None if health is None else {k: v for k, v in asdict(health).items() if v == v}  # without NaN
         run.note(status="done", health=summary)
         run.say("done" if health is None else f"done: {health.words}")
     return model
+
+
+def _keep(path: Path, method: Method) -> None:
+    """Write the modules that a method keeps beside its encoder, if any, as NAME.parameter; atomically."""
+    heads = nn.ModuleDict({name: getattr(method, name) for name in method.keeps})
+    if not heads:
+        return
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file({k: v.detach().cpu().contiguous().clone() for k, v in heads.state_dict().items()}, beside)
+        beside.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise TacitError(f"the model cannot be written to {path}: {error}", "free some space, then add --resume") from error
 
 
 def _card(run: Run, loop: Loop, data: Dataset, model: Model) -> str:

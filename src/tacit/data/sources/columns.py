@@ -25,7 +25,7 @@ LONG = 20.0  # characters of a text on average, from where words are no names of
 
 
 class Columns:
-    """A column with text in .csv, .tsv, .jsonl, .parquet or .arrow (--text-column body); several are joined (--text-column title,body)."""
+    """A column with text in .csv, .tsv, .jsonl, .parquet or .arrow (--text-column body); several are joined (title,body)."""
 
     modalities: ClassVar[frozenset[str]] = frozenset({"text"})
 
@@ -55,14 +55,21 @@ class Columns:
         documents: str | None = None,
         column_asked: bool = False,
     ) -> Listing:
-        """List the rows. text_column: name of the column, several with commas between; None = the one that holds text. documents: not used."""
+        """List the rows.
+
+        text_column: name of the column, several with commas between; None = the one that holds text. documents: not used.
+        """
         if modality not in (None, "text"):
             raise Asked(f"{tree.path} is a table, not {modality} data", "leave --modality out")
         tree, files = parts(tree, _wanted)
         opened = [blocks(tree, name) for name in files]
         first = opened[0]
         aside = {c for c in (target, group, split) if c}
-        wanted = _asked(first.columns, text_column) if text_column and (column_asked or _has(first.columns, text_column)) else _only(first, aside)
+        wanted = (
+            _asked(first.columns, text_column)
+            if text_column and (column_asked or _has(first.columns, text_column))
+            else _only(first, aside)
+        )
         special = tables.special(first, target=None if tables.several(first, target) else target, group=group, split=split)
         if taken := [c for c in wanted if first.columns.index(c) in special.values()]:
             raise Asked(f"{taken[0]!r} is the text, and cannot be a label, a group or a part, too", "name another column")
@@ -105,7 +112,11 @@ def _asked(columns: list[str], asked: str) -> list[str]:
 
 def _only(table: Any, aside: set[str]) -> list[str]:
     """The one column with text. Raises Asked where there are several, or none."""
-    left = [c for c in table.columns if c not in aside and (not table.header or tables.find([c], (*LABEL_COLUMNS, *GROUP_COLUMNS, *SPLIT_COLUMNS)) is None)]
+    left = [
+        c
+        for c in table.columns
+        if c not in aside and (not table.header or tables.find([c], (*LABEL_COLUMNS, *GROUP_COLUMNS, *SPLIT_COLUMNS)) is None)
+    ]
     named = [c for c in left if table.header and tables.find([c], NAMES) is not None]
     if len(named) == 1:
         return named
@@ -123,4 +134,7 @@ def _only(table: Any, aside: set[str]) -> list[str]:
     if not long:
         hint = nearest("text", table.columns) or "name the column: --text-column body"
         raise Asked(f"{table.name} has no column that looks like text, but {few(map(repr, left))}", hint)
-    raise Asked(f"{table.name} has several columns of text: {few(map(repr, long))}", f"name one: --text-column {long[0]}, or join them: {','.join(long)}")
+    raise Asked(
+        f"{table.name} has several columns of text: {few(map(repr, long))}",
+        f"name one: --text-column {long[0]}, or join them: {','.join(long)}",
+    )

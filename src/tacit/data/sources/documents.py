@@ -63,9 +63,8 @@ class Documents:
         splits, inner = parts(folders)
         labels, rule = classes(inner) if len(names) > 1 else (None, "")
         if parted:
+            names = sorted(names, key=lambda n: (part_of(n)[1] != "train", n))
             splits, labels, rule = [part_of(n)[1] for n in names], None, ""
-            order = sorted(range(len(names)), key=lambda i: (splits[i] != "train", names[i]))
-            names, splits = [names[i] for i in order], [splits[i] for i in order]
         if labels is not None and len(names) > 1 and len(set(labels)) == len(labels):
             labels, rule = None, "every folder holds one file: folder names are not taken as classes"
         notes += [rule.replace("images", "files")] if rule else []
@@ -73,7 +72,18 @@ class Documents:
             why = f"{len(names):,} text files, one document a file (data.documents=lines otherwise)"
             notes += reading.cut_off(tree, names)
             return Listing(
-                "text", why, names, labels, None, splits, lambda i: _whole(tree, names[i]), bad, notes, mode, tree.only(names), about={"documents": mode}
+                "text",
+                why,
+                names,
+                labels,
+                None,
+                splits,
+                lambda i: _whole(tree, names[i]),
+                bad,
+                notes,
+                mode,
+                tree.only(names),
+                about={"documents": mode},
             )
         found: list[tuple[str, np.ndarray]] = []
         kept = []
@@ -121,7 +131,9 @@ def _partners(tree: Tree) -> list[str]:
     if not part:
         return []
     return sorted(
-        p.name for p in tree.root.iterdir() if p.is_file() and _wanted(p.name) and part_of(p.name)[0] == base and split_name(part_of(p.name)[1]) not in ("", part)
+        p.name
+        for p in tree.root.iterdir()
+        if p.is_file() and _wanted(p.name) and part_of(p.name)[0] == base and split_name(part_of(p.name)[1]) not in ("", part)
     )
 
 

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterable
 
 WORDS = {
-    "English": "the of and a to in is that it was for with as on are this be at by from have not you which his but they or an i we he she her "
-    "their there what who how where when did does do can will would has had been its one two into up out over my your so if",
-    "German": "der die das und ist in den von zu mit sich des auf für nicht ein eine dem im es auch als an werden aus er hat dass sie einem einer",
+    "English": "the of and a to in is that it was for with as on are this be at by from have not you which his but they or an i we he she "
+    "her their there what who how where when did does do can will would has had been its one two into up out over my your so if",
+    "German": "der die das und ist in den von zu mit sich des auf für nicht ein eine dem im es auch als an werden aus er dass sie einem einer",
     "French": "le la les de des et est en un une du que qui dans pour pas sur au avec ce il elle sont nous vous mais ou cette aux par",
     "Spanish": "el la los las de del y es en un una que por con para no se su al lo como más pero sus este está son muy ha",
     "Italian": "il lo la gli le di del della e è in un una che per con non si sono da nel alla come anche più ma questo dei sul",

@@ -17,7 +17,8 @@ from tacit.errors import Asked, BadData, nearest
 from tacit.wording import SEPARATOR
 
 NAMES = (
-    "text", "body", "content", "document", "sentence", "review", "article", "abstract", "message", "comment", "utterance", "question", "tweet",
+    "text", "body", "content", "document", "sentence", "review", "article", "abstract", "message", "comment", "utterance", "question",
+    "tweet",
     "sequence", "smiles",
 )  # fmt: skip
 ASIDE = (*LABEL_COLUMNS, *GROUP_COLUMNS, *SPLIT_COLUMNS, "id", "index", "name", "title", "url")

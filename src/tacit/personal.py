@@ -72,7 +72,7 @@ BEFORE, AFTER = " \t\r\n\"'`=:([{<,;>|", " \t\r\n\"'`)]}>,.;:|"  # what may stan
 SPLIT, EXTRA = r"[ ./-]", r"(?: ?(?:x|ext\.?) ?\d{1,6})?+"
 PHONES = (
     re.compile(
-        rf"(?<![{W}+])(?<!\d[.,])(?:\+ ?|(?<!\d )00){COUNTRIES}"
+        rf"(?<![{W}+])(?<!\d[.,])(?:\+ ?|(?<!\d[ ./-])00){COUNTRIES}"
         rf"(?:{SPLIT}?(?: ?\(\d{{1,5}}\)[ -]?)?\d){{6,13}}+{EXTRA}(?![{W}]|{SPLIT}\d)"
     ),
     re.compile(
@@ -152,7 +152,7 @@ def _phone(m: re.Match[str]) -> Span | None:
         dotted = "." in said and (len(parts) == 2 or len({x[1:] for x in marks[1:]}) > 1)  # one decimal, or a row of them
         even = len(parts) > 1 and all(len(p) == 3 for p in parts[1:])
         number = (even and ("." in said or parts[-1] == "000")) or (len(parts) == 1 and said[0] == "0")
-        american = re.match(r"\+1\D{0,2}[01]", said)  # no area there begins so
+        american = re.match(r"(?:\+ ?|00)1\D{0,2}[01]", said)  # no area there begins so
         return None if dotted or number or american or len(parts) > 7 else (start, end)
     if kind == 2:
         code = re.fullmatch(r"\d{5}-\d{4}|\d{3}-\d{2}-\d{4}", said)  # post, social security
@@ -175,15 +175,13 @@ def find(text: str) -> list[Found]:
     """All personal data in the order of the text, none of it overlapping."""
     plain = text if text.isascii() else text.translate(WIDE)
     out: list[Found] = []
-    taken = bytearray()
     for kind, pattern, check in LOOKS:
-        for m in pattern.finditer(plain):
-            if (span := check(m)) is None:
-                continue
-            taken = taken or bytearray(len(text))
-            if taken.find(1, *span) < 0:
-                taken[slice(*span)] = b"\1" * (span[1] - span[0])
-                out.append(Found(kind, *span))
+        found = [span for m in pattern.finditer(plain) if (span := check(m))]
+        out += [Found(kind, *span) for span in found]
+        if found:  # what is taken is hidden from the kinds that follow
+            cuts = [0, *(cut for span in found for cut in span), len(plain)]
+            pieces = [plain[i:j] for i, j in zip(cuts, cuts[1:], strict=False)]
+            plain = "".join("\0" * len(piece) if i % 2 else piece for i, piece in enumerate(pieces))
     return sorted(out, key=lambda f: f.start)
 
 

@@ -7,14 +7,15 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from conftest import small
 from tacit.assemble import info_of, make_method, make_modality
 from tacit.clusters import kmeans
-from tacit.corruption import swapped
-from tacit.masking import block_mask, random_mask
+from tacit.corruption import others, swapped
+from tacit.masking import block_mask, random_mask, unit_mask
 from tacit.method import Method
 from tacit.modality import Modality
 from tacit.types import LABELS, Batch, Context
@@ -30,10 +31,18 @@ def gen(seed: int = 0) -> torch.Generator:
 
 
 def built(
-    name: str, kind: str = "image", backbone: str = "transformer", numbers: bool = False, patch: int = 0, **options: Any
+    name: str,
+    kind: str = "image",
+    backbone: str = "transformer",
+    numbers: bool = False,
+    patch: int = 0,
+    knobs: dict[str, Any] | None = None,
+    **options: Any,
 ) -> tuple[Any, Modality]:
-    """A method in training whose weights, those of teachers too, are all different; and the modality. numbers: the label is one."""
-    mod = make_modality(small(kind).spec, {"patch": patch} if patch else {})
+    """A method in training whose weights, those of teachers too, are all different; and the modality. numbers: the label is one.
+
+    knobs: of the modality."""
+    mod = make_modality(small(kind).spec, knobs or ({"patch": patch} if patch else {}))
     info = info_of(mod, ITEMS, 0 if numbers else 3, numbers)
     method = make_method(mod, {"name": name, **options}, {"name": backbone, "size": "tiny"}, info, 0).train()
     with torch.no_grad():
@@ -45,7 +54,7 @@ def built(
 def items(kind: str, start: int = 0, rows: int = ROWS) -> Batch:
     """Some items of the small data as they are, with a label for two thirds of them."""
     data, ids = small(kind), torch.arange(start, start + rows)
-    x = make_modality(data.spec, {}).load(torch.from_numpy(data.x[start : start + rows]))
+    x = make_modality(data.spec, {}).load(torch.from_numpy(np.asarray(data.x[start : start + rows])))
     valid = None if data.lengths is None else torch.arange(x.shape[-1]) < torch.from_numpy(data.lengths[start : start + rows])[:, None]
     return Batch(x, ids, valid, label=torch.tensor([(7 * int(i)) % 3 if i % 3 else -1 for i in ids]))
 
@@ -331,6 +340,126 @@ def slow_inpainting(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> 
         yes, no = rows(m.critic(real)), rows(m.critic(guess))
         total += m.adversarial / 2 * (mean(math.log1p(math.exp(-v)) for (v,) in yes) + mean(math.log1p(math.exp(v)) for (v,) in no))
     return total
+
+
+def nats(m: Any, x: Batch, where: Tensor, guess: Tensor) -> float:
+    """Mean cross entropy of the symbols at the True cells of where [B, N], in units of guessing by their shares."""
+    tokenizer, total = m.encoder.tokenizer, []
+    share, vectors = rows(tokenizer.share), rows(tokenizer.vectors)
+    for (b, n), row in zip(where.nonzero().tolist(), rows(guess), strict=True):
+        logits = [dot(row, v) + math.log(s) for v, s in zip(vectors, share, strict=True)]
+        total.append(entropy_of(logits, int(x.x[b, 0, n])))
+    counts = rows(tokenizer.counts)
+    return mean(total) / -sum(c / sum(counts) * math.log(s) for c, s in zip(counts, share, strict=True))
+
+
+def slow_mlm(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float:
+    (x,), cells = views, m.encoder.cells(views[0])
+    mask = unit_mask(cells, m.encoder.tokenizer.units(x) if m.whole else None, m.ratio, ctx.generator)
+    fate, ring = torch.rand(mask.shape, generator=ctx.generator), others(cells.valid, ctx.generator)
+    tokens = m.encoder.tokenizer(x)
+    content = tokens.x.clone()
+    for b, n in mask.nonzero().tolist():
+        if fate[b, n] < m.swapped:
+            content[b, n] = tokens.x[ring[b, n], n]
+    hidden = mask & torch.tensor([[bool(u >= m.swapped + m.kept) for u in row] for row in fate])
+    f = m.encoder(x, mask=hidden, tokens=replace(tokens, x=content))
+    return nats(m, x, mask, m.head(f.tokens[mask]))
+
+
+def slow_simcse(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float:
+    for module in m.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0  # the step and its loop would draw different ones
+    return slow_info_nce(torch.cat(pooled(m, views)), torch.cat([v.ids for v in views]), m.temperature)
+
+
+def slow_electra(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float:
+    (x,), tokenizer, n = views, m.encoder.tokenizer, views[0].x.shape[-1]
+    mask = unit_mask(m.encoder.cells(x), None, m.ratio, ctx.generator)
+    h = torch.stack([torch.stack([m.hidden if mask[b, k] else m.inward(row[k]) for k in range(n)]) for b, row in enumerate(tokenizer(x).x)])
+    h = h + m.place(torch.arange(n).expand(mask.shape), (n,))
+    for block in m.blocks:
+        h = block(h, x.valid)
+    guess, u = m.guess(h[mask]), torch.rand(mask.shape, generator=ctx.generator)
+    made = x.x.clone()
+    for (b, k), row in zip(mask.nonzero().tolist(), guess, strict=True):
+        share, symbol = softmax(rows(tokenizer.log_odds(row[None]))[0]), 0
+        left = float(u[b, k])
+        while symbol < len(share) - 1 and left > share[symbol]:
+            left, symbol = left - share[symbol], symbol + 1
+        made[b, 0, k] = symbol
+    f, told = m.encoder(replace(x, x=made)), []
+    for b, k in f.valid.nonzero().tolist():
+        odds = float(m.judge(f.tokens[b, k]))
+        told.append(math.log1p(math.exp(-odds if made[b, 0, k] != x.x[b, 0, k] else odds)))
+    return nats(m, x, mask, guess) + m.weight * mean(told)
+
+
+def slow_tsdae(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float:
+    (x,), cells = views, m.encoder.cells(views[0])
+    code = m.encoder(x, mask=random_mask(cells, m.ratio, ctx.generator), drop=True).pooled
+    known, guess = m.known(m.encoder.tokenizer(x).x), []
+    for b, row in enumerate(cells.valid):
+        n = int(row.sum())
+        before = torch.stack([known[b, k - 1] if k else torch.zeros_like(known[b, 0]) for k in range(n)])
+        h = (before + m.inward(code[b]) + m.place(torch.arange(n), cells.grid))[None]
+        for block in m.blocks:
+            h = block(h, None, causal=True)
+        guess.append(m.head(m.norm(h[0])))
+    return nats(m, x, cells.valid, torch.cat(guess))
+
+
+def slow_spans(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float:
+    (x,), cells = views, m.encoder.cells(views[0])
+    mask = block_mask(cells, m.ratio, m.block, ctx.generator)
+    f = m.encoder(x, mask=mask, drop=True)
+    known, guess = m.known(m.encoder.tokenizer(x).x), []
+    for b, row in enumerate(mask.tolist()):
+        hidden = [k for k, out in enumerate(row) if out]
+        left = [m.inward(f.tokens[b, j]) + m.place(f.position[b, j : j + 1], cells.grid)[0] for j in range(int(f.valid[b].sum()))]
+        told = [(known[b, k - 1] if k and row[k - 1] else m.begin) + m.place(torch.tensor([k]), cells.grid)[0] for k in hidden]
+        h = torch.stack([*left, *told])[None]
+        for block in m.blocks:
+            h = block(h, None, causal=True)
+        guess.append(m.head(m.norm(h[0, len(left) :])))
+    return nats(m, x, mask, torch.cat(guess))
+
+
+def slow_word2vec(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float:
+    (x,), valid = views, m.encoder.cells(views[0]).valid
+    own, other, share = rows(m.encoder(x).tokens), rows(m.context(x).x), rows(m.encoder.tokenizer.commonness(x))
+    b, n = valid.shape
+    kept = [[min(1.0, math.sqrt(m.frequent / share[i][k])) * bool(valid[i, k]) for k in range(n)] for i in range(b)]
+    u, drawn = torch.rand(b, -(-m.shared // b), generator=ctx.generator), []
+    for i in range(b):
+        weight = [share[i][k] ** -0.25 * bool(valid[i, k]) for k in range(n)]
+        for at in (u[i].double() * sum(weight)).tolist():
+            k = 0
+            while k < n - 1 and at > weight[k]:
+                at, k = at - weight[k], k + 1
+            drawn.append(other[i][k])
+    reach = m.encoder.tokenizer.reach
+
+    def near(i: int, j: int) -> float:
+        shown = 0 < j - i <= reach if m.mode == "cbow" else 0 < i - j <= reach
+        return 0.0 if i == j or shown else max(0, m.window + 1 - abs(i - j)) / m.window if m.window else 1.0
+
+    total = weight_of_all = 0.0
+    for i in range(b):
+        for k in range(n):
+            pairs = [(near(k, j) * kept[i][j], j) for j in range(n)]
+            if m.mode == "skipgram":
+                parts = [(w * kept[i][k], own[i][k], other[i][j]) for w, j in pairs]
+            elif (n_near := sum(w for w, _ in pairs)) > 1e-2:
+                middle = [sum(w * own[i][j][d] for w, j in pairs) / n_near for d in range(len(own[i][k]))]
+                parts = [(kept[i][k], middle, other[i][k])]
+            else:
+                parts = []
+            for w, a, c in parts:
+                total += w * (math.log1p(math.exp(-dot(a, c))) + m.negatives * mean(math.log1p(math.exp(dot(a, v))) for v in drawn))
+                weight_of_all += w
+    return total / weight_of_all
 
 
 def slow_mae(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> float:

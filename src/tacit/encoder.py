@@ -230,7 +230,9 @@ class Encoder(nn.Module):
             if self.mask_token is None:
                 raise CannotPair("this encoder was built without a mask token", "add 'mask' to the method's needs")
             hidden = grow(mask, grid, tokens.grid, [self.backbone.stride] * len(grid))[..., None]
-            tokens = replace(tokens, x=torch.where(hidden, self.mask_token.to(tokens.x.dtype), tokens.x))
+            # how common a hidden token is would give it away
+            weight = None if tokens.weight is None else tokens.weight.masked_fill(hidden[..., 0], 0.0)
+            tokens = replace(tokens, x=torch.where(hidden, self.mask_token.to(tokens.x.dtype), tokens.x), weight=weight)
         out, outs = self.backbone(tokens, position, full, causal=self.causal, layers=layers)
         weight = tokens.weight if self.backbone.stride == 1 else None
         pooled = pool(out, None if full else valid, self.backbone.pool, weight)

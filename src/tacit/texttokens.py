@@ -40,7 +40,7 @@ class TextTokenizer(Tokenizer):
         self.parts: Tensor
         self.register_buffer("share", share, persistent=False)
         self.register_buffer("begins", begins, persistent=False)
-        self.chance = float(-(share * share.log()).sum().clamp(min=0.05))
+        self.chance = max(0.05, -float((counts / max(1, int(counts.sum())) * share.log()).sum()))
         self.table = nn.Parameter(torch.randn(len(counts), dim) * 0.02)
         self.pairs = nn.Parameter(torch.zeros(pairs, dim)) if pairs else None
         self.pieces: nn.EmbeddingBag | None = None

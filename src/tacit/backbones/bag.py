@@ -11,7 +11,7 @@ class Bag(Backbone):
 
     source = "Mikolov et al. 2013, arXiv:1301.3781"
     wants = "patch"
-    can = frozenset({"mask", "drop", "resize", "tokens", "unordered", "ragged", "chunk", "apart"})
+    can = frozenset({"resize", "tokens", "unordered", "ragged", "chunk", "apart"})
     presets = {"tiny": {}, "small": {}, "base": {}}
 
     def __init__(self, width: int, layout: Layout, grid: tuple[int, ...]) -> None:

@@ -21,7 +21,7 @@ class Word2vec(Method):
     each real one. shared: how many different ones a batch draws. frequent: share from which on a token counts less (subsampling).
     """
 
-    family = "predictive"
+    family = "generative"
     when = "language, and little of it: codes of words and pairs of words need the least data and time"
     source = (
         "Mikolov et al. 2013, arXiv:1310.4546; whole views and pairs of tokens as in Sent2Vec, Pagliardini et al. 2018, arXiv:1703.02507; "

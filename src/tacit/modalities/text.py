@@ -55,9 +55,9 @@ class Text(Modality):
         "batch": 64,
         "lr": 5e-3,
         "weight_decay": 0.0,
-        "passes": 20,
+        "passes": 15,
         "optim": {"kind": "adamw", "clip": 0.0},
-        "modality": {"pairs": 20_000, "width": 512, "sif": 0.01},
+        "modality": {"pairs": 20_000, "width": 512, "sif": 0.02},
     }
     gives: ClassVar[frozenset[str]] = frozenset({"global_", "local", "weak", "plain"})
 

@@ -28,7 +28,15 @@ from tacit.training.pretrain import Pretrained
 from tacit.training.run import write_json
 from tacit.types import Embeddings
 
-BACKBONE = {"image": "convnet", "series": "conv1d", "ragged": "conv1d", "vector": "mlp", "table": "mlp", "events": "gru"}
+BACKBONE = {
+    "image": "convnet",
+    "series": "conv1d",
+    "ragged": "conv1d",
+    "vector": "mlp",
+    "table": "mlp",
+    "events": "gru",
+    "text": "roformer",
+}
 
 
 def fresh(kind: str) -> Model:

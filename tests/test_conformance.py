@@ -20,7 +20,7 @@ from tacit.method import Method
 from tacit.teacher import Teacher
 from tacit.training.loader import Loader
 from tacit.training.loop import Loop, deterministic, make_fabric
-from tacit.types import LABELS, Batch, Context
+from tacit.types import LABELS, OF_DATA, Batch, Context
 
 METHODS, BACKBONES = registry.names("methods"), list(registry.every("backbones"))
 # one network that can all there is; what only the others can is in the slow run
@@ -207,12 +207,15 @@ def test_what_cannot_work_is_refused() -> None:
                 backbone = registry.find("backbones", b)
                 can, rank = backbone.can, max(1, len(small(k).spec.sizes))
                 needs = needs_before({"name": m}, k not in ("vector", "table")) - LABELS
-                needs |= ({"ragged"} if k in ("ragged", "events") else set()) | ({"unordered"} if k in ("vector", "table") else set())
-                no_view = cls.views.task not in {"", *make_modality(small(k).spec, {}).tasks} or (
-                    k in ("vector", "table", "events") and cls.views.crop
+                needs |= ({"ragged"} if k in ("ragged", "events", "text") else set()) | (
+                    {"unordered"} if k in ("vector", "table") else set()
                 )
-                no_order = k in ("vector", "table") and "causal" in needs
-                if not needs <= can or no_view or no_order or rank not in backbone.ranks:
+                no_view = cls.views.task not in {"", *make_modality(small(k).spec, {}).tasks} or (
+                    k in ("vector", "table", "events", "text") and cls.views.crop
+                )
+                no_order = k in ("vector", "table") and bool({"causal", "order"} & needs)
+                no_symbols = k != "text" and "symbols" in needs
+                if not needs - OF_DATA <= can or no_view or no_order or no_symbols or rank not in backbone.ranks:
                     expected.add((m, k, b))
     assert refused == expected
 
@@ -220,7 +223,8 @@ def test_what_cannot_work_is_refused() -> None:
 def test_deployed_encoder_is_a_part_of_the_method() -> None:
     """What is kept is the student, or a teacher that has moved with it."""
     for method in METHODS:
-        loop = loop_of(method, next(k for k in KINDS if works(method, k, "transformer")), "transformer")
+        kind, backbone = next((k, b) for b in ("transformer", *BACKBONES) for k in KINDS if works(method, k, b))
+        loop = loop_of(method, kind, backbone)
         before = {k: v.clone() for k, v in loop.method.deploy().state_dict().items()}
         for _ in range(3):
             loop.advance()

@@ -30,6 +30,10 @@ _PUBLIC = {
     "predict": "tacit.operate.predict",
     "recommend": "tacit.recommendation",
     "export": "tacit.operate.export",
+    "generate": "tacit.language",
+    "fill": "tacit.language",
+    "similar": "tacit.language",
+    "search": "tacit.retrieval",
     "load": "tacit.operate.loading",
 }
 __all__ = [
@@ -39,13 +43,17 @@ __all__ = [
     "embed",
     "evaluate",
     "export",
+    "fill",
     "finetune",
+    "generate",
     "inspect",
     "load",
     "open",
     "predict",
     "pretrain",
     "recommend",
+    "search",
+    "similar",
     "tune_augmentation",
 ]
 
@@ -53,11 +61,13 @@ if TYPE_CHECKING:
     from tacit.api import compare, evaluate, inspect, pretrain, tune_augmentation
     from tacit.data.dataset import open
     from tacit.detection import detect
+    from tacit.language import fill, generate, similar
     from tacit.operate.embed import embed
     from tacit.operate.export import export
     from tacit.operate.loading import load
     from tacit.operate.predict import predict
     from tacit.recommendation import recommend
+    from tacit.retrieval import search
     from tacit.tuning import finetune
 
 

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tacit.errors import CannotPair
 from tacit.layers import unravel
-from tacit.types import LABELS, Batch, Cells, Features, Layout, Target, Tokens
+from tacit.types import LABELS, OF_DATA, Batch, Cells, Features, Layout, Target, Tokens
 
 
 class Tokenizer(nn.Module):
@@ -372,7 +372,12 @@ def build(
     tokenizer_of: dense -> Tokenizer. needs: the method's, plus "ragged"/"unordered" from the data.
     Raises CannotPair, naming backbones that would do.
     """
-    needs = needs - LABELS
+    tokenizer = tokenizer_of(backbone.wants == "dense")
+    if "order" in needs and not layout.ordered:
+        raise CannotPair("this method reads cells one after the other, and these have no order", "use denoising or simclr")
+    if "symbols" in needs and not tokenizer.draws:
+        raise CannotPair("this method replaces symbols, and these cells hold none that could be drawn", "use denoising or simclr")
+    needs = needs - LABELS - OF_DATA
     lacking = sorted(needs - backbone.can)
     if "causal" in needs and not layout.ordered:
         lacking.append("an order of the columns, which have none")
@@ -382,7 +387,6 @@ def build(
         lacking.append("unordered columns")
     if lacking:
         raise CannotPair(f"backbone {backbone.__name__.lower()} cannot: {', '.join(lacking)}", _alternatives(needs, layout))
-    tokenizer = tokenizer_of(backbone.wants == "dense")
     if tokenizer.reach and needs & {"mask", "drop"}:
         raise CannotPair("a token shows the one before it, too, which this method hides", "set modality.pairs=0, or use word2vec or simclr")
     grid = tuple(-(-s // p) for s, p in zip(sizes, tokenizer.patch, strict=True))

@@ -56,7 +56,7 @@ def fill(
         return
     many = len(done.gaps) > 1
     rows = [
-        [*([str(k + 1)] if many else []), _plain(token), f"{p:.3f}" if p >= 5e-4 else "< 0.001"]
+        [*([str(k + 1)] if many else []), token, f"{p:.3f}" if p >= 5e-4 else "< 0.001"]
         for k, gap in enumerate(done.gaps)
         for token, p in gap
     ]
@@ -79,7 +79,7 @@ def similar(
     if json_:
         out(done.result)
         return
-    table("", ["word", "cosine"], [[_plain(w), f"{c:.3f}"] for w, c in done.words])
+    table("", ["word", "cosine"], [[w, f"{c:.3f}"] for w, c in done.words])
 
 
 def search(
@@ -128,11 +128,4 @@ def _cut(text: str, most: int, end: bool = False) -> str:
     """A text of so many characters at most, as a table takes it; end: its end is kept, as of a path."""
     if len(text) > most:
         text = "..." + text[3 - most :] if end else text[: most - 3] + "..."
-    return _plain(text)
-
-
-def _plain(text: str) -> str:
-    """A cell of a table that holds this text, and no markup."""
-    from rich.markup import escape
-
-    return escape(text)
+    return text

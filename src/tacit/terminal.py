@@ -59,12 +59,13 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     t = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for i, name in enumerate(columns):
         t.add_column(name, overflow="fold", no_wrap=i == 0 and all(len(row[0]) <= 24 for row in rows))
     for row in rows:
-        t.add_row(*row)
+        t.add_row(*map(Text, row))  # words of the data are no markup
     # a file gets as much room as it needs; a terminal gets its own width
     Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else 110, highlight=False).print(t)
 

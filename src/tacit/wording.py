@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import string
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -170,7 +171,9 @@ def plain(tokenizer: str, kind: str) -> tuple[list[str], np.ndarray]:
     if any(n.startswith("\u2581") for n in names):
         return [n.replace("\u2581", " ") for n in names], np.array([n.startswith("\u2581") for n in names])
     found = load(tokenizer)
-    return [found.decoder.decode([n]) if found.decoder else n for n in names], np.array([n.startswith("\u0120") for n in names])
+    # a mark that stands after a word is no part of it
+    begins = np.array([n.startswith("\u0120") or n[:1] in string.punctuation for n in names])
+    return [found.decoder.decode([n]) if found.decoder else n for n in names], begins
 
 
 def reverse_complement(tokenizer: str) -> np.ndarray:

@@ -5,7 +5,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tacit.encoder import Encoder, pool_valid
-from tacit.errors import CannotPair
 from tacit.layers import Block, Place
 from tacit.losses import full_precision
 from tacit.masking import unit_mask
@@ -24,7 +23,7 @@ class Electra(Method):
     when = "language: every token teaches, not only the hidden ones"
     source = "Clark et al. 2020, arXiv:2003.10555"
     preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it
-    views, needs = Views(weak=1), frozenset({"tokens"})
+    views, needs = Views(weak=1), frozenset({"tokens", "symbols"})
 
     def __init__(
         self,
@@ -37,8 +36,6 @@ class Electra(Method):
         depth: Count = 2,
     ) -> None:
         super().__init__(encoder, info)
-        if not encoder.tokenizer.draws:
-            raise CannotPair("electra replaces symbols, and these cells hold none that could be drawn", "use inpainting or mae")
         self.ratio, self.weight = ratio, weight
         self.inward, self.place = nn.Linear(encoder.tokenizer.dim, width), Place(width, encoder.layout)
         self.hidden = nn.Parameter(torch.randn(width) * 0.02)

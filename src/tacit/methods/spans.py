@@ -4,7 +4,6 @@ import torch
 from torch import nn
 
 from tacit.encoder import Encoder
-from tacit.errors import CannotPair
 from tacit.layers import Block, Place
 from tacit.masking import block_mask
 from tacit.method import Method
@@ -21,16 +20,12 @@ class Spans(Method):
     when = "language: the encoder of an encoder-decoder, as for translation and summaries"
     source = "Raffel et al. 2019, arXiv:1910.10683 (T5, span corruption); ours marks a span by its positions, in the place of sentinels"
     preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it
-    views, needs = Views(weak=1), frozenset({"drop", "tokens"})
+    views, needs = Views(weak=1), frozenset({"drop", "tokens", "order"})
 
     def __init__(
         self, encoder: Encoder, info: Info, *, ratio: Share = 0.15, block: Count = 3, depth: Count = 1, width: Count = 128
     ) -> None:
         super().__init__(encoder, info)
-        if not encoder.layout.ordered:
-            raise CannotPair("spans are cells in a row, and these have no order", "use mae or scarf")
-        if encoder.backbone.stride != 1:
-            raise CannotPair("spans are told token by token, and a feature of this backbone covers several", "use the backbone transformer")
         self.ratio, self.block = ratio, block
         self.inward, self.known = nn.Linear(encoder.dim, width), nn.Linear(encoder.tokenizer.dim, width)
         self.begin = nn.Parameter(torch.randn(width) * 0.02)

@@ -21,14 +21,10 @@ class TSDAE(Method):
     when = "sentences of a domain, to be compared with each other"
     source = "Wang et al. 2021, arXiv:2104.06979; ours leaves cells out without closing the gap, and adds the code to each input"
     preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it
-    views, needs = Views(weak=1), frozenset({"drop"})
+    views, needs = Views(weak=1), frozenset({"drop", "order"})
 
     def __init__(self, encoder: Encoder, info: Info, *, ratio: Share = 0.6, depth: Count = 1, width: Count = 128) -> None:
         super().__init__(encoder, info)
-        if not encoder.layout.ordered:
-            raise CannotPair("tsdae tells cells one after the other, and these have no order", "use denoising or scarf")
-        if encoder.backbone.stride != 1:
-            raise CannotPair("tsdae tells the tokens again, and a feature of this backbone covers several", "use the backbone transformer")
         self.ratio = ratio
         self.inward, self.known = nn.Linear(encoder.dim, width), nn.Linear(encoder.tokenizer.dim, width)
         self.place = Place(width, encoder.layout)

@@ -73,6 +73,10 @@ def restore(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, dev
             # AdamW keeps its step counters on the CPU, whatever the device
             state.setdefault(int(index), {})[name] = value.cpu() if name == "step" else value
         optimizer.load_state_dict({"state": state, "param_groups": meta["optimizer"]})
+        for parameter, moments in optimizer.state.items():  # AdamW in one pass takes them to lie in memory as the parameter does
+            for name, value in moments.items():
+                if value.shape == parameter.shape and value.stride() != parameter.stride():
+                    moments[name] = torch.empty_like(parameter).copy_(value)
     except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise TacitError(f"{path} cannot be resumed: {error}", f"remove {path} to resume from the one before") from error
     return meta

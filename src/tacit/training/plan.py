@@ -13,7 +13,7 @@ from tacit.config import OptimConfig, RunConfig, TrainConfig
 from tacit.data.dataset import Dataset
 from tacit.errors import Asked, BadData
 from tacit.runtime import choose_device, choose_precision
-from tacit.types import LABELS, Chosen, Spec
+from tacit.types import LABELS, OF_DATA, Chosen, Spec
 
 DEFAULT_BUDGET = 300.0
 
@@ -81,7 +81,7 @@ def make_plan(
     chosen += [Chosen(f"modality.{k}", v, f"the preset for {wanted} on {data.modality} data") for k, v in usual_of_data.items()]
     ordered = make_modality(data.spec, given.get("modality", {})).layout.ordered
     needs = needs_before({"name": wanted, **given.get("method", {})}, ordered) | (frozenset({"chunk"}) if chunked else frozenset())
-    needs = (needs - LABELS) | (frozenset({"ragged"}) if data.spec.ragged else frozenset())
+    needs = (needs - LABELS - OF_DATA) | (frozenset({"ragged"}) if data.spec.ragged else frozenset())
     if backbone is None and not needs <= registry.find("backbones", preferred).can:
         fits = [n for n, b in registry.every("backbones").items() if needs <= b.can]
         if fits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,9 @@ from tacit.errors import Asked, BadData, nearest
 from tacit.modality import BadItem
 
 
+ABOUT = re.compile(r"(readme|licen[cs]e|notice|changelog|contributing|authors|copying)\b", re.IGNORECASE)
+
+
 class Documents:
     """Text files: .txt, .md, .rst, .html; a document a line in one file (or train.txt and test.txt), a document a file in a folder."""
 
@@ -23,8 +27,8 @@ class Documents:
 
     @staticmethod
     def matches(tree: Tree) -> float:
-        """0.45 for a text file, or by their share of a folder's files."""
-        count = sum(_wanted(n) for n in tree.names)
+        """0.45 for a text file, or by their share of a folder's files; what only accompanies other files does not count."""
+        count = sum(_wanted(n) and (tree.single or not ABOUT.match(posixpath.basename(n))) for n in tree.names)
         return 0.45 * (count / len(tree.names)) ** 0.5 if count else 0.0
 
     @staticmethod

@@ -122,6 +122,9 @@ def run(out: Path, kind: str = "image", **options: Any) -> Pretrained:
     return done
 
 
+KIND = {"arrow": "series", **dict.fromkeys(("word2vec", "simcse", "electra", "mlm"), "text")}
+
+
 class Interrupt:
     """A look at the progress that presses Ctrl-C at a step."""
 
@@ -140,7 +143,7 @@ class Interrupt:
 @pytest.mark.parametrize(
     ("method", "kind"),
     [
-        *((m, "series" if m == "arrow" else "image") for m in registry.names("methods")),
+        *((m, KIND.get(m, "image")) for m in registry.names("methods")),
         *(("ts2vec", "ragged"), ("mae", "ragged"), ("autoregressive", "events")),
     ],
 )

@@ -16,7 +16,6 @@ from tacit.data.tree import Tree, beside
 from tacit.errors import Asked, BadData, nearest
 from tacit.modality import BadItem
 
-
 ABOUT = re.compile(r"(readme|licen[cs]e|notice|changelog|contributing|authors|copying)\b", re.IGNORECASE)
 
 

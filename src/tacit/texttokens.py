@@ -69,7 +69,8 @@ class TextTokenizer(Tokenizer):
             own, place = symbols.unique(return_inverse=True)  # few of all symbols are in a batch
             x = F.embedding(place, F.embedding(own, self.table) + self.pieces(self.parts[own]))
         if self.pairs is not None:
-            before = F.pad(symbols[:, :-1], (1, 0), value=len(self.table))
+            place = torch.arange(symbols.shape[1], device=symbols.device)  # no slice, whose length a graph would take for fixed
+            before = torch.where(place > 0, symbols[:, (place - 1).clamp(min=0)], len(self.table))
             x = x + F.embedding((before * 1_000_003 + symbols * 7919) % len(self.pairs), self.pairs)
         return Tokens(x, valid, (x.shape[1],), self.weights(symbols))
 

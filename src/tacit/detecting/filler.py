@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tacit.assemble import make_encoder
+from tacit import registry
 from tacit.config import OptimConfig, RunConfig, TrainConfig
 from tacit.data.dataset import Dataset
 from tacit.embedding.model import Model
-from tacit.encoder import Encoder
+from tacit.encoder import Encoder, build
 from tacit.errors import Asked
 from tacit.masking import random_mask
 from tacit.method import Method
@@ -63,19 +63,27 @@ class Filler:
     def fresh(cls, model: Model, seed: int = 0) -> Filler:
         """An untrained one, on a small transformer whatever the run's network is. Raises Asked for items of too many cells."""
         seed_globally(seed, 0)
-        encoder = make_encoder(model.modality, BACKBONE, frozenset({"mask"}))
+        modality = model.modality
+        body = registry.find("backbones", str(BACKBONE["name"]))
+        needs = frozenset({"mask", "ragged"} if model.spec.ragged else {"mask"})
+        # a token that shows the one before it, too, would give hidden ones away
+        encoder = build(
+            lambda dense: modality.tokenizer(dense).alone(), body, modality.layout, modality.sizes, needs, body.presets[BACKBONE["size"]]
+        )
         found = cls(model, encoder, encoder.head(), model.precision)
         if found.count > CELLS:
             raise Asked(
                 f"{model.modality.unit} of {found.count:,} cells are too many to look for what is strange: {CELLS:,} at most",
-                "leave columns out with --columns NAME:text, or pretrain with a larger modality.patch",
+                "leave columns out (--columns NAME:text), pretrain with a larger modality.patch, or cut documents (data.documents=passages)",
             )
         return found
 
     @property
     def count(self) -> int:
-        """Cells of an item."""
-        return math.prod(-(-s // c) for s, c in zip(self.model.modality.sizes, self.encoder.cell, strict=True))
+        """Cells of an item; of documents, of the longest one that was learned from."""
+        modality = self.model.modality
+        sizes = (int(self.model.spec.extra["longest"]),) if modality.flat else modality.sizes
+        return math.prod(-(-s // c) for s, c in zip(sizes, self.encoder.cell, strict=True))
 
     @property
     def room(self) -> int:

@@ -300,16 +300,9 @@ def translation(cells: Cells, quick: bool, data: Path, work: Path) -> None:
 
 def recalls(own: np.ndarray, other: np.ndarray) -> dict[str, list[float]]:
     """recall@1, 5, 10 of row i of `other` for row i of `own`, by cosine, with 95 % intervals."""
-    own, other = (v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12) for v in (own, other))
-    score = own @ other.T
-    rank = (score > score.diagonal()[:, None]).sum(1)
-    rng = np.random.default_rng(0)
-    out = {}
-    for k in (1, 5, 10):
-        hit = rank < k
-        each = [hit[rng.integers(0, len(hit), len(hit))].mean() for _ in range(1000)]
-        out[f"recall@{k}"] = [float(v) for v in (hit.mean(), *np.quantile(each, [0.025, 0.975]))]
-    return out
+    from tacit.retrieval import recall
+
+    return {name: list(found) for name, found in recall(own, other, np.arange(len(own))).items()}
 
 
 def _tlm(folder: Path, work: Path) -> dict[str, Any]:

@@ -43,11 +43,11 @@ def _labels(found: dict[str, Any]) -> Iterator[str]:
             row = [100 * value(found[f"labels_{s}"], *way, level) for way in WAYS]
             best = max(v for v in row if v == v)
             shown = " | ".join("n/a" if v != v else f"**{v:.1f}**" if v == best else f"{v:.1f}" for v in row)
-            yield f"| {level} | {s} | {found[f'labels_{s}']['n_test']:,} | {shown} |"
+            yield f"| {level} | {s} | {found[f'labels_{s}']['rows'][0]['n_test']:,} | {shown} |"
     yield "\nWhat the verdict says:\n"
     for s in sets:
         cell = found[f"labels_{s}"]
-        yield f"- {s} ({cell['train']:,} training texts, {cell['steps']:,} steps in {cell['seconds']:.0f} s): {cell['verdict']}"
+        yield f"- {s} ({cell['train']:,} training texts, {cell['steps']:,} steps): {cell['verdict']}"
     yield ""
 
 

@@ -330,3 +330,115 @@ def test_a_run_reads_other_text_as_it_read_the_first(tmp_path: Path, corpus: Pat
 def test_redaction_and_counts_agree() -> None:
     texts = ["a@b.co", "nothing", "card 4111 1111 1111 1111"]
     assert personal.count(texts) == {"e-mail": 1, "phone": 0, "card": 1, "iban": 0, "key": 0, "texts": 2}
+
+
+@pytest.mark.parametrize("sif", [0.0, 0.05])
+def test_an_embedding_is_the_mean_of_its_tokens_by_how_rare_they_are(sif: float) -> None:
+    data = small("text")
+    mod, batch = make_modality(data.spec, {"sif": sif}), batch_of(data)
+    encoder = make_encoder(mod, {"name": "bag"}, frozenset()).eval()
+    share = encoder.tokenizer.share
+    for row in range(3):
+        ids = [int(i) for i in batch.x[row, 0] if i == i]
+        weight = [sif / (sif + float(share[i])) if sif else 1.0 for i in ids]
+        want = sum(w * encoder.tokenizer.vectors[i] for w, i in zip(weight, ids, strict=True)) / sum(weight)
+        assert torch.allclose(encoder(batch).pooled[row], want, atol=1e-6)
+
+
+def test_pieces_of_spelling_join_the_vectors_of_tokens() -> None:
+    data = small("text")
+    encoder = make_encoder(make_modality(data.spec, {"subwords": True}), {"name": "bag"}, frozenset())
+    tokenizer = encoder.tokenizer
+    assert not torch.allclose(tokenizer.vectors, tokenizer.table)
+    batch = batch_of(data)
+    ids = tokenizer.symbols(batch.x)
+    assert torch.allclose(tokenizer(batch).x, tokenizer.vectors[ids], atol=1e-6)
+    names, _ = wording.plain(data.spec.extra["tokenizer"], data.spec.extra["kind"])
+    parts = [set(tokenizer.parts[names.index(f" {w}")].tolist()) - {int(tokenizer.parts.max())} for w in ("shines", "sun")]
+    assert len(parts[0]) > len(parts[1]) > 0
+
+
+def test_pairs_tell_the_order_of_tokens_apart() -> None:
+    data = small("text")
+    batch = batch_of(data, 1)
+    turned = Batch(batch.x.flip(-1), batch.ids, batch.valid)
+    for pairs, alike in ((0, True), (50, False)):
+        encoder = make_encoder(make_modality(data.spec, {"pairs": pairs}), {"name": "bag"}, frozenset())
+        if pairs:
+            torch.nn.init.normal_(encoder.tokenizer.pairs)
+        assert torch.allclose(encoder(batch).pooled, encoder(turned).pooled, atol=1e-6) is alike
+    with pytest.raises(CannotPair, match="shows the one before"):
+        make_encoder(make_modality(data.spec, {"pairs": 50}), {"name": "roformer", "size": "tiny"}, frozenset({"mask"}))
+
+
+def test_embeddings_are_directions_from_the_mean_of_the_training_items(tmp_path: Path) -> None:
+    data = small("text")
+    run = tacit.pretrain(data, steps=5, out=tmp_path / "run", precision="32-true")
+    z = run.model.embed(data).vectors
+    assert np.allclose(np.linalg.norm(z, axis=1), run.model.dim**0.5, rtol=1e-4)
+    again = tacit.load(tmp_path / "run")
+    assert torch.equal(again.centre, run.model.centre) and np.allclose(again.embed(data).vectors, z, atol=1e-5)
+    again.centre = None
+    raw = again.embed(data).vectors
+    assert np.allclose(raw[data.train].mean(0), run.model.centre.numpy(), atol=1e-5)
+
+
+def test_the_relation_of_two_parts_is_what_the_answer_says() -> None:
+    texts = [" ".join(f"w{i}n{k}" for k in range(8)) for i in range(12)]
+    data = dataset.from_texts(texts, options={"tokens": "characters"})
+    mod = make_modality(data.spec, {})
+    batch = batch_of(data, 12)
+    first, second = mod.pretext("relation", batch, torch.Generator().manual_seed(0), (1,))
+    seen = set()
+    for row in range(12):
+        a, b = ([int(i) for i in v.x[row, 0] if i == i] for v in (first, second))
+        own = [int(i) for i in batch.x[row, 0] if i == i]
+        joined = {0: a + b, 1: b + a}
+        runs = {k: any(own[i : i + len(v)] == v for i in range(len(own))) for k, v in joined.items()}
+        answer = int(second.answer[row])  # type: ignore[index]
+        assert [k for k, fits in runs.items() if fits] == ([answer] if answer < 2 else [])
+        seen.add(answer)
+    assert seen == {0, 1, 2}
+
+
+# ---- the classics ----
+
+
+def test_the_classics_read_words(tmp_path: Path) -> None:
+    from tacit.evaluation.classics.lsa import LSA
+    from tacit.evaluation.classics.tfidf import Tfidf
+    from tacit.evaluation.lexical import Lexicon
+
+    texts = [f"the {('cat', 'storm')[i % 2]} was {w} on day {i}" for i, w in enumerate(["old", "loud", "grey"] * 20)]
+    data = dataset.from_texts(texts, y=["pet" if i % 2 == 0 else "sky" for i in range(60)])
+    assert data.labels is not None
+    train, test = data.train, data.test
+    model = Tfidf().prepare(data.x[train], data.spec).fit(data.x[train[:8]], data.labels[train[:8]])
+    assert (model.predict(data.x[test]) == data.labels[test]).all()
+    lexicon = Lexicon().fit(data.x[train], data.spec)
+    rows = lexicon.matrix(data.x[test])
+    fresh = lexicon._parts[0].transform(wording.texts_of(data.x[test], data.spec.extra))
+    assert abs(rows[:, : fresh.shape[1]] - fresh).max() < 1e-6  # remembered rows stay those of their texts
+    again = lexicon.matrix(data.x[np.r_[test, train]])
+    assert abs(again[: len(test)] - rows).max() == 0
+    lsa = LSA(size=5).fit(data.x[train], data.spec)
+    z = lsa.transform(data.x[test])
+    assert z.shape == (len(test), 5) and np.allclose(np.linalg.norm(z, axis=1), 1, atol=1e-4)
+    numbers = Tfidf().prepare(data.x[train], data.spec).fit(data.x[train], data.labels[train].astype(float))
+    assert np.corrcoef(numbers.predict(data.x[test]), data.labels[test])[0, 1] > 0.9
+
+
+# ---- what else a run on text goes through ----
+
+
+def test_a_decider_of_text_leaves_as_onnx_and_alarms_know_the_word(tmp_path: Path) -> None:
+    rows = rows_of(80)
+    path = tmp_path / "animals.csv"
+    path.write_text("text,label\n" + "\n".join(f"{t},{t.split()[1]}" for t in rows))
+    run = tacit.pretrain(str(path), steps=60, out=tmp_path / "run")
+    tuned = tacit.finetune(run, str(path), strategy="probe", out=tmp_path / "model")
+    tacit.export(tuned.path, to="onnx", out=tmp_path / "onnx")
+    assert "tokenizers" in (tmp_path / "onnx" / "requirements.txt").read_text()
+    ours, theirs = (tacit.predict(m, str(path)) for m in (tuned.path, tmp_path / "onnx"))
+    assert list(ours["prediction"]) == list(theirs["prediction"])
+    assert np.mean([p == t.split()[1] for p, t in zip(ours["prediction"], rows, strict=True)]) > 0.9

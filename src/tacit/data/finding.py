@@ -73,11 +73,9 @@ def sequences_asked(by: str | None, time: str | None, modality: str | None, spec
 
 
 def texts_asked(column: str | None, documents: str | None, modality: str | None, spec: Spec | None) -> tuple[dict[str, Any], str | None]:
-    """What says which texts are items, as asked or as a trained model had it, for the sources of text; and the modality."""
-    asked = column is not None
-    if asked and modality not in (None, "text"):
+    """What says which texts are items, as asked and as a trained model had it (`like`), for the sources of text; and the modality."""
+    if column is not None and modality not in (None, "text"):
         raise Asked(f"--text-column makes texts of a table, not {modality} data", "leave --modality out")
-    if spec is not None and spec.modality == "text":
-        column, documents = column or spec.extra.get("column"), documents or spec.extra.get("documents")
-    given = {"text_column": column, "documents": documents, "column_asked": asked}
-    return given, "text" if asked or documents is not None else modality
+    like = spec.extra if spec is not None and spec.modality == "text" else {}
+    given = {"text_column": column, "documents": documents, "like": like}
+    return given, "text" if column is not None or documents is not None else modality

@@ -55,6 +55,10 @@ class Flat:
             yield order[start : start + max(1, fit)]
             start += max(1, fit)
 
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """The items as they are stored, [n] each."""
+        return (self.item(i) for i in range(len(self)))
+
     def item(self, i: int) -> np.ndarray:
         """The values of one item as they are stored [n]."""
         return np.asarray(self.values[int(self.starts[i]) : int(self.starts[i] + self.lengths[i])])
@@ -67,6 +71,6 @@ class Flat:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         out = np.full(self.shape, np.nan, np.float32)
-        for i in range(len(self)):
-            out[i, 0, : self.lengths[i]] = self.item(i)
+        for i, item in enumerate(self):
+            out[i, 0, : len(item)] = item
         return out if dtype is None else out.astype(dtype)

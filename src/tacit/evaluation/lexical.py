@@ -63,7 +63,7 @@ def _keys(x: Any) -> list[bytes]:
     """What tells texts apart."""
     if isinstance(x, np.ndarray):
         return [row[~np.isnan(row)].astype(np.int32).tobytes() for row in x[:, 0]]
-    return [x.item(i).astype(np.int32).tobytes() for i in range(len(x))]
+    return [item.astype(np.int32).tobytes() for item in x]
 
 
 def _joined(parts: list[Any]) -> Any:

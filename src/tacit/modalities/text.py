@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -31,7 +30,6 @@ else:
 CONTEXT = (16, 128)  # tokens of a training window at least and at most, unless asked otherwise
 LONGEST = 8192  # tokens of a document that are kept
 PIECES = 20_000  # vectors for pieces of spelling
-EMPTY = re.compile(r"\[(e-mail|phone|card|iban|key)\]|\W")
 
 
 class Text(Modality):
@@ -116,7 +114,7 @@ class Text(Modality):
         some = list(itertools.islice(wording.sampled(texts()), 5000))
         long = np.array([len(t) for t in wording.encode(found.text, some)])
         context = size or int(np.clip(-(-int(np.quantile(long, 0.9)) // 16) * 16, *CONTEXT))
-        extra = {"tokenizer": found.text, "kind": found.kind, "why": found.why, "redact": redact, "context": context}
+        extra = {"tokenizer": found.text, "kind": found.kind, "why": found.why, "redact": redact}
         extra["vocabulary"] = len(wording.words(found.text))
         return Spec("text", 1, (context,), ragged=True, extra=extra)
 
@@ -141,7 +139,7 @@ class Text(Modality):
             ids = next(found)
             if not text.strip() or not len(ids):
                 yield BadItem("no text")
-            elif redact and not EMPTY.sub("", text) and EMPTY.sub("", str(raw)):
+            elif redact and text != raw and not personal.left(text):
                 yield BadItem("nothing is left when personal data is taken out")
             else:
                 yield ids[:LONGEST].astype(small)
@@ -152,26 +150,22 @@ class Text(Modality):
         rng = np.random.default_rng(0)
         who, does, what = ["the cat", "a dog", "my horse", "one bird"], ["sees", "likes", "hears"], ["the sea", "a tree", "some rain"]
         texts = [" and ".join(f"{rng.choice(who)} {rng.choice(does)} {rng.choice(what)}" for _ in range(3)) for _ in range(60)]
-        spec = replace(cls.plan(_Held(texts)), sizes=(32,))
-        return cls.finish(spec, [x for x in cls.decode_many(texts, spec) if isinstance(x, np.ndarray)])
+        sample: list[Any] = texts
+        spec = replace(cls.plan(sample), sizes=(32,))
+        return cls.finish(spec, list(cls.decode_many(texts, spec)))
 
     @classmethod
     def finish(cls, spec: Spec, x: Any) -> Spec:
-        """Count the tokens of the training documents: a Flat, or arrays of numbers of tokens."""
+        """Count the tokens of the training documents: numbers of tokens [n] each."""
         counts = np.zeros(spec.extra["vocabulary"], np.int64)
         lengths = []
-        for i in range(len(x)):
-            ids = x.item(i) if hasattr(x, "item") and not isinstance(x, np.ndarray) else x[i]
+        for ids in x:
             counts += np.bincount(ids.astype(np.int64), minlength=len(counts))
             lengths.append(len(ids))
         about = {"counts": counts.tolist(), "longest": max(lengths, default=0), "cut": int(sum(n >= LONGEST for n in lengths))}
         about["windowed"] = int(sum(n > spec.sizes[0] for n in lengths))
         about["measured"] = len(lengths)
         return replace(spec, extra={**spec.extra, **about})
-
-    @classmethod
-    def like(cls, planned: Spec, trained: Spec) -> Spec:
-        return trained
 
     @classmethod
     def notes(cls, spec: Spec) -> list[str]:
@@ -250,8 +244,8 @@ class Text(Modality):
         out: list[Reason] = []
         for t in [t for t in item.strongest(most) if t < len(ids)]:
             with torch.no_grad():
-                guess = torch.as_tensor(np.asarray(item.guess[t]), dtype=torch.float32)[None]
-                best = item.tokenizer.cpu().log_odds(guess)[0].topk(3).indices.tolist()
+                guess = torch.as_tensor(np.asarray(item.guess[t]), dtype=torch.float32, device=item.tokenizer.share.device)[None]
+                best = item.tokenizer.log_odds(guess)[0].topk(3).indices.tolist()
             before = "".join(names[i] for i in ids[max(0, t - 5) : t]).strip()
             expected = ", ".join(repr(names[i].strip()) for i in best)
             out.append(
@@ -261,23 +255,12 @@ class Text(Modality):
 
     def tokenizer(self, dense: bool) -> Tokenizer:
         extra = self.spec.extra
-        names, begins = _spelled(extra["tokenizer"], extra["kind"])
+        names, begins = wording.plain(extra["tokenizer"], extra["kind"])
         counts = torch.tensor(extra.get("counts") or [1] * len(names))
         parts = torch.from_numpy(_pieces(names, begins)) if self.subwords else None
         return texttokens.TextTokenizer(
             counts, torch.from_numpy(begins.copy()), dim=self.width, sif=self.sif, parts=parts, pairs=self.pairs
         )
-
-
-class _Held(Sequence[Any]):
-    def __init__(self, texts: list[str]) -> None:
-        self.texts = texts
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def __getitem__(self, i: Any) -> Any:
-        return self.texts[i]
 
 
 def _blocks(sample: Any) -> Iterable[Sequence[Any]]:
@@ -301,10 +284,6 @@ def _numbers(x: np.ndarray, spec: Spec, small: Any) -> np.ndarray | BadItem:
     if not len(flat) or (flat < 0).any() or (flat >= spec.extra["vocabulary"]).any():
         return BadItem("no numbers of tokens of this vocabulary")
     return flat[:LONGEST].astype(small)
-
-
-def _spelled(tokenizer: str, kind: str) -> tuple[list[str], np.ndarray]:
-    return wording.plain(tokenizer, kind)
 
 
 def _pieces(names: Sequence[str], begins: np.ndarray, most: int = 24) -> np.ndarray:

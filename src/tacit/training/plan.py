@@ -76,9 +76,10 @@ def make_plan(
     preset = modality.settings(wanted, data.spec)
     cls = registry.find("methods", wanted)
     preferred, why = modality.prefer(data.spec, where.value.split(":")[0])
-    usual_of_data = {k: v for k, v in preset.get("modality", {}).items() if k not in given.get("modality", {})}
-    given = {**given, "modality": {**usual_of_data, **given.get("modality", {})}} if usual_of_data else given
-    chosen += [Chosen(f"modality.{k}", v, f"the preset for {wanted} on {data.modality} data") for k, v in usual_of_data.items()]
+    for name, value in preset.get("modality", {}).items():
+        if name not in given.setdefault("modality", {}):
+            given["modality"][name] = value
+            chosen.append(Chosen(f"modality.{name}", value, f"the preset for {wanted} on {data.modality} data"))
     ordered = make_modality(data.spec, given.get("modality", {})).layout.ordered
     needs = needs_before({"name": wanted, **given.get("method", {})}, ordered) | (frozenset({"chunk"}) if chunked else frozenset())
     needs = (needs - LABELS - OF_DATA) | (frozenset({"ragged"}) if data.spec.ragged else frozenset())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from tacit import celltypes
@@ -21,6 +22,7 @@ NAMES = (
     "tweet",
     "sequence", "smiles",
 )  # fmt: skip
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 ASIDE = (*LABEL_COLUMNS, *GROUP_COLUMNS, *SPLIT_COLUMNS, "id", "index", "name", "title", "url")
 LONG = 20.0  # characters of a text on average, from where words are no names of categories
 
@@ -54,11 +56,12 @@ class Columns:
         split: str | None,
         text_column: str | None = None,
         documents: str | None = None,
-        column_asked: bool = False,
+        like: Mapping[str, Any] = NOTHING,
     ) -> Listing:
         """List the rows.
 
-        text_column: name of the column, several with commas between; None = the one that holds text. documents: not used.
+        text_column: name of the column, several with commas between; None = as in `like`, of a trained model, or the one that holds text.
+        documents: not used.
         """
         if modality not in (None, "text"):
             raise Asked(f"{tree.path} is a table, not {modality} data", "leave --modality out")
@@ -66,11 +69,9 @@ class Columns:
         opened = [blocks(tree, name) for name in files]
         first = opened[0]
         aside = {c for c in (target, group, split) if c}
-        wanted = (
-            _asked(first.columns, text_column)
-            if text_column and (column_asked or _has(first.columns, text_column))
-            else _only(first, aside)
-        )
+        before = str(like.get("column") or "")  # of a trained model; another table may call it otherwise
+        named = text_column or (before if before and _has(first.columns, before) else None)
+        wanted = _only(first, aside) if named is None else _asked(first.columns, named)
         special = tables.special(first, target=None if tables.several(first, target) else target, group=group, split=split)
         if taken := [c for c in wanted if first.columns.index(c) in special.values()]:
             raise Asked(f"{taken[0]!r} is the text, and cannot be a label, a group or a part, too", "name another column")

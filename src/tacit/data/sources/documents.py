@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +18,7 @@ from tacit.data.tree import Tree, beside
 from tacit.errors import Asked, BadData, nearest
 from tacit.modality import BadItem
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 ABOUT = re.compile(r"(readme|licen[cs]e|notice|changelog|contributing|authors|copying)\b", re.IGNORECASE)
 
 
@@ -40,18 +43,18 @@ class Documents:
         split: str | None,
         text_column: str | None = None,
         documents: str | None = None,
-        column_asked: bool = False,
+        like: Mapping[str, Any] = NOTHING,
     ) -> Listing:
         """List the documents.
 
-        documents: lines, files, or passages of about 2,000 characters; None = lines of a single file, files of a folder.
+        documents: lines, files, or passages of about 2,000 characters; None = as in `like`, of a trained model, or lines of a single file
+        and files of a folder.
         """
         if modality not in (None, "text"):
             raise Asked(f"{tree.path} holds text files, which are not {modality} data", "leave --modality out")
         if documents not in (None, *reading.MODES):
             raise Asked(f"data.documents={documents}: there are {few(reading.MODES)}", nearest(documents, reading.MODES))
-        asked = {"text-column": text_column if column_asked else None}
-        no_columns(tree.path, "no table", target=target, group=group, split=split, **asked)
+        no_columns(tree.path, "no table", target=target, group=group, split=split, **{"text-column": text_column})
         if tree.single and (others := _partners(tree)):
             tree = beside(tree, [tree.names[0], *others])
         names = [n for n in tree.names if _wanted(n)]
@@ -61,7 +64,7 @@ class Documents:
         if left := len(tree.names) - len(names):
             notes.append(f"left out {left} files that are no text files ({', '.join(reading.ENDINGS)} are)")
         parted = len(names) > 1 and all(part_of(n)[1] for n in names) and len({part_of(n)[0] for n in names}) == 1
-        mode = documents or ("lines" if len(names) == 1 or parted else "files")
+        mode = documents or like.get("documents") or ("lines" if len(names) == 1 or parted else "files")
         folders = [posixpath.dirname(n).split("/") if "/" in n else [] for n in names]
         splits, inner = parts(folders)
         labels, rule = classes(inner) if len(names) > 1 else (None, "")

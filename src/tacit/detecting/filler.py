@@ -74,7 +74,7 @@ class Filler:
         if found.count > CELLS:
             raise Asked(
                 f"{model.modality.unit} of {found.count:,} cells are too many to look for what is strange: {CELLS:,} at most",
-                "leave columns out (--columns NAME:text), pretrain with a larger modality.patch, or cut documents (data.documents=passages)",
+                "leave columns out (--columns NAME:text), or pretrain with a larger modality.patch or data.documents=passages",
             )
         return found
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import platform
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -383,3 +386,22 @@ def test_an_interrupt_before_the_first_step_says_what_to_do(monkeypatch: pytest.
     assert said.code == 130 and "run the same command again" in said.err
     monkeypatch.undo()
     assert call("pretrain", "builtin:digits", "--steps", 1, "--size", "tiny", "--out", tmp_path / "run").code == 0
+
+
+@pytest.mark.parametrize("asked", [{}, {"MALLOC_MMAP_THRESHOLD_": "131072"}], ids=["ours", "the user's own threshold"])
+def test_freed_arrays_are_kept_for_the_next_ones_where_the_c_library_can(asked: dict[str, str]) -> None:
+    code = """
+import resource
+from tacit.runtime import hold_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for size in range(20, 60):
+        b"x" * (size << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults(), hold_memory(), faults(), faults())
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, **asked}).stdout
+    before, held, _, after = said.split()
+    assert held == str(platform.libc_ver()[0] == "glibc" and not asked)
+    if held == "True":
+        assert int(after) < int(before) / 4

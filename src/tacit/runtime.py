@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +71,20 @@ def choose_precision(device: str, wanted: str | None = None) -> Chosen:
     if device == "cpu" and cpu_has_bf16():
         return Chosen("precision", "bf16-mixed", "the processor multiplies bfloat16 in hardware")
     return Chosen("precision", "32-true", "no bfloat16 in hardware here")
+
+
+@cache
+def hold_memory() -> bool:
+    """Keep freed arrays of up to 1 GiB for the next ones; whether the C library took it (glibc does).
+
+    Batches of different lengths else make it return large arrays to the kernel, which zeroes every page again: a step of word2vec on
+    documents took twice as long. Who sets MALLOC_MMAP_THRESHOLD_ decides alone.
+    """
+    if not sys.platform.startswith("linux") or "MALLOC_MMAP_THRESHOLD_" in os.environ:
+        return False
+    change = getattr(ctypes.CDLL(None), "mallopt", None)
+    mmap_threshold, trim_threshold = -3, -1  # of malloc.h
+    return change is not None and all(change(option, 2**30) for option in (mmap_threshold, trim_threshold))
 
 
 def leads() -> bool:

@@ -22,7 +22,7 @@ from tacit.deep import Deep
 from tacit.errors import Asked, CannotPair, Diverged
 from tacit.method import Method
 from tacit.modality import Modality
-from tacit.runtime import choose_device, rng, seed_globally
+from tacit.runtime import choose_device, hold_memory, rng, seed_globally
 from tacit.schedules import warmup_cosine
 from tacit.training.loader import Loader, Mates, mates_of, order
 from tacit.types import Batch, Context, Step, Views
@@ -242,6 +242,8 @@ def make_fabric(config: RunConfig, devices: int = 1, nodes: int = 1) -> Fabric:
     logging.getLogger("lightning.fabric.utilities.rank_zero").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     kind, _, index = choose_device(config.device).value.partition(":")
+    if kind == "cpu":
+        hold_memory()
     options: dict[str, Any] = {"accelerator": {"cuda": "gpu"}.get(kind, kind), "precision": config.precision}
     chosen: int | list[int] = [int(index)] if index and devices == 1 else devices
     fabric = Fabric(devices=chosen, num_nodes=nodes, strategy="ddp" if devices * nodes > 1 else "auto", **options)

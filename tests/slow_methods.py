@@ -457,7 +457,8 @@ def slow_word2vec(m: Any, mod: Modality, views: list[Batch], ctx: Context) -> fl
             else:
                 parts = []
             for w, a, c in parts:
-                total += w * (math.log1p(math.exp(-dot(a, c))) + m.negatives * mean(math.log1p(math.exp(dot(a, v))) for v in drawn))
+                made = mean(math.log1p(math.exp(dot(a, v)) / m.negatives) for v in drawn)
+                total += w * (math.log1p(m.negatives * math.exp(-dot(a, c))) + m.negatives * made)
                 weight_of_all += w
     return total / weight_of_all
 

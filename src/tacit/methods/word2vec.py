@@ -25,7 +25,7 @@ class Word2vec(Method):
     when = "language, and little of it: codes of words and pairs of words need the least data and time"
     source = (
         "Mikolov et al. 2013, arXiv:1310.4546; whole views and pairs of tokens as in Sent2Vec, Pagliardini et al. 2018, arXiv:1703.02507; "
-        "ours weights frequent tokens by what subsampling keeps, and shares the negatives"
+        "ours weights frequent tokens by what subsampling keeps, shares the negatives, and adds the logarithm of their number to the log-odds"
     )
     preset = {"batch": 64}
     views, needs = Views(weak=1), frozenset({"tokens", "apart"})
@@ -39,7 +39,7 @@ class Word2vec(Method):
         window: Whole = 0,
         negatives: Count = 5,
         shared: Count = 64,
-        frequent: Positive = 1e-3,
+        frequent: Positive = 1e-5,
     ) -> None:
         super().__init__(encoder, info)
         self.context = encoder.tokenizer.alone()
@@ -61,7 +61,7 @@ class Word2vec(Method):
         else:
             weight = self._near(own.shape[1], kept.device) * kept[:, :, None] * kept[:, None]
             loss = _loss(own @ other.transpose(1, 2), weight, own @ drawn.T, weight.sum(2), self.negatives)
-        return Step(loss, f.pooled.detach(), chance=(1 + self.negatives) * math.log(2))
+        return Step(loss, f.pooled.detach(), chance=math.log1p(self.negatives) + self.negatives * math.log1p(1 / self.negatives))
 
     def _mean_of_others(self, own: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
         """For each token the mean [B, N, D] of its neighbours, and how much it counts [B, N]."""
@@ -102,5 +102,6 @@ def _loss(real: Tensor, weight: Tensor, made: Tensor, much: Tensor, negatives: i
     real: log-odds of what is real, with its weight, of one shape. made: [B, N, M], of each token with M drawn ones; much: [B, N], the
     weight of all that is real for it.
     """
-    found = (weight * F.softplus(-real)).sum() + negatives * (much * F.softplus(made).mean(-1)).sum()
+    odds = math.log(negatives)  # what makes log-odds of nought mean "as often as by chance"
+    found = (weight * F.softplus(odds - real)).sum() + negatives * (much * F.softplus(made - odds).mean(-1)).sum()
     return found / weight.sum().clamp(min=1e-6)

@@ -51,11 +51,11 @@ class Text(Modality):
     preset = {
         "method": "word2vec",
         "batch": 64,
-        "lr": 5e-3,
+        "lr": 3e-3,
         "weight_decay": 0.0,
-        "passes": 15,
+        "passes": 8,
         "optim": {"kind": "adamw", "clip": 0.0},
-        "modality": {"pairs": 20_000, "width": 512, "sif": 0.02},
+        "modality": {"pairs": 20_000, "width": 512, "sif": 0.01},
     }
     gives: ClassVar[frozenset[str]] = frozenset({"global_", "local", "weak", "plain"})
 

@@ -25,7 +25,7 @@ class Word2vec(Method):
     when = "language, and little of it: codes of words and pairs of words need the least data and time"
     source = (
         "Mikolov et al. 2013, arXiv:1310.4546; whole views and pairs of tokens as in Sent2Vec, Pagliardini et al. 2018, arXiv:1703.02507; "
-        "ours weights frequent tokens by what subsampling keeps, shares the negatives, and adds the logarithm of their number to the log-odds"
+        "ours weights frequent tokens by what subsampling keeps, shares the negatives, and adds their log to the log-odds"
     )
     preset = {"batch": 64}
     views, needs = Views(weak=1), frozenset({"tokens", "apart"})

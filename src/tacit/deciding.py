@@ -241,5 +241,7 @@ def _plain(column: Any) -> list[Any]:
 
 def _cell(value: Any) -> Any:
     if isinstance(value, list):
+        if value and isinstance(value[0], dict):
+            return json.dumps(value, ensure_ascii=False)
         return "|".join(map(str, value))
     return f"{value:.6g}" if isinstance(value, float) else value

@@ -112,6 +112,14 @@ def at_places(out: np.ndarray, grid: Sequence[int], cell: Sequence[int], size: S
     return x
 
 
+def together(parts: Sequence[np.ndarray], places: int = 0) -> np.ndarray:
+    """Outputs of several batches as one array; of tokens [B, M, K], whose M may differ, with zeros up to the largest M or `places`."""
+    if parts and parts[0].ndim == 3:
+        wide = max(places, *(p.shape[1] for p in parts))
+        parts = [np.pad(p, ((0, 0), (0, wide - p.shape[1]), (0, 0))) if p.shape[1] < wide else p for p in parts]
+    return np.concatenate(parts)
+
+
 def of_pair(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """What is read of two embeddings [N, D]: their distance and their product, feature by feature, at unit length: [N, 2 D]."""
     a, b = (v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12) for v in (a, b))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tacit import registry
-from tacit.data import builtin, cache, decoding, finding, labels, picked, rowlist, shapes, splits
+from tacit.data import builtin, cache, decoding, entities, finding, labels, picked, rowlist, shapes, splits
+from tacit.data.entities import Entities
 from tacit.data.flat import Flat
 from tacit.data.listing import Listing, Problem, few, parts_said, size_in_words
 from tacit.data.tags import Tags
@@ -37,8 +39,8 @@ class Dataset:
     groups: int64 [N], index into `group_names`, -1 = unknown. split: int8 [N], 0 train, 1 test, 2 val.
     hashes: uint64 [N], equal = exact duplicates. fingerprint: of all decoded content and names.
     opened: what it was opened from and with, so that `decoded_for` can do it again.
-    tagged: classes of the positions of items (masks), decoded when `tags` is first read. multi: float32 [N, K], 0 or 1 for each of
-    several labels, NaN = unknown; multi_names: their K names. raws: reads the documents of text again.
+    tagged: classes of the positions of items (masks, spans of texts), decoded when `tags` is first read. multi: float32 [N, K], 0 or 1 for
+    each of several labels, NaN = unknown; multi_names: their K names. raws: reads the documents of text again.
     Pretraining and `evaluate` read none of these.
     """
 
@@ -62,7 +64,7 @@ class Dataset:
     cache_path: Path | None = None
     cache_bytes: int = 0
     opened: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    tagged: Tags | None = field(default=None, repr=False)
+    tagged: Tags | Entities | None = field(default=None, repr=False)
     multi: np.ndarray | None = field(default=None, repr=False)
     raws: Callable[[], Iterator[str]] | None = field(default=None, repr=False)
     multi_names: tuple[str, ...] = ()
@@ -399,7 +401,10 @@ def _build(
         shown = "".join(f"\n  {p.name}: {p.reason}" for p in bad[:5]) + (f"\n  and {len(bad) - 5:,} more" if len(bad) > 5 else "")
         of = f"of {len(names) + len(bad):,} {kind.unit}" if listing.sequences is None else "rows or sequences"
         say(f"{len(bad):,} {of} cannot be used and are left out{shown}")
-    tags = listing.tags
+    tags, raws = listing.tags, partial(decoding.raws, listing, stored.keep) if kind.flat else None
+    tagged: Tags | Entities | None = None if tags is None else Tags(kind, spec, names, lambda i: tags(rows[i]))
+    if raws is not None and values is not None and entities.given(classes):
+        tagged, values, classes = _marked(kind, spec, names, stored.lengths, raws, values, classes), None, ()
     several = None if listing.multi is None or np.isnan(listing.multi[rows]).all() else listing.multi[rows]
     return Dataset(
         path=labels.writable(path),
@@ -422,11 +427,21 @@ def _build(
         cache_path=place,
         cache_bytes=taken,
         opened=opened,
-        tagged=None if tags is None else Tags(kind, spec, names, lambda i: tags(rows[i])),
+        tagged=tagged,
         multi=several,
-        raws=(lambda: decoding.raws(listing, stored.keep)) if kind.flat else None,
+        raws=raws,
         multi_names=() if several is None else listing.multi_names or tuple(map(str, range(several.shape[1]))),
     )
+
+
+def marked(data: Dataset) -> Entities:
+    """The labels of texts as spans that they name."""
+    assert data.labels is not None and data.lengths is not None and data.raws is not None
+    return _marked(registry.find("modalities", data.modality), data.spec, data.names, data.lengths, data.raws, data.labels, data.classes)
+
+
+def _marked(kind: type[Modality], spec: Spec, names: Sequence[str], lengths: Any, raws: Any, y: np.ndarray, classes: Any) -> Entities:
+    return Entities(kind, spec, names, lengths, raws, [None if k < 0 else classes[k] for k in y.tolist()])
 
 
 def _decoding(spec: Spec) -> list[Any]:

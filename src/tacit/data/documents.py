@@ -39,7 +39,7 @@ def checked(tree: Tree, name: str) -> tuple[str, str]:
 def lines(tree: Tree, name: str, mode: str = "lines") -> Iterator[tuple[int, str]]:
     """(number of its first line, document) of a file, one a line or passages, without empty ones. Raises BadItem."""
     passage, begin, size = [], 1, 0  # type: list[str], int, int
-    for number, line in _lines(tree, name):
+    for number, line in every_line(tree, name):
         line = line.replace("\0", "").replace("\ufeff", "")
         if mode == "lines":
             if line.strip():
@@ -56,7 +56,8 @@ def lines(tree: Tree, name: str, mode: str = "lines") -> Iterator[tuple[int, str
         yield begin, "".join(passage)
 
 
-def _lines(tree: Tree, name: str) -> Iterator[tuple[int, str]]:
+def every_line(tree: Tree, name: str) -> Iterator[tuple[int, str]]:
+    """(number, line) of a file, with their ends. Raises BadItem for what is no text."""
     if ending(name) in (".html", ".htm"):
         yield from enumerate(io.StringIO(whole(tree, name)), 1)
         return

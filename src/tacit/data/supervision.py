@@ -29,6 +29,8 @@ def supervise(data: Dataset, *, target: str | None = None, file: str | Path | No
     data = _opened_with(data, target)
     chosen = _columns(data, target)
     rows = np.arange(len(data))
+    if head == "tagging" and data.tagged is None and data.raws is not None and data.classes:
+        return forms.tagging(rows, dataset.marked(data), head, data.path)
     form = _form(data, head, chosen)
     if form == "several" and data.multi is not None:
         columns = list(range(len(data.multi_names))) if chosen is None else chosen
@@ -110,7 +112,8 @@ def _opened_with(data: Dataset, target: str | None) -> Dataset:
 
 def _hint(head: str | None) -> str:
     if head == "tagging":
-        return "put a folder masks/ beside images/, or save whole numbers for each position as y"
+        texts = 'for texts name a column with spans, [[0, 5, "person"]], or with a piece of the text'
+        return f"put a folder masks/ beside images/, or save whole numbers for each position as y; {texts}"
     if head == "similarity":
         return "give a table of two columns with names of items (a, b) and one with a number"
     return "put the items into class folders, name a label column with --target, or give a table of labels"

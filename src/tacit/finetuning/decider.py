@@ -18,6 +18,7 @@ from tacit.deciding import Knowledge, Predictions
 from tacit.embedding.model import Model, load
 from tacit.errors import TacitError
 from tacit.finetuning.network import Network, Scaled
+from tacit.head import together
 from tacit.types import Batch, Embeddings, Spec
 
 
@@ -48,7 +49,7 @@ class Decider:
         with torch.no_grad():
             for batch in self.network.model.batches(x, lengths):
                 parts.append(self.decide(batch, cast).cpu().numpy())
-        return z, np.concatenate(parts) if parts else np.zeros((0, self.network.head.outputs), np.float32)
+        return z, together(parts) if parts else np.zeros((0, self.network.head.outputs), np.float32)
 
     def decide(self, batch: Batch, cast: bool = False) -> Tensor:
         """The network's outputs for a batch."""

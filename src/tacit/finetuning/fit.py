@@ -18,11 +18,13 @@ from torch import Tensor
 
 from tacit.config import OptimConfig, RunConfig, TrainConfig
 from tacit.data.dataset import Dataset
+from tacit.data.flat import Flat
 from tacit.data.supervision import Supervision
 from tacit.embedding.model import Model
 from tacit.errors import Asked, Stopped
 from tacit.finetuning.config import FinetuneConfig, strategy
 from tacit.finetuning.depth import depths, frozen
+from tacit.finetuning.loaders import Pairs, Tagged
 from tacit.finetuning.lora import adapt, merge
 from tacit.finetuning.network import Network, Scaled, shares
 from tacit.head import Head, of_pair
@@ -113,21 +115,6 @@ class FineTuning(Method):
         return mixed, view.label[order], share
 
 
-class Pairs(Loader):
-    """Batches of pairs: all first items, then all second ones, with the pair's answer twice."""
-
-    def __init__(self, data: Dataset, pairs: np.ndarray, values: np.ndarray, *parts: Any) -> None:
-        super().__init__(replace(data, labels=None), pairs, *parts)
-        self.values = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
-
-    def batch(self, index: np.ndarray) -> Batch:
-        both = self.rows[index]
-        one = Loader(self.data, np.concatenate([both[:, 0], both[:, 1]]), self.modality, self.device)
-        found = one.batch(np.arange(2 * len(index)))
-        label = self.values[torch.from_numpy(index)].to(self.device)
-        return replace(found, label=torch.cat([label, label]), group=None)
-
-
 @dataclass
 class Task:
     """What one fine-tuning after the other shares: the pretrained model, the data, what is to be predicted, and features computed once.
@@ -163,7 +150,7 @@ class Task:
     def read(self, network: Network, rows: np.ndarray) -> np.ndarray:
         """Features of these rows of the data."""
         x, lengths = self.data.x[rows], None if self.data.lengths is None else self.data.lengths[rows]
-        return network.features(x, lengths)
+        return network.features(x, lengths, self.answers.values.shape[1] if network.head.level == "token" and isinstance(x, Flat) else 0)
 
     def pretrained(self, rows: np.ndarray, tiles: bool) -> np.ndarray:
         """Features of these rows by the pretrained encoder, each computed once."""
@@ -176,9 +163,13 @@ class Task:
     def standard(self, tiles: bool) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation of the features over the training items, labelled or not."""
         if tiles not in self._standard:
-            rows = self.data.train
-            most = STANDARD if self.head().level != "token" else 500
-            f = self.pretrained(rows[:: max(1, -(-len(rows) // most))], tiles)
+            rows, tokens, lengths = self.data.train, self.head().level == "token", self.data.lengths
+            if tokens and isinstance(self.data.x, Flat):  # of another one the longest may have no end
+                rows = np.intersect1d(rows, self.answers.items)
+            rows = rows[:: max(1, -(-len(rows) // (500 if tokens else STANDARD)))]
+            f = self.pretrained(rows, tiles)
+            if tokens and lengths is not None:
+                f = f[np.arange(f.shape[1]) * self.model.encoder.cell[0] < lengths[rows, None]]  # without padding
             f = f.reshape(-1, f.shape[-1]).astype(np.float64)
             mean, scale = f.mean(0), f.std(0)
             scale[scale <= 1e-6 * np.abs(mean)] = 1.0
@@ -237,7 +228,7 @@ class Task:
             rows, back = np.unique(where, return_inverse=True)
             return network.outcome(self.read(network, rows), back.reshape(where.shape))
         out = network.outcome(self.read(network, where))
-        return network.spread(out, self.data.x.shape[2:]) if network.head.level == "token" else out
+        return network.spread(out, self.answers.values.shape[1:]) if network.head.level == "token" else out
 
     def steps(self, count: int) -> tuple[int, int]:
         """(batch, steps) that are planned for so many labels."""
@@ -325,7 +316,8 @@ class _Trainer:
         if network.head.level == "pair":
             loader = Pairs(data, where, values, modality, fabric.device)
         else:
-            loader = Loader(replace(data, labels=None), where, modality, fabric.device)
+            kind = Tagged if network.head.level == "token" else Loader
+            loader = kind(replace(data, labels=None), where, modality, fabric.device)
             loader.labels = torch.from_numpy(np.ascontiguousarray(values, dtype=_wide(values.dtype)))
         self.loop = Loop.build(fabric, method, loader, modality, config)
         self.loop.method.train()

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tacit.embedding.model import Model
-from tacit.head import Head, at_places, of_pair
+from tacit.head import Head, at_places, of_pair, together
 from tacit.types import Batch
 
 PARTS = 4  # along each axis, of a cell whose labels are counted
@@ -81,15 +81,15 @@ class Network(nn.Module):
         return self.layer(torch.cat([(a - b).abs(), a * b], 1))
 
     @torch.no_grad()
-    def features(self, x: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
-        """Features of decoded items, [N, D] or [N, M, D]; lengths: of ragged items."""
+    def features(self, x: np.ndarray, lengths: np.ndarray | None = None, places: int = 0) -> np.ndarray:
+        """Features of decoded items, [N, D] or [N, M, D]; lengths: of ragged items. places: tokens M at least, filled up with zeros."""
         was, parts = self.training, []
         self.eval()
         cast = self.model.precision.startswith("bf16")
         for batch in self.model.batches(x, lengths):
             parts.append(self.read(batch, cast).cpu().numpy())
         self.train(was)
-        return np.concatenate(parts)
+        return together(parts, places)
 
     def outcome(self, f: np.ndarray, pairs: np.ndarray | None = None) -> np.ndarray:
         """The head's output for features: [N, outputs], [N, M, outputs], or [R, outputs] for pairs [R, 2] of rows."""

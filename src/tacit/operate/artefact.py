@@ -16,6 +16,7 @@ from tacit.data.dataset import Dataset
 from tacit.deciding import Knowledge
 from tacit.embedding.prepare import named, prepare
 from tacit.errors import Asked, MissingExtra, TacitError
+from tacit.head import together
 from tacit.types import Embeddings, Spec
 
 FORMAT = 1
@@ -155,7 +156,7 @@ def outputs(engine: Engine, x: np.ndarray, lengths: np.ndarray | None = None, ba
         parts.append(engine.run(np.ascontiguousarray(x[i : i + batch]), None if lengths is None else lengths[i : i + batch]))
     if not parts:  # of no item, too, the width is known; onnxruntime does not survive an empty batch
         parts.append([out[:0] for out in engine.run(np.zeros((1, *x.shape[1:]), x.dtype), None)])
-    whole = [np.concatenate(each) for each in zip(*parts, strict=True)]
+    whole = [together(each) for each in zip(*parts, strict=True)]
     return whole[0], whole[1] if len(whole) > 1 else None
 
 

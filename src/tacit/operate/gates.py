@@ -73,7 +73,7 @@ def measure(
     if labels is not None and (probe := _probe(z, w, labels, limits)) is not None:
         gates.append(probe)
     if knowledge is not None and out is not None and raw is not None:
-        gates += _decisions(knowledge, out, raw, x.shape[2:], limits)
+        gates += _decisions(knowledge, out, raw, x.shape[2:], limits, lengths)
     return [*gates, *_shapes(before, after, x, lengths, limits)]
 
 
@@ -158,11 +158,13 @@ def _probe(z: np.ndarray, w: np.ndarray, labels: np.ndarray, limits: Limits) -> 
     return _gate("probe", old - new, limits.probe, True, words)
 
 
-def _decisions(knowledge: Knowledge, out: np.ndarray, raw: np.ndarray, places: Sequence[int], limits: Limits) -> list[Gate]:
+def _decisions(
+    knowledge: Knowledge, out: np.ndarray, raw: np.ndarray, places: Sequence[int], limits: Limits, lengths: np.ndarray | None
+) -> list[Gate]:
     """Whether a head decides alike, and how far its probabilities move."""
     n = len(out)
     pairs = np.stack([np.arange(n), np.roll(np.arange(n), -1)], 1) if knowledge.head.level == "pair" else None
-    old, new = (knowledge.head.decide(knowledge.outcome(v, places, pairs), knowledge.calibration).columns for v in (out, raw))
+    old, new = (knowledge.head.decide(knowledge.outcome(v, places, pairs), knowledge.calibration, lengths).columns for v in (out, raw))
     what = "tags" if "tags" in old else "prediction"
     said, now = old[what], new[what]
     numbers = isinstance(said, np.ndarray) and said.dtype.kind == "f"
@@ -205,4 +207,6 @@ def _shapes(before: Engine, after: Engine, x: np.ndarray, lengths: np.ndarray | 
 
 def _apart(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
     """Largest difference between outputs, in units of the largest number of each."""
-    return max(float(np.abs(p - q).max() / max(float(np.abs(q).max()), 1e-12)) for p, q in zip(a, b, strict=True))
+    # of tokens, those that both have: what is padded to the longest of a batch depends on the batch
+    both = [(p[:, : q.shape[1]], q[:, : p.shape[1]]) if p.ndim == 3 else (p, q) for p, q in zip(a, b, strict=True)]
+    return max(float(np.abs(p - q).max() / max(float(np.abs(q).max()), 1e-12)) for p, q in both)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tacit.data import dataset, labelfile
+from tacit.data import dataset, entities, labelfile
 from tacit.deciding import Knowledge, Predictions, joined
 from tacit.errors import Asked
 from tacit.operate.embed import read
@@ -56,4 +56,7 @@ def predict(
         z, raw = found.outputs(data.x[some], lengths)
         out = knowledge.outcome(raw, data.x.shape[2:], rows)
         parts.append(knowledge.decide(data.names[some], z, out, rows, lengths))
-    return joined(parts)
+    done = joined(parts)
+    if "spans" in done.columns and data.raws is not None:
+        done.columns["spans"] = entities.located(done.columns["spans"], data.raws(), data.spec.extra["tokenizer"])
+    return done

@@ -1,0 +1,142 @@
+"""Spans of texts as labels: entities to be found, or the answer to a question; one BIO label a token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tacit import wording
+from tacit.data.listing import Problem
+from tacit.errors import Asked, BadData
+from tacit.modality import BadItem, Modality
+from tacit.types import Spec
+
+Span = tuple[int, int, str]  # first character, one after the last, label
+LABELS = ("label", "entity", "tag", "type", "entity_group")
+ANSWER = "answer"
+
+
+class Entities:
+    """What `Tags` is for other data, read from labels that say where the spans of each text are; nothing is read before it is asked for.
+
+    A label is JSON, [[0, 5, "person"], ...] or [{"start": 0, "end": 5, "label": "person"}, ...], with places in characters; or a piece of
+    the text itself, such as the answer to a question. [] says that there is none, None that nobody looked.
+    """
+
+    def __init__(
+        self,
+        kind: type[Modality],
+        spec: Spec,
+        names: Sequence[str],
+        lengths: np.ndarray,
+        raws: Callable[[], Iterator[str]],
+        found: Sequence[str | None],
+    ) -> None:
+        """spec: with the tokenizer. names, lengths: of the N texts, in tokens. raws: reads the texts again. found: their labels."""
+        self.kind, self.spec, self.names, self.lengths, self.raws, self.found = kind, spec, names, lengths, raws, found
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def values(self) -> np.ndarray:
+        """int16 [N, T], index into `classes`, -1 = unknown or padding; T = tokens of the longest text with a label."""
+        return self._found[0]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """ "O", then B-label and I-label for every label that occurs."""
+        return self._found[1]
+
+    @property
+    def bad(self) -> list[Problem]:
+        """Texts whose label cannot be used, and which count as unlabelled."""
+        return self._found[2]
+
+    @property
+    def notes(self) -> list[str]:
+        """How the labels were read."""
+        return self._found[3]
+
+    @cached_property
+    def _found(self) -> tuple[np.ndarray, tuple[str, ...], list[Problem], list[str]]:
+        if self.spec.extra.get("redact"):
+            raise Asked("personal data was taken out of these texts, so places in them are others", "pretrain without data.redact")
+        bad, widened = list[Problem](), 0
+        read: dict[int, tuple[list[Span], np.ndarray]] = {}
+        for row, (text, label) in enumerate(zip(self.raws(), self.found, strict=True)):
+            if label is None:
+                continue
+            try:
+                places = wording.places(self.spec.extra["tokenizer"], text)[: int(self.lengths[row])]
+                read[row] = spans(label, text), places
+                widened += sum(a not in places[:, 0] or b not in places[:, 1] for a, b, _ in read[row][0])
+            except BadItem as error:
+                bad.append(Problem(self.names[row], str(error)))
+        names = sorted({name for found, _ in read.values() for *_, name in found})
+        if len(names) > 1000:
+            raise BadData(f"the spans have {len(names):,} different labels", "at most 1,000 are understood")
+        classes = ("O", *(f"{mark}-{name}" for name in names for mark in "BI"))
+        index = {c: k for k, c in enumerate(classes)}
+        values = np.full((len(self), max((len(p) for _, p in read.values()), default=1)), -1, np.int16)
+        for row, (found, places) in read.items():
+            values[row, : len(places)] = 0
+            for first, end, name in found:
+                inside = np.flatnonzero((places[:, 1] > first) & (places[:, 0] < end))
+                values[row, inside] = index[f"I-{name}"]
+                values[row, inside[:1]] = index[f"B-{name}"]
+        notes = [f"{sum(len(f) for f, _ in read.values()):,} spans of {', '.join(names[:8]) or 'nothing'} in {len(read):,} texts"]
+        notes += [f"{widened:,} spans begin or end inside a token, and count from its beginning to its end"] if widened else []
+        return values, classes, bad, notes
+
+
+def given(labels: Sequence[str]) -> bool:
+    """Whether these labels are JSON with spans, all of them."""
+    return bool(labels) and all(_json(c) is not None for c in labels)
+
+
+def located(found: Sequence[Sequence[Any]], texts: Iterable[str], tokenizer: str) -> list[list[dict[str, Any]]]:
+    """Spans of tokens (first, one after the last, label) as characters of the texts, with what stands there."""
+    out = []
+    for row, text in zip(found, texts, strict=True):
+        places = wording.places(tokenizer, text) if row else np.zeros((0, 2), np.int64)
+        marks = [(int(places[a, 0]), int(places[b - 1, 1]), label) for a, b, label in row]
+        out.append([{"start": a, "end": b, "label": label, "text": text[a:b]} for a, b, label in marks])
+    return out
+
+
+def spans(label: str, text: str) -> list[Span]:
+    """The spans that a label names in a text. Raises BadItem for a label that is neither JSON with spans nor a piece of the text."""
+    found = _json(label)
+    if found is not None:
+        for first, end, _ in found:
+            if not 0 <= first < end <= len(text):
+                raise BadItem(f"the span {first} to {end} does not lie in a text of {len(text)} characters")
+        return found
+    begin = text.rfind(wording.SEPARATOR) + 1  # of joined columns, the last one holds the answer
+    for low in (str, str.lower):
+        if low(label) and (at := low(text).find(low(label), begin)) >= 0 and len(low(text)) == len(text):
+            return [(at, at + len(label), ANSWER)]
+    raise BadItem(f"the label {label[:40]!r} is no list of spans and does not occur in the text")
+
+
+def _json(label: str) -> list[Span] | None:
+    """The spans of a JSON text, None where it is something else."""
+    if not label.startswith("["):
+        return None
+    try:
+        return [_span(one) for one in json.loads(label)]
+    except (ValueError, TypeError, KeyError, AttributeError, StopIteration):
+        return None
+
+
+def _span(one: Any) -> Span:
+    if isinstance(one, dict):
+        name = next(one[k] for k in LABELS if k in one)
+        return int(one["start"]), int(one["end"]), str(name)
+    first, end, name = one
+    return int(first), int(end), str(name)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tacit.errors import Asked, Stopped
-from tacit.options import DataArg, Group, Json, MaxBad, NoCache, Quiet, Split, Target
+from tacit.options import DataArg, Group, Json, MaxBad, NoCache, Quiet, Split, Target, TextColumn
 from tacit.terminal import Teller, out
 
 Settings = Annotated[
@@ -37,6 +37,7 @@ def finetune(
     outside: Annotated[str | None, typer.Option(help="Data of another kind: how well is it told?")] = None,
     group: Group = None,
     split: Split = None,
+    text_column: TextColumn = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     out_: Annotated[Path | None, typer.Option("--out", help="Folder; default RUN/finetune/<target>_<strategy>.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it was interrupted.")] = False,
@@ -51,7 +52,7 @@ def finetune(
     from tacit.tuning import finetune as tune
 
     teller = Teller(quiet)
-    options = {"group": group, "split": split, "cache": not no_cache, "max_bad": max_bad, "say": teller.say}
+    options = {"group": group, "split": split, "text_column": text_column, "cache": not no_cache, "max_bad": max_bad, "say": teller.say}
     words = [w for w in sys.argv[1:] if w != "--resume"]
     try:
         done = tune(
@@ -98,6 +99,7 @@ def predict(
     pairs: Annotated[Path | None, typer.Option(help="Table with two columns of ids, for a model that compares.")] = None,
     target: Target = None,
     group: Group = None,
+    text_column: TextColumn = None,
     no_cache: NoCache = False,
     max_bad: MaxBad = None,
     json_: Json = False,
@@ -109,7 +111,7 @@ def predict(
     if out_.suffix not in (".parquet", ".csv", ".jsonl", ".npz"):
         raise Asked(f"{out_}: predictions are written as .parquet, .csv, .jsonl or .npz", "name the file like predictions.csv")
     teller = Teller(quiet)
-    given = {"cache": not no_cache, "target": target, "group": group, "max_bad": max_bad}
+    given = {"cache": not no_cache, "target": target, "group": group, "text_column": text_column, "max_bad": max_bad}
     options = {k: v for k, v in given.items() if v is not None}
     found = decide(model, data, pairs=pairs, options=options, say=teller.say)
     found.write(out_)

@@ -121,7 +121,8 @@ class Knowledge:
         if self.head.level == "pair":
             if pairs is None:
                 raise Asked("this model compares two items", "name the pairs with --pairs FILE, a table with two columns of ids")
-            f = of_pair(raw[pairs[:, 0]].astype(np.float64), raw[pairs[:, 1]].astype(np.float64))
+            a, b = (raw[pairs[:, k]].astype(np.float64) for k in (0, 1))
+            f = of_pair(a, b, self.head.ordered)
             return ((f - self.pair["mean"]) / self.pair["scale"]) @ self.pair["weight"].T + self.pair["bias"]
         if self.head.level == "token":
             size = self.seen or tuple(places)

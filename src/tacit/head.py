@@ -34,7 +34,8 @@ class Head:
 
     level: "item" (one output an item), "token" (one for each feature of its grid) or "pair" (one for two items). metrics: names of what
     `scores` returns, the one that decides first; all but those in `errors` are better when larger. mixes: whether two items with two
-    answers may be mixed (mixup). classes: names of the classes or labels, empty for numbers.
+    answers may be mixed (mixup). ordered: of pairs, whether the first item differs from the second. classes: names of the classes or
+    labels, empty for numbers.
     """
 
     level: ClassVar[str] = "item"
@@ -42,6 +43,7 @@ class Head:
     errors: ClassVar[frozenset[str]] = frozenset({"rmse", "mae", "nll", "brier", "ece"})
     source: ClassVar[str] = ""
     mixes: ClassVar[bool] = False
+    ordered: ClassVar[bool] = False
 
     def __init__(self, classes: Sequence[str] = ()) -> None:
         self.classes = tuple(classes)
@@ -120,7 +122,10 @@ def together(parts: Sequence[np.ndarray], places: int = 0) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def of_pair(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """What is read of two embeddings [N, D]: their distance and their product, feature by feature, at unit length: [N, 2 D]."""
+def of_pair(a: np.ndarray, b: np.ndarray, ordered: bool = False) -> np.ndarray:
+    """What is read of two embeddings [N, D]: their distance and their product, feature by feature, at unit length: [N, 2 D].
+
+    ordered: both themselves, too [N, 4 D], or nothing could tell which is the first.
+    """
     a, b = (v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12) for v in (a, b))
-    return np.concatenate([np.abs(a - b), a * b], 1)
+    return np.concatenate([np.abs(a - b), a * b, *((a, b) if ordered else ())], 1)

@@ -18,6 +18,8 @@ import tacit
 from tacit import calibration, costs
 from tacit.api import Data, Say, digest, opened, remembered
 from tacit.data.dataset import REMEMBERED, Dataset
+from tacit.data.forms import OF_PAIRS
+from tacit.data.paired import paired
 from tacit.data.supervision import Supervision, fingerprint, supervise
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked
@@ -76,10 +78,10 @@ def finetune(
 
     model: a run (path or object), a Model, or hf:NAME or timm:NAME. data: labelled data. target: column with the label (several with
     commas: any number of labels an item). labels: a table with ids and labels instead. head: "classification", "multilabel",
-    "regression", "tagging", "similarity"; None = as the labels suggest. strategy: "probe", "lp-ft", "full", "last-2", "lora". folds: of
-    cross-validation, None = where labels are few. alpha: share of sets and intervals that may miss the truth. pseudo: take over predictions
-    for unlabelled items that are at least this sure. outside: data of another kind, to measure how well strange items are told. out:
-    folder, None = RUN/finetune/<target>_<strategy>, or nowhere for a Model. resume: go on where it was interrupted.
+    "regression", "tagging", "similarity" or "pairs"; None = as the labels suggest. strategy: "probe", "lp-ft", "full", "last-2", "lora".
+    folds: of cross-validation, None = where labels are few. alpha: share of sets and intervals that may miss the truth. pseudo: take over
+    predictions for unlabelled items that are at least this sure. outside: data of another kind, to measure how well strange items are
+    told. out: folder, None = RUN/finetune/<target>_<strategy>, or nowhere for a Model. resume: go on where it was interrupted.
     overrides: {"finetune": {...}, "head": {...}}. options: for opening the data. command: how to reproduce it. say, show: words and
     progress.
     """
@@ -94,7 +96,10 @@ def finetune(
         asked = remembered(run, data, asked, say)
     late = {} if not isinstance(data, Dataset) else {"target": None}  # open data is asked for one of the columns that it has
     found = net.prepare(opened(data, **{"modality": net.spec.modality, "spec": net.spec, **asked, **late}))
-    answers = supervise(found, target=target if labels else asked.get("target"), file=labels, head=head)
+    if head in OF_PAIRS and labels is None and found.raws is not None:
+        found, answers = paired(found, head)
+    else:
+        answers = supervise(found, target=target if labels else asked.get("target"), file=labels, head=head)
     name = f"{_stem(target or (Path(labels).stem if labels else answers.head))}_{strategy}"
     path = Path(out) if out else run / "finetune" / name if run is not None else None
     if path is None and isinstance(model, (str, Path)):

@@ -13,7 +13,8 @@ from tacit.data.listing import MISSING, few
 from tacit.data.tags import Tags
 from tacit.errors import Asked, BadData
 
-HEADS = ("classification", "multilabel", "regression", "tagging", "similarity")
+HEADS = ("classification", "multilabel", "regression", "tagging", "similarity", "pairs")
+OF_PAIRS = ("similarity", "pairs")
 WHOLE = 2.0**24  # up to here float32 holds every whole number
 SEPARATOR = re.compile(r"[|;]")
 ONE_HOT = "every item has exactly one of the labels: they can be learned as classes, too (head classification)"
@@ -23,10 +24,10 @@ ONE_HOT = "every item has exactly one of the labels: they can be learned as clas
 class Supervision:
     """What is to be predicted for some items of a data set.
 
-    head: name of the head that suits: "classification", "multilabel", "regression", "tagging" or "similarity".
+    head: name of the head that suits, of HEADS.
     items: int64 [R], rows of the data set, ascending; of pairs [R, 2], in no order.
     values: classification int64 [R]; multilabel float32 [R, K], NaN = unknown; regression float32 [R]; tagging int16 [R, *S],
-    -1 = unknown; similarity float32 [R].
+    -1 = unknown; similarity float32 [R]; pairs int64 [R].
     classes: names, empty for numbers. notes: what a person should know.
     """
 
@@ -99,6 +100,19 @@ def tagging(items: np.ndarray, tags: Tags | Entities, head: str | None, where: s
         )
     said = [f"{len(reasons)} items whose tags cannot be used count as unlabelled: {few(reasons)}"] if reasons else []
     return Supervision("tagging", items[known], tags.values[known], tags.classes, (*notes, *tags.notes, *said))
+
+
+def of_pairs(items: np.ndarray, y: np.ndarray, classes: tuple[str, ...], head: str, where: str, notes: Sequence[str] = ()) -> Supervision:
+    """A number or a class for each pair of items. items: int64 [n, 2]. y: index into `classes`, -1 = unlabelled; or numbers, NaN."""
+    if head == "similarity":
+        y = numbers(classes, where)[y] if classes else y.astype(np.float32)
+        known = ~np.isnan(y)
+        return Supervision(head, items[known], y[known], (), tuple(notes))
+    known = y >= 0 if classes else ~np.isnan(y)
+    items, y = items[known], y[known]
+    if not classes:
+        y, classes = _counted(y, where)
+    return Supervision(head, items, y.astype(np.int64), classes, tuple(notes))
 
 
 def words(cells: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -62,7 +62,7 @@ def read(data: Dataset, path: Path, target: str | None, head: str | None) -> Sup
     table, notes = _table(path, names)
     several = tables.several(table, target)
     if (pair := None if several else _pair(table, names, head)) is not None:
-        return _pairs(data, names, table, pair, target, path, notes)
+        return _pairs(data, names, table, pair, target, head or "similarity", path, notes)
     where = _found(table, IDS) or 0
     rows, matched, said = _matched(data, names, table, [where], path)
     items, notes = matched[:, 0], notes + said
@@ -218,7 +218,7 @@ def _pair(table: Table, names: Names, head: str | None) -> tuple[int, int] | Non
     """The two columns with names of items, if the table is about pairs."""
     lower = [c.strip().lower() for c in table.columns]
     pair = next(((lower.index(a), lower.index(b)) for a, b in PAIRS if a in lower and b in lower), None) if table.header else None
-    if head == "similarity":
+    if head in forms.OF_PAIRS:
         return pair or (0, 1)
     if head is not None or pair is None or _found(table, IDS) is not None:
         return None
@@ -240,25 +240,33 @@ def pairs(path: Path, items: Sequence[str]) -> np.ndarray:
 
 
 def _pairs(
-    data: Dataset, names: Names, table: Table, pair: tuple[int, int], target: str | None, path: Path, notes: list[str]
+    data: Dataset, names: Names, table: Table, pair: tuple[int, int], target: str | None, head: str, path: Path, notes: list[str]
 ) -> Supervision:
-    """How similar pairs of items are. Raises Asked where the column with the number cannot be told."""
+    """How similar pairs of items are, or which class they are of. Raises Asked where the column that says so cannot be told."""
     others = [i for i in range(len(table.columns)) if i not in pair]
     column = table.index(target, "target") if target is not None else _found(table, SCORES)
     column = others[0] if column is None and len(others) == 1 else column
     if column is None or column in pair:
         raise Asked(
-            f"which column of {path} says how similar the pairs are? {few((table.columns[i] for i in others), 8)}", "name it with --target"
+            f"which column of {path} says what the pairs are? {few((table.columns[i] for i in others), 8)}", "name it with --target"
         )
     rows, items, said = _matched(data, names, table, pair, path)
-    y = forms.numbers([SAME.get(r[column].strip().lower(), r[column]) for r in rows], f"{path.name}: {table.columns[column]}")
+    where, cells, classes = f"{path.name}: {table.columns[column]}", [r[column].strip() for r in rows], ()  # type: str, list[str], tuple[str, ...]
+    y: np.ndarray | None
+    if head == "similarity":
+        y = forms.numbers([SAME.get(c.lower(), c) for c in cells], where)
+    else:
+        y, classes, _ = labels.encode(tables.typed(cells))
+    if y is None:
+        raise BadData(f"{where} is empty", "name another one with --target")
     first: dict[tuple[int, ...], int] = {}
     for k, both in enumerate(items.tolist()):
-        j = first.setdefault(tuple(sorted(both)), k) if not np.isnan(y[k]) else k
+        key = tuple(both) if head == "pairs" else tuple(sorted(both))
+        j = first.setdefault(key, k) if not _missing(y[k]) else k
         if y[j] != y[k] and j != k:
             raise Asked(f"{path}: the pair {few(data.names[i] for i in both)} has {y[j]:g} and also {y[k]:g}", "keep one row for each pair")
     kept = np.array(sorted(first.values()), np.int64)
-    return Supervision("similarity", items[kept].reshape(-1, 2), y[kept], (), (*notes, *said))
+    return forms.of_pairs(items[kept].reshape(-1, 2), y[kept], classes, head, where, (*notes, *said))
 
 
 def _base(name: str) -> str:

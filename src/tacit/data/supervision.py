@@ -46,7 +46,7 @@ def supervise(data: Dataset, *, target: str | None = None, file: str | Path | No
 
 def _form(data: Dataset, head: str | None, chosen: list[int] | None) -> str:
     """Which of the labels of the data the head learns from: "one" an item, "several", "tags", or "" for none."""
-    if head == "similarity":
+    if head in forms.OF_PAIRS:
         return ""
     if head == "tagging":
         return "tags"
@@ -114,8 +114,9 @@ def _hint(head: str | None) -> str:
     if head == "tagging":
         texts = 'for texts name a column with spans, [[0, 5, "person"]], or with a piece of the text'
         return f"put a folder masks/ beside images/, or save whole numbers for each position as y; {texts}"
-    if head == "similarity":
-        return "give a table of two columns with names of items (a, b) and one with a number"
+    if head in forms.OF_PAIRS:
+        texts = "of texts, two joined columns: --text-column first,second"
+        return f"give a table of two columns with names of items (a, b) and one with a number or a class; {texts}"
     return "put the items into class folders, name a label column with --target, or give a table of labels"
 
 

@@ -214,7 +214,7 @@ def _calibration(
 
 def _as_one(out: np.ndarray, own: Head, final: Head, learned: np.ndarray) -> np.ndarray:
     """A fold's outputs in the units of the final head; a class that the fold never saw cannot be, rather than being unlikely."""
-    if final.classes and final.level == "item" and learned.ndim == 1:
+    if final.classes and final.level != "token" and learned.ndim == 1:
         out = out.copy()
         out[:, np.setdiff1d(np.arange(len(final.classes)), learned)] = -np.inf
         return out

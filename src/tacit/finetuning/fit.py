@@ -193,7 +193,7 @@ class Task:
         if head.level == "pair":
             network.inner = Scaled(mean, scale, 1)
             a, b = ((self.pretrained(where[:, k], tiles) - mean) / scale for k in (0, 1))
-            f = of_pair(a, b)
+            f = of_pair(a, b, head.ordered)
             own = f.std(0)
             mean, scale = f.mean(0), np.where(own > 1e-12, own, 1.0)
         else:

@@ -27,7 +27,7 @@ class Pairs(Loader):
 
     def __init__(self, data: Dataset, pairs: np.ndarray, values: np.ndarray, *parts: Any) -> None:
         super().__init__(replace(data, labels=None), pairs, *parts)
-        self.values = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+        self.values = torch.from_numpy(np.ascontiguousarray(values, dtype=np.int64 if values.dtype.kind in "iu" else np.float32))
 
     def batch(self, index: np.ndarray) -> Batch:
         both = self.rows[index]

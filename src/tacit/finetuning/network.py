@@ -78,7 +78,7 @@ class Network(nn.Module):
         """Outputs [B, outputs] for features [2 B, D] whose first half belongs to the second, one by one."""
         assert self.inner is not None and self.layer is not None
         a, b = F.normalize((f.float() - self.inner.mean) / self.inner.scale, dim=1).chunk(2)
-        return self.layer(torch.cat([(a - b).abs(), a * b], 1))
+        return self.layer(torch.cat([(a - b).abs(), a * b, *((a, b) if self.head.ordered else ())], 1))
 
     @torch.no_grad()
     def features(self, x: np.ndarray, lengths: np.ndarray | None = None, places: int = 0) -> np.ndarray:
@@ -98,7 +98,7 @@ class Network(nn.Module):
         if pairs is not None:
             assert self.inner is not None
             f = (f - self.inner.mean.cpu().numpy()) / self.inner.scale.cpu().numpy()
-            f = of_pair(f[pairs[:, 0]], f[pairs[:, 1]])
+            f = of_pair(f[pairs[:, 0]], f[pairs[:, 1]], self.head.ordered)
         return ((f - mean) / scale) @ weight.T + bias
 
     def reading(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tacit.data import dataset, entities, labelfile
+from tacit.data import dataset, entities, labelfile, paired
 from tacit.deciding import Knowledge, Predictions, joined
 from tacit.errors import Asked
 from tacit.operate.embed import read
@@ -45,6 +45,8 @@ def predict(
             data = dataset.open(data, **asked)
     data = found.prepare(data)
     rows = labelfile.pairs(Path(pairs), data.names) if isinstance(pairs, (str, Path)) else pairs
+    if rows is None and knowledge.head.level == "pair" and data.raws is not None:
+        data, rows, _ = paired.sides(data)
     parts = []
     # places of many items at once would not fit into memory
     step = (

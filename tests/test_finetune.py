@@ -31,6 +31,7 @@ from tacit.finetuning.lora import adapt, merge
 from tacit.finetuning.network import shares
 from tacit.head import at_places
 from tacit.heads.classification import Classification
+from tacit.losses import cosines_of_classes
 from tacit.types import Batch
 
 QUICK = FinetuneConfig(least=12, most=12, batch=16)
@@ -178,6 +179,22 @@ def test_adapters_add_a_small_product_and_leave_no_trace(model: Model, digits: D
     start = dict(model.encoder.named_parameters())
     assert all(torch.equal(dict(network.encoder.named_parameters())[n], start[n]) for n in biases)
     assert not torch.equal(network.encoder.backbone.layers[1].weight, model.encoder.backbone.layers[1].weight)  # type: ignore[union-attr, index]
+
+
+def test_setfit_brings_items_of_a_class_together_and_then_reads_them_by_a_probe(model: Model, digits: Dataset) -> None:
+    task = task_of(model, digits, "setfit")
+    rows = learned(task)
+    network, about = task.fit(rows, rows[:20], small=True)
+    assert about["steps"] == about["best_step"] == 12
+    y = torch.from_numpy(task.answers.values[rows])
+    before, after = (cosines_of_classes(torch.from_numpy(m.vectors(digits.x[task.answers.items[rows]])), y) for m in (model, network.model))
+    assert after < 0.9 * before
+    again = replace(task, model=network.model).probed(rows, True, 0)
+    assert network.layer is not None and again.layer is not None
+    torch.testing.assert_close(network.layer.linear.weight, again.layer.linear.weight)
+    numbers = Supervision("regression", task.answers.items, task.answers.values.astype(np.float32))
+    with pytest.raises(Asked, match="setfit compares items of classes"):
+        replace(task, answers=numbers).fit(rows)
 
 
 def test_l2sp_pulls_towards_the_pretrained_weights(model: Model, digits: Dataset) -> None:

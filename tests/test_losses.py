@@ -14,6 +14,7 @@ from tacit import losses
 from tacit.losses import (
     contrast,
     cosine_distance,
+    cosines_of_classes,
     covariance,
     cross_correlation,
     cross_entropy,
@@ -240,6 +241,17 @@ def slow_paired(query: Tensor, key: Tensor, known: Tensor, temperature: float) -
     return sum(terms) / len(terms)
 
 
+def slow_cosines(z: Tensor, y: Tensor) -> Tensor:
+    near, far = [], []
+    for i in range(len(z)):
+        for j in range(len(z)):
+            if i == j or y[i] < 0 or y[j] < 0:
+                continue
+            cosine = z[i] @ z[j] / z[i].norm() / z[j].norm()
+            (near if y[i] == y[j] else far).append((cosine - float(y[i] == y[j])) ** 2)
+    return sum(sum(part) / max(1, len(part)) for part in (near, far)) / 2
+
+
 def loops() -> dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor], tuple[Tensor, ...], tuple[object, ...]]]:
     """Name: loss, its loop, arguments with a gradient, other arguments."""
     a, b, keys = draw(6, 5), draw(6, 5, seed=1), draw(9, 5, seed=2)
@@ -255,6 +267,8 @@ def loops() -> dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor], tup
         "gaussianity": (gaussianity, slow_gaussianity, (a, unit), ()),
         "gaussianity, few knots": (gaussianity, slow_gaussianity, (a * 3 + 1, unit), (5, 2.0)),
         "soft_cross_entropy": (soft_cross_entropy, slow_soft_cross_entropy, (a * 3, b.softmax(1)), ()),
+        "cosines_of_classes": (cosines_of_classes, slow_cosines, (keys,), (torch.tensor([0, 0, 1, -1, 1, 2, 0, 2, -1]),)),
+        "cosines_of_classes, one each": (cosines_of_classes, slow_cosines, (a,), (torch.arange(6),)),
         "triplet": (triplet, slow_triplet, (keys,), (torch.tensor([0, 0, 0, 1, 1, 2, 2, 3, 4]), 0.3)),
         "triplet, wide": (triplet, slow_triplet, (keys,), (torch.tensor([0, 0, 0, 0, 0, 0, 0, 0, 1]), 4.0)),
         "smooth_l1": (smooth_l1, slow_smooth_l1, (a, b), ()),

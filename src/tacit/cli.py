@@ -202,7 +202,7 @@ def evaluate(
     labels: Annotated[str | None, typer.Option(help="Labels a class, such as 1,5,10,50,all (regression: labels).")] = None,
     seeds: Annotated[int, typer.Option(help="Label draws a level.", min=1)] = 5,
     no_supervised: Annotated[bool, typer.Option("--no-supervised", help="Leave out training from scratch, the slow part.")] = False,
-    finetune: Annotated[str | None, typer.Option(help="Ways of fine-tuning to compare with: lp-ft, full, last-N, lora.")] = None,
+    finetune: Annotated[str | None, typer.Option(help="Ways of fine-tuning to compare with: lp-ft, full, last-N, lora, setfit.")] = None,
     episodes: Annotated[str | None, typer.Option(help="Few-shot episodes, such as 5way1shot,5way5shot.")] = None,
     no_cache: NoCache = False,
     max_bad: MaxBad = None,

@@ -231,3 +231,19 @@ def time_contrast(a: Tensor, b: Tensor, ok: Tensor) -> Tensor:
 def _mean_where(value: Tensor, ok: Tensor) -> Tensor:
     weight = ok.to(value.dtype)
     return (value * weight).sum() / weight.sum().clamp(min=1)
+
+
+@full_precision
+def cosines_of_classes(z: Tensor, y: Tensor) -> Tensor:
+    """Squared distance of the cosines of all pairs of a batch from 1 (of one class) and 0 (of two), both kinds counting alike.
+
+    z: [B, D]. y: classes, int64 [B], -1 = unknown. source: Tunstall et al. 2022, arXiv:2209.11055 (SetFit), whose pairs are drawn and
+    stored; ours are those of the batch.
+    """
+    unit = F.normalize(z, dim=1)
+    cosine, known = unit @ unit.T, (y >= 0) & (y >= 0)[:, None]
+    same = (y == y[:, None]) & known & ~torch.eye(len(y), dtype=torch.bool, device=y.device)
+    other = (y != y[:, None]) & known
+    near = ((1 - cosine).square() * same).sum() / same.sum().clamp(min=1)
+    far = (cosine.square() * other).sum() / other.sum().clamp(min=1)
+    return (near + far) / 2

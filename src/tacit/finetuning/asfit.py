@@ -67,7 +67,7 @@ def ways(
     """The ways of fine-tuning that were asked for.
 
     model: pretrained. data, train: labelled data and its training rows. test_data, test: likewise for the test.
-    strategies: "lp-ft", "full", "last-2", "lora". Raises Asked for an unknown one.
+    strategies: "lp-ft", "full", "last-2", "lora", "setfit". Raises Asked for an unknown one.
     """
     assert data.labels is not None
     answers = Supervision("classification" if data.classes else "regression", train, data.labels[train], tuple(data.classes))
@@ -84,5 +84,7 @@ def check(strategies: Sequence[str]) -> list[str]:
     names = list(dict.fromkeys(name.strip() for name in strategies))
     for name in names:
         if strategy(name)[0] == "probe":
-            raise Asked("--finetune probe: the linear probe on the frozen encoder is always measured", "lp-ft, full, last-2 or lora")
+            raise Asked(
+                "--finetune probe: the linear probe on the frozen encoder is always measured", "lp-ft, full, last-2, lora or setfit"
+            )
     return names

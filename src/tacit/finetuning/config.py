@@ -12,7 +12,7 @@ from tacit import registry
 from tacit.errors import Asked
 from tacit.types import Count, Fraction, NonNegative, Positive
 
-STRATEGIES = ("probe", "lp-ft", "full", "last-N", "lora")
+STRATEGIES = ("probe", "lp-ft", "full", "last-N", "lora", "setfit")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,8 +69,9 @@ def finetune(
     """Fine-tune, calibrate, and score on the data's held-out items.
 
     model: pretrained. data: with the split that pretraining had. answers: labels of some of its items. strategy: "probe", "lp-ft", "full",
-    "last-2", "lora". head: hyperparameters of the head. folds: of cross-validation, None = where labels are few. alpha: share of sets and
-    intervals that may miss the truth. pseudo: take over predictions for unlabelled training items that are at least this sure, None = off.
+    "last-2", "lora", "setfit". head: hyperparameters of the head. folds: of cross-validation, None = where labels are few. alpha: share of
+    sets and intervals that may miss the truth. pseudo: take over predictions for unlabelled training items that are at least this sure,
+    None = off.
     seen: hashes of what pretraining saw, None = the training items. folder: of checkpoints; an interrupted training goes on from there.
     Raises Asked and BadData for labels that nothing can be learned from, Stopped on an interrupt.
     """

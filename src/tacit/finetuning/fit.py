@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tacit import losses
 from tacit.config import OptimConfig, RunConfig, TrainConfig
 from tacit.data.dataset import Dataset
 from tacit.data.flat import Flat
@@ -52,6 +53,7 @@ class FineTuning(Method):
             view = "plain"  # a stretched view no longer says which places of a short item it shows
         if network.head.level == "token" and view == "global" and getattr(network.model.modality, "turn", None):
             raise Asked("finetune.view=global turns the item and not its labels (modality.turn)", "use finetune.view=weak")
+        self.alike = kind == "setfit"
         self.views = Views(plain=1) if view == "plain" else Views(weak=1) if view == "weak" else Views(global_=1)
         self.where, self.deepest = depths(network.encoder)
         if kind == "lora":
@@ -79,10 +81,12 @@ class FineTuning(Method):
         (view,), net, head = views, self.network, self.network.head
         assert view.label is not None
         answer, other, share = view.label, None, 1.0
-        if self.settings.mixup and head.mixes:
+        if self.settings.mixup and head.mixes and not self.alike:
             view, other, share = self._mixed(view, ctx)
         f = net.read(view, torch.is_autocast_enabled(view.x.device.type))
-        if head.level == "pair":
+        if self.alike:
+            loss = losses.cosines_of_classes(f, answer)
+        elif head.level == "pair":
             loss = head.loss(net.pairs(f), answer[: len(answer) // 2])
         elif head.level == "token":
             grid = net.model.encoder.cells(net.model.plain(view)).grid
@@ -258,6 +262,8 @@ class Task:
         kind, last = strategy(self.strategy)
         if kind == "lora" and self.config.l2sp:
             raise Asked("finetune.l2sp pulls weights back that lora never moves", "leave one of them out")
+        if kind == "setfit" and self.answers.head != "classification":
+            raise Asked(f"--strategy setfit compares items of classes, and {self.answers.head} has none", "lp-ft, full or lora")
         network = self.probed(chosen, small, seed)
         if kind == "probe":
             return network, {"steps": 0, "seconds": 0.0}
@@ -265,6 +271,8 @@ class Task:
             assert network.layer is not None
             network.layer.set(np.zeros((network.layer.linear.in_features, network.head.outputs)), np.zeros(network.head.outputs))
         stay = frozen(network.encoder, self.config.freeze, last)
+        if kind == "setfit":  # the head is learned afterwards, so there is nothing to stop by
+            held = None
         trainer = _Trainer(self, network, FineTuning(network, self.config, stay, kind), chosen, held, seed, steps, folder)
         try:
             about = trainer.run(show)
@@ -273,6 +281,8 @@ class Task:
                 merge(network.encoder)
         network.encoder.requires_grad_(True)
         network.eval()
+        if kind == "setfit":
+            network = replace(self, model=network.model).probed(chosen, small, seed)
         return network, about
 
 

@@ -57,6 +57,7 @@ FLOORS: dict[str, float] = {
             "convolution",
             "patches",
             "wrapped",
+            "published",
             "columns",
             "tabletokens",
             "eventtokens",

@@ -258,7 +258,7 @@ def test_weights_that_are_not_all_there_are_refused(checkpoints: Path, tmp_path:
 def test_what_reads_no_images_is_refused(checkpoints: Path, tmp_path: Path) -> None:
     with pytest.raises(Asked, match="does not read images"):
         fetch(f"hf:{checkpoints / 'bert'}", SPEC)
-    with pytest.raises(CannotPair, match="reads images, this is series data"):
+    with pytest.raises(CannotPair, match="does not read series data"):
         fetch(f"hf:{checkpoints / 'vit'}", small("series").spec)
     with pytest.raises(Asked, match=r"no config.json"):
         fetch(f"hf:{tmp_path}", SPEC)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tacit import published, wording
 from tacit.assemble import make_encoder, make_modality
 from tacit.embedding.model import Model
 from tacit.encoder import Encoder
@@ -21,6 +22,7 @@ from tacit.errors import Asked, BadData, CannotPair, MissingExtra
 from tacit.types import Spec
 
 LIBRARIES = {"hf": "transformers", "timm": "timm"}
+WORDS = "words"  # the vectors of the tokens, which are the tokenizer's here
 UNPICKLED = "only *.safetensors is read, because a pickled file (.bin, .pt) can run code: save the model again with save_pretrained"
 
 
@@ -30,11 +32,17 @@ class Checkpoint:
 
     backbone: {"name": library, hyperparameters}, which build its network. place: a folder, or a name on the hub.
     images: how it was shown images: image_mean, image_std, rescale_factor, size, crop_size; what it does not say is left out.
+    modality: hyperparameters of the modality that fit the network. tokenizer: that cuts texts for it. marks: numbers of the tokens before
+    and after a text. mask: number of the token that hides another.
     """
 
     backbone: Mapping[str, Any]
     place: str
     images: Mapping[str, Any]
+    modality: Mapping[str, Any] = field(default_factory=dict)
+    tokenizer: wording.Learned | None = None
+    marks: tuple[int, ...] = ()
+    mask: int | None = None
 
 
 def is_foreign(name: str) -> bool:
@@ -43,19 +51,19 @@ def is_foreign(name: str) -> bool:
 
 
 def fetch(name: str, spec: Spec, size: int | None = None) -> Model:
-    """The network of a published checkpoint with its weights, for images such as a spec describes.
+    """The network of a published checkpoint with its weights, for images or texts such as a spec describes.
 
     name: hf:NAME or timm:NAME, where NAME is a name on the hub, or a folder with config.json and model.safetensors. spec: of the data;
-    mean, deviation and size become those of the checkpoint. size: side of the images in pixels, None = the checkpoint's.
-    What a checkpoint has seen is not known, and many have read labels: the model's labels_seen is None.
-    Raises Asked for what is not there or reads no images, CannotPair for other data than images, BadData for weights that do not fit,
+    mean, deviation and size become those of the checkpoint, and so does the tokenizer. size: side of the images in pixels, None = the
+    checkpoint's. What a checkpoint has seen is not known, and many have read labels: the model's labels_seen is None.
+    Raises Asked for what is not there or reads no such data, CannotPair for other data, BadData for weights that do not fit,
     MissingExtra without the package.
     """
-    if len(spec.sizes) != 2:
-        raise CannotPair(f"{name} reads images, this is {spec.modality} data", "pretrain a model on such data: tacit pretrain DATA")
-    found = look_up(name)
-    knobs = {"name": spec.modality, "tiles": 0}
-    modality = make_modality(_like(spec, found.images, size), knobs)
+    if len(spec.sizes) != 2 and not of_text(spec):
+        raise CannotPair(f"{name} does not read {spec.modality} data", "pretrain a model on such data: tacit pretrain DATA")
+    found = look_up(name, of_text(spec))
+    knobs = {"name": spec.modality, **(found.modality if of_text(spec) else {"tiles": 0})}
+    modality = make_modality(cut_by(found, spec) if of_text(spec) else _like(spec, found.images, size), knobs)
     encoder = make_encoder(modality, found.backbone, frozenset())
     _fill(encoder, found, name)
     trained: dict[str, Any] = {"backbone": dict(found.backbone), "modality": knobs, "needs": [], "labels_seen": None}
@@ -63,8 +71,26 @@ def fetch(name: str, spec: Spec, size: int | None = None) -> Model:
     return Model(encoder, modality, {**trained, **said}).eval()
 
 
-def look_up(name: str) -> Checkpoint:
-    """What a checkpoint says of itself; nothing but small files is read. Raises Asked if there is none."""
+def of_text(spec: Spec) -> bool:
+    """Does this describe texts?"""
+    return "tokenizer" in spec.extra
+
+
+def cut_by(found: Checkpoint, spec: Spec) -> Spec:
+    """The spec of texts that are cut into the tokens of a checkpoint; how often each occurs is not known then."""
+    made = found.tokenizer
+    if made is None or spec.extra["tokenizer"] == made.text:
+        return spec
+    kept = {k: v for k, v in spec.extra.items() if k not in ("counts", "longest", "cut", "windowed", "measured")}
+    about = {"tokenizer": made.text, "kind": made.kind, "why": made.why, "vocabulary": len(wording.words(made.text))}
+    return replace(spec, extra={**kept, **about})
+
+
+def look_up(name: str, text: bool = False) -> Checkpoint:
+    """What a checkpoint says of itself; nothing but small files is read. text: it is to read texts, not images.
+
+    Raises Asked if there is none.
+    """
     library, _, place = name.partition(":")
     if find_spec(LIBRARIES[library]) is None:
         raise MissingExtra(LIBRARIES[library], library, name)
@@ -78,11 +104,28 @@ def look_up(name: str) -> Checkpoint:
         raise Asked(f"{name} has no config.json", "name a model on the hub, or a folder that save_pretrained wrote")
     if library == "timm":
         return _of_timm(about, place, name)
+    if text:
+        return _of_text(about, place)
     from tacit.backbones import hf
 
-    text = hf.configured(json.dumps(about), 3).to_json_string(use_diff=False)
-    stored = json.dumps(hf.plain(json.loads(text)))
+    whole = hf.configured(json.dumps(about), 3).to_json_string(use_diff=False)
+    stored = json.dumps(hf.plain(json.loads(whole)))
     return Checkpoint({"name": "hf", "config": stored}, place, _json(place, "preprocessor_config.json", name) or {})
+
+
+def _of_text(about: Mapping[str, Any], place: str) -> Checkpoint:
+    """A network of transformers that reads texts, with its tokenizer."""
+    config = published.configured(json.dumps(about), what="a network of text")
+    stored = json.dumps(published.plain(json.loads(config.to_json_string(use_diff=False))))
+    tokens = wording.given(f"hf:{place}")
+    with torch.device("meta"):
+        known = published.built(config).get_input_embeddings()
+    count, wide = (0, 0) if known is None or known.weight.ndim != 2 else known.weight.shape
+    if count < len(wording.words(tokens.text)):
+        raise Asked(f"hf:{place} has {count:,} vectors for the {len(wording.words(tokens.text)):,} tokens of its tokenizer")
+    marks, mask = wording.marks(tokens.text)
+    body = {"name": "hftext", "config": stored, "marks": bool(marks)}
+    return Checkpoint(body, place, {}, {"width": int(wide), "sif": 0.0, "pairs": 0}, tokens, marks, mask)
 
 
 def _of_timm(about: Mapping[str, Any], place: str, name: str) -> Checkpoint:
@@ -135,7 +178,14 @@ def _shown_at(spec: Spec, side: int) -> Spec:
 def _fill(encoder: Encoder, found: Checkpoint, name: str) -> None:
     """Copy the checkpoint's weights into a network. Raises BadData unless all are there on which a feature depends."""
     net = encoder.backbone.get_submodule("net")
-    weights = _of_hf(found, name) if found.backbone["name"] == "hf" else _tensors(found, name)
+    weights = _tensors(found, name) if found.backbone["name"] == "timm" else _of_hf(found, name)
+    if found.tokenizer is not None:
+        table = weights.pop(WORDS)
+        with torch.no_grad():
+            own_table = encoder.get_parameter("tokenizer.table")
+            own_table.copy_(table[: len(own_table)])
+            for edge, number in zip(("first", "last"), found.marks, strict=False):
+                encoder.backbone.get_parameter(edge).copy_(table[number])
     own = net.state_dict()
     fits = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
     idle = {n for n, p in net.named_parameters() if not p.requires_grad}
@@ -150,18 +200,24 @@ def _of_hf(found: Checkpoint, name: str) -> dict[str, Tensor]:
     """All weights, under the names that the installed version of transformers gives them."""
     from transformers import AutoModel
 
-    from tacit.backbones import hf
+    from tacit.backbones import hf, hftext
 
+    config, texts = found.backbone["config"], found.tokenizer is not None
     with _quiet(), _reading(name, UNPICKLED):
         net, about = AutoModel.from_pretrained(
             found.place,
-            config=hf.configured(found.backbone["config"], 3),
+            config=published.configured(config) if texts else hf.configured(config, 3),
             use_safetensors=True,
             trust_remote_code=False,
             dtype=torch.float32,
             output_loading_info=True,
         )
-    return {k: v for k, v in net.state_dict().items() if k not in about["missing_keys"]}
+    kept = {k: v for k, v in net.state_dict().items() if k not in about["missing_keys"]}
+    if not texts:
+        return kept
+    part = hftext.encoder_of(net)
+    inner = {k: v for k, v in part.state_dict().items() if part is not net or k in kept}
+    return {**inner, WORDS: part.get_input_embeddings().weight.detach()}  # type: ignore[operator]
 
 
 def _tensors(found: Checkpoint, name: str) -> dict[str, Tensor]:

@@ -68,6 +68,7 @@ class Modality:
         "optim": {"kind": "muon"},
     }
     second: ClassVar[str] = "transformer"  # the backbone where the preferred one cannot what a method needs
+    carried: ClassVar[Mapping[str, Any]] = {}  # method and optim with which a published network goes on learning, where others suit
     # hyperparameters that say how strong augmentation is, with values to try, the weakest first (off, where it can be)
     strengths: Mapping[str, Sequence[Any]] = {}
     ignores: str = ""

@@ -19,6 +19,7 @@ from tacit.errors import Asked, nearest
 KINDS = ("bpe", "wordpiece", "unigram", "characters", "bases", "smiles")
 UNKNOWN, SEPARATOR = "[UNK]", "[SEP]"
 SPECIAL = (UNKNOWN, SEPARATOR)
+MASKS = ("[MASK]", "<mask>", "<extra_id_0>")
 LOOKED = 50_000_000  # characters that a tokenizer is learned from; of a larger corpus every n-th text
 OFTEN = 3  # a word that occurs so often is worth a token of its own
 FEWEST, MOST = 512, 32_768
@@ -98,6 +99,14 @@ def given(place: str) -> Learned:
         raise Asked(f"there is no file {str(path)!r}", "data.tokenizer names a tokenizer.json, a folder with one, or hf:NAME")
     text = path.read_text(encoding="utf-8", errors="replace")
     return Learned(load(text).to_str(), "given", f"{load(text).get_vocab_size():,} tokens of {place}")
+
+
+def marks(text: str) -> tuple[tuple[int, ...], int | None]:
+    """Numbers of the tokens that a tokenizer puts before and after a text, () = none of these, and of the one that hides others."""
+    found = load(text)
+    bare, whole = (found.encode("a", add_special_tokens=special).ids for special in (False, True))
+    around = (whole[0], whole[-1]) if len(whole) == len(bare) + 2 else ()
+    return around, next((k for name in MASKS if (k := found.token_to_id(name)) is not None), None)
 
 
 def sampled(texts: Iterable[str]) -> Iterator[str]:

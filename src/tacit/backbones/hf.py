@@ -6,23 +6,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from tacit.errors import Asked, MissingExtra
+from tacit import published
 from tacit.types import Layout
 from tacit.wrapped import Wrapped
 
-# of a configuration: names of classes, and what would fetch or run code from elsewhere
-_DROPPED = (
-    "id2label",
-    "label2id",
-    "auto_map",
-    "quantization_config",
-    "attn_implementation",
-    "_attn_implementation",
-    "transformers_version",
-)
 _SAME = {"vit_mae": "vit"}  # as the class of masked autoencoders hides patches at random
 _CONVNEXT = {"model_type": "convnext", "num_stages": 2, "depths": [1, 1], "hidden_sizes": [16, 32]}
 _LARGER = {"num_stages": 3, "depths": [2, 2, 4], "hidden_sizes": [48, 96, 192]}
@@ -31,7 +20,7 @@ _LARGER = {"num_stages": 3, "depths": [2, 2, 4], "hidden_sizes": [48, 96, 192]}
 def plain(about: Mapping[str, Any]) -> dict[str, Any]:
     """What of a configuration builds the part that reads images, as plain JSON."""
     found = dict(about.get("vision_config") or about)
-    return {**{k: v for k, v in found.items() if k not in _DROPPED}, "model_type": _SAME.get(name := found.get("model_type", ""), name)}
+    return {**published.plain(found), "model_type": _SAME.get(name := found.get("model_type", ""), name)}
 
 
 def configured(text: str, channels: int) -> Any:
@@ -39,16 +28,7 @@ def configured(text: str, channels: int) -> Any:
 
     Raises Asked for a text that is none, MissingExtra without transformers.
     """
-    try:
-        from transformers import CONFIG_MAPPING
-    except ImportError:
-        raise MissingExtra("transformers", "hf", "the backbone hf") from None
-    try:
-        about = {"num_channels": channels, **plain(json.loads(text))}
-        return CONFIG_MAPPING[about["model_type"]].from_dict(about)
-    except Exception as error:  # every configuration is checked in its own way
-        said = f"backbone.config is no configuration of an image network: {type(error).__name__} {error}".split("\n")[0]
-        raise Asked(said, "name a checkpoint that has one: --init hf:NAME") from error
+    return published.configured(text, lambda about: {"num_channels": channels, **plain(about)}, "an image network")
 
 
 class HF(Wrapped):
@@ -66,12 +46,7 @@ class HF(Wrapped):
 
     def __init__(self, width: int, layout: Layout, grid: tuple[int, ...], *, config: str = presets["small"]["config"]) -> None:
         found = configured(config, width)
-        from transformers import AutoModel
-
-        try:
-            net = AutoModel.from_config(found, dtype=torch.float32, trust_remote_code=False)
-        except Exception as error:
-            raise Asked(f"transformers cannot build {found.model_type}: {str(error).strip()}".split("\n")[0]) from error
+        net = published.built(found)
         side = getattr(found, "image_size", None) or 224
         anywhere = "interpolate_pos_encoding" in inspect.signature(net.forward).parameters
         read = partial(_read, options={"interpolate_pos_encoding": True} if anywhere else {})

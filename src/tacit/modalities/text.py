@@ -48,6 +48,7 @@ class Text(Modality):
     strengths = {"crop": (0.8, 0.5, 0.25), "drop": (0.0, 0.1, 0.3)}
     tasks = {"relation": 3}
     second = "roformer"
+    carried = {"method": "mlm", "optim": {"kind": "adamw", "lr": 1e-4, "weight_decay": 0.01, "clip": 1.0}}
     preset = {
         "method": "word2vec",
         "batch": 64,

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tacit import registry
 from tacit.config import RunConfig
 from tacit.data.dataset import Dataset
 from tacit.embedding.model import load
 from tacit.errors import Asked
-from tacit.foreign import fetch, is_foreign, look_up
+from tacit.foreign import cut_by, fetch, is_foreign, look_up, of_text
 from tacit.method import Method
 from tacit.teacher import Teacher
 from tacit.types import Spec
@@ -74,13 +75,32 @@ class Inherited:
     seen: np.ndarray | None = field(default_factory=lambda: np.zeros(0, np.uint64))
 
 
-def built_as(init: str, backbone: str | None, given: Mapping[str, Mapping[str, Any]]) -> tuple[str, dict[str, Mapping[str, Any]]]:
+def read_for(init: str, data: Dataset) -> Dataset:
+    """The data as hf:NAME or timm:NAME reads it: texts are cut into its tokens, and these are counted."""
+    if not of_text(data.spec):
+        return data
+    wanted = cut_by(look_up(init, True), data.spec)
+    if wanted == data.spec:
+        return data
+    again = data.decoded_for(wanted)
+    kind = registry.find("modalities", data.modality)
+    return replace(again, spec=kind.finish(again.spec, again.x[again.train]))
+
+
+def built_as(
+    init: str, backbone: str | None, given: Mapping[str, Mapping[str, Any]], spec: Spec
+) -> tuple[str, dict[str, Mapping[str, Any]]]:
     """The backbone that hf:NAME or timm:NAME needs: its name, and hyperparameters {part: {name: value}} that build it.
 
-    backbone, given: what was asked for. Raises Asked where that is another one.
+    backbone, given: what was asked for. spec: of the data. Raises Asked where that is another one.
     """
-    found = dict(look_up(init).backbone)
+    checkpoint = look_up(init, of_text(spec))
+    found = dict(checkpoint.backbone)
     name = found.pop("name")
+    if checkpoint.modality:
+        carried = registry.find("modalities", spec.modality).carried
+        given = {**given, "modality": {**checkpoint.modality, **given.get("modality", {})}}
+        given["optim"] = {**carried.get("optim", {}), **given.get("optim", {})}
     if backbone not in (None, name) or set(found) & set(given.get("backbone", {})):
         raise Asked(f"--init {init} brings its own network", "leave out --backbone and its hyperparameters")
     return name, {**given, "backbone": {**found, **given.get("backbone", {})}}
@@ -92,7 +112,9 @@ def start_from(method: Method, init: str, spec: Spec) -> Inherited:
     spec: of the data.
     """
     model = fetch(init, spec) if is_foreign(init) else load(init)
-    source = model.encoder.state_dict()
+    source = dict(model.encoder.state_dict())
+    if is_foreign(init) and of_text(spec) and (hidden := look_up(init, True).mask) is not None:
+        source["mask_token"] = source["tokenizer.table"][hidden]
     targets = [method.encoder, *(t.module for t in method.modules() if isinstance(t, Teacher) and hasattr(t.module, "tokenizer"))]
     for encoder in targets:
         mine = encoder.state_dict()

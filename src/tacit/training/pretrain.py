@@ -90,6 +90,11 @@ def pretrain(
     request = {**asked, "budget": limit, "steps": steps, "epochs": epochs, "init": init}
     resumed = resume and path is not None and (path / "config.toml").is_file()
     time_ = None if steps is not None or epochs is not None else limit or DEFAULT_BUDGET
+    start = Run(path).info().get("init") if resumed and path is not None else init
+    brought = start is not None and is_foreign(start)
+    if brought:
+        data = origin.read_for(str(start), data)
+        asked["method"] = asked.get("method") or registry.find("modalities", data.modality).carried.get("method")
     asked_for = str(asked.get("method") or registry.find("modalities", data.modality).suggest(data.spec, len(data.train), time_)[0])
     if resumed and path is not None:
         config = RunConfig.read(path / "config.toml", named=[asked.get("method"), asked.get("backbone")])
@@ -97,9 +102,8 @@ def pretrain(
         origin.same_request(config, Run(path).info().get("asked", {}), request, given)
     else:
         many = len(rows_of(data, needs_before({**given.get("method", {}), "name": asked_for})))
-        brought = init is not None and is_foreign(init)
         if brought:
-            asked["backbone"], given = origin.built_as(str(init), asked.get("backbone"), given)
+            asked["backbone"], given = origin.built_as(str(init), asked.get("backbone"), given, data.spec)
         config, chosen = make_plan(data, many, budget=time_, steps=steps, epochs=epochs, overrides=given, **asked)
         if brought:
             chosen = [Chosen("weights", init, "asked for"), *(c for c in chosen if c.name != "size")]

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tacit import published
+from tacit.encoder import Backbone
+from tacit.errors import CannotPair
+from tacit.layers import exporting
+from tacit.types import Layout, Tokens
+
+_BERT = {
+    "model_type": "bert",
+    "vocab_size": 2,
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 512,
+}
+_LARGER = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
+SAFE = 2  # positions that some networks keep for padding
+
+
+def encoder_of(net: Any) -> nn.Module:
+    """Of a network with a decoder the encoder."""
+    found: nn.Module = net.get_encoder() if net.config.is_encoder_decoder else net
+    return found
+
+
+class HFText(Backbone):
+    """An encoder of text of the package transformers, such as BERT, RoBERTa or ModernBERT; its word vectors are the tokenizer's.
+
+    config: the network's configuration as JSON text, with its model_type; `--init hf:NAME` fills it in. marks: vectors that stand before
+    the first token and after the last one, as [CLS] and [SEP] do; no feature is theirs. A text longer than the network knows is read in
+    windows.
+    """
+
+    package = "transformers"
+    wants, ranks = "patch", frozenset({1})
+    can = frozenset({"mask", "layers", "resize", "tokens", "ragged", "chunk", "dropout"})
+    on_cpu = "tiny"
+    presets = {
+        "tiny": {"config": json.dumps(_BERT)},
+        "small": {"config": json.dumps(_BERT | _LARGER)},
+        "base": {"config": json.dumps({"model_type": "bert", "vocab_size": 2})},
+    }
+
+    def __init__(
+        self, width: int, layout: Layout, grid: tuple[int, ...], *, config: str = presets["small"]["config"], marks: bool = True
+    ) -> None:
+        super().__init__(width, layout, grid)
+        found = published.configured(config, what="a network of text")
+        self.net = encoder_of(published.built(found))
+        known = self.net.get_input_embeddings()  # type: ignore[operator]
+        if known is None or known.weight.shape[1] != width:
+            wide = "none" if known is None else known.weight.shape[1]
+            raise CannotPair(f"this network reads vectors of {wide} numbers, tokens have {width}", f"modality.width={wide}")
+        self.net.set_input_embeddings(nn.Embedding(1, width))  # type: ignore[operator]
+        self.first, self.last = (nn.Parameter(torch.randn(width) * 0.02) if marks else None for _ in range(2))
+        self.window = int(getattr(found, "max_position_embeddings", 0) or 514) - SAFE - 2 * marks
+        learning = {n: p for n, p in self.net.named_parameters() if p.requires_grad}
+        with torch.enable_grad():
+            trial = self.net(inputs_embeds=torch.zeros(1, 2, width), attention_mask=torch.ones(1, 2)).last_hidden_state
+            gradients = torch.autograd.grad(trial.sum(), list(learning.values()), allow_unused=True)
+        for parameter, gradient in zip(learning.values(), gradients, strict=True):
+            parameter.requires_grad_(gradient is not None)  # what no feature depends on would never get one
+        self.dim = int(trial.shape[2])
+
+    def forward(
+        self, tokens: Tokens, position: Tensor, full: bool, *, causal: bool = False, layers: int = 0
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        x, valid = tokens.x, tokens.valid
+        b, n = valid.shape
+        windows = not exporting() and n > self.window
+        if windows:
+            short = -n % self.window
+            x, valid = F.pad(x, (0, 0, 0, short)), F.pad(valid, (0, short))
+            x, valid = (v.unflatten(1, (-1, self.window)).flatten(0, 1) for v in (x, valid))
+        if self.first is not None and self.last is not None:
+            x, there = self._marked(x, valid)
+        else:  # a window without any token would have nothing to look at
+            there = torch.cat([torch.ones_like(valid[:, :1]), valid[:, 1:]], 1)
+        found = self.net(inputs_embeds=x, attention_mask=there.long(), output_hidden_states=layers > 0)
+        outs = [found.last_hidden_state, *(found.hidden_states[-layers:] if layers else ())]
+        if self.first is not None:
+            outs = [v[:, 1:-1] for v in outs]
+        if windows:
+            outs = [v.unflatten(0, (b, -1)).flatten(1, 2)[:, :n] for v in outs]
+        return outs[0], tuple(outs[1:])
+
+    def _marked(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """The tokens [B, N + 2, width] with the marks around those that exist, and which of them exist."""
+        assert self.first is not None and self.last is not None
+        rows, wide = x.shape[0], x.shape[2]
+        first, last = (v.to(x.dtype).expand(rows, 1, wide) for v in (self.first, self.last))
+        x = torch.cat([first, x, last], 1)
+        end = valid.sum(1, keepdim=True) + 1  # padding comes last
+        place = torch.arange(x.shape[1], device=x.device)
+        return torch.where((place == end)[..., None], last, x), place <= end

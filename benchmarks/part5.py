@@ -1,6 +1,6 @@
 """The measurements of part 5: text with few labels, similar sentences, language models, translations, speed.
 
-    python benchmarks/part5.py [--quick] [--only labels,alternatives,scope,similar,language,translation,speed] [--data PATH] [--write]
+    python benchmarks/part5.py [--quick] [--only labels,alternatives,scope,heads,similar,language,translation,speed] [--data PATH] [--write]
 
 Finished cells (one JSON file each in benchmarks/results/part5) are skipped. --quick: a little of each on generated text in about two
 minutes; its numbers are printed and thrown away. --write: renew docs/text.md from the cells.
@@ -24,6 +24,7 @@ sys.path.insert(0, str(HERE))
 import corpora  # noqa: E402
 import ngrams  # noqa: E402
 import parts  # noqa: E402
+import templates  # noqa: E402
 import text_page  # noqa: E402
 import throughput  # noqa: E402
 from part1 import Cells  # noqa: E402
@@ -32,12 +33,12 @@ from part4 import kept  # noqa: E402
 SECONDS = 180  # of the other methods
 # name of a row: method, backbone, overrides
 OTHERS: dict[str, tuple[str, str | None, dict[str, dict[str, Any]]]] = {
+    "mlm": ("mlm", "roformer", {}),
+    "mlm+simcse": ("simcse", "roformer", {}),
+    "simcse": ("simcse", "roformer", {}),
     "skipgram": ("word2vec", None, {"method": {"mode": "skipgram", "window": 5}}),
     "alike": ("word2vec", None, {"modality": {"sif": 0.0}}),
     "no-pairs": ("word2vec", None, {"modality": {"pairs": 0}}),
-    "mlm": ("mlm", "roformer", {}),
-    "simcse": ("simcse", "roformer", {}),
-    "mlm+simcse": ("simcse", "roformer", {}),
     "electra": ("electra", "roformer", {}),
     "tsdae": ("tsdae", "roformer", {}),
     "simclr": ("simclr", "roformer", {}),
@@ -106,10 +107,35 @@ def alternatives(cells: Cells, quick: bool, data: Path, work: Path) -> None:
     if quick:
         cells.measure("method_mlm_generated", lambda: judged(generated(work), work, True, "mlm"))
         return
-    for name in ("trec", "ag_news"):
-        for other in OTHERS:
+    for other in OTHERS:
+        for name in ("trec", "ag_news"):
             if (place := corpora.ready(data, work, name)) is not None:
                 cells.measure(f"method_{other}_{name}", lambda p=place, o=other: judged(p, work, False, o))
+
+
+def heads(cells: Cells, quick: bool, data: Path, work: Path) -> None:
+    """Item 2: entities, answers and entailment on generated templates, with and without pretraining on the unlabelled texts."""
+    for name in ("entities",) if quick else templates.TASKS:
+        cells.measure(f"heads_{name}", lambda n=name: _heads(n, work, quick))
+
+
+def _heads(name: str, work: Path, quick: bool) -> dict[str, Any]:
+    import tacit
+
+    make, opening, head = templates.TASKS[name]
+    out: dict[str, Any] = {"rows": []}
+    for labels in (30,) if quick else (50, 200, 1000):
+        path = make(work / f"{name}{labels}.csv", labels, *((100, 50) if quick else ()))
+        data = tacit.open(path, **opening)
+        for way in ("pretrained", "untrained"):
+            how: dict[str, Any] = {"steps": 1} if way == "untrained" or quick else {"budget": "60s"}
+            with tempfile.TemporaryDirectory(dir=work) as folder:
+                run = tacit.pretrain(data, out=Path(folder) / "run", method="mlm", backbone="roformer", **how)
+                # the file is opened anew: the run remembers its columns
+                done = tacit.finetune(run.path, path, head=head, target=opening["target"], strategy="lp-ft", out=Path(folder) / "tuned")
+            row = done.result["results"][0]
+            out["rows"].append({"labels": labels, "start": way, **{k: row[k] for k in ("metric", "value", "low", "high", "n_test")}})
+    return out
 
 
 def scope(cells: Cells, quick: bool, data: Path, work: Path) -> None:
@@ -412,6 +438,7 @@ PIECES: dict[str, parts.Piece] = {
     "labels": labels,
     "scope": scope,
     "similar": similar,
+    "heads": heads,
     "language": language,
     "translation": translation,
     "speed": speed,

@@ -252,3 +252,20 @@ def test_a_stream_answers_every_line_and_survives_nonsense(tmp_path: Path) -> No
     assert "score" in answers[102]  # an empty line is a missing value
     alarms = {a["line"]: a["reason"] for a in answers if a.get("alarm")}
     assert min(alarms) > 99 and {158, 160, 162} <= set(alarms) and all("samples" in alarms[line] for line in (158, 160, 162))
+
+
+def test_classics_read_texts_as_words_and_not_as_numbers_of_tokens() -> None:
+    from tacit.data.dataset import from_texts
+    from tacit.detecting.classics import classics
+
+    usual = [
+        f"the {a} sat on the {b} and looked at the {c}"
+        for a in ("cat", "dog", "cow")
+        for b in ("mat", "hat")
+        for c in ("sun", "moon", "sea")
+    ]
+    data = from_texts(usual * 2)
+    other = from_texts(["the cat sat on the hat and looked at the sea", "mix two eggs with flour , then bake"], spec=data.spec)
+    for name, score in classics(data.x, data.spec).items():
+        same, strange = score(np.asarray(other.x))
+        assert strange > same, name

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tacit.evaluation.aggregates import rows_of
+from tacit.evaluation.classics.lsa import LSA
 from tacit.evaluation.regular import regular
 from tacit.types import Spec
 
@@ -46,9 +47,11 @@ def classics(x: np.ndarray, spec: Spec, seed: int = 0) -> dict[str, Callable[[np
 
 
 def _reader(x: np.ndarray, spec: Spec) -> Callable[[np.ndarray], np.ndarray]:
-    """Items as plain standardised numbers [n, D]."""
+    """Items as plain standardised numbers [n, D]; texts as LSA has them."""
     if spec.modality in ("table", "vector", "events"):
         return rows_of(x, spec).plain
+    if spec.modality == "text":
+        return LSA().fit(x, spec).transform
     flat = _pooled if spec.modality == "image" else lambda v: regular(v, spec).reshape(len(v), -1)
     some = flat(x)
     mean, scale = some.mean(0, dtype=np.float64), some.std(0, dtype=np.float64)

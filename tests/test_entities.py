@@ -14,6 +14,7 @@ import pytest
 import tacit
 from conftest import call
 from tacit.data import entities
+from tacit.data.dataset import from_texts
 from tacit.data.supervision import supervise
 from tacit.errors import BadData
 from tacit.heads.tagging import Tagging, marked
@@ -100,9 +101,16 @@ def test_labels_are_read_as_json_or_as_a_piece_of_the_text() -> None:
     assert entities.spans("[]", text) == []
     assert entities.spans("who", text) == [(22, 25, "answer")]  # in the last column, not in the question
     assert entities.spans("ANNA", text) == [(11, 15, "answer")]
+    assert entities.spans("E", "who? [SEP] Vitamin E") == [(19, 20, "answer")]  # not the one of the mark
     for wrong in ('[[11, 99, "PER"]]', '[[15, 11, "PER"]]', "Carl", "[1, 2]"):
         with pytest.raises(BadItem):
             entities.spans(wrong, text)
+    with pytest.raises(BadItem):
+        entities.spans('[[0, 4, ""]]', text)
+    for hostile in ('[[0, 1e999, "x"]]', "[" * 100_000, "[[0, 4, null]]", '[[0.5, 4, "x"]]'):
+        assert not entities.given([hostile])
+    most = ['[[0, 1, "a"]]'] * 19
+    assert entities.given([*most, "broken"]) and not entities.given([*most[:5], "broken"])
     assert entities.given(["[]", '[[0, 1, "a"]]']) and not entities.given(["[]", "a"]) and not entities.given([])
 
 
@@ -197,3 +205,61 @@ def test_one_long_text_without_a_label_costs_nothing(tmp_path: Path) -> None:
     data = tacit.open(path, text_column="text", target="spans")
     answers = supervise(data)
     assert len(answers) == 20 and answers.values.shape[1] < 20
+
+
+def test_spans_that_overlap_and_texts_with_spaces(tmp_path: Path) -> None:
+    texts = ["   Anna met Ben", "Ben met Anna Lee Smith"] * 10
+    spans: list[Any] = [[[3, 7, "PER"]], [[8, 22, "PER"], [13, 16, "MID"]]] * 10
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        "\n".join(json.dumps({"text": f"{t} {i}", "spans": json.dumps(s)}) for i, (t, s) in enumerate(zip(texts, spans, strict=True)))
+    )
+    data = tacit.open(path, text_column="text", target="spans")
+    answers = supervise(data)
+    assert len(answers) == 10 and any("overlap" in note for note in answers.notes)
+    assert data.raws is not None
+    first = next(iter(data.raws()))
+    tags = answers.values[0]
+    found = entities.located([marked(tags[tags >= 0], answers.classes)], [first], data.spec.extra["tokenizer"])
+    assert found == [[{"start": 3, "end": 7, "label": "PER", "text": "Anna"}]]
+    again = from_texts([f"{t.strip()} {i}" for i, t in enumerate(texts)], y=[[[0, 4, "PER"]], []] * 10)
+    assert again.tagged is not None and again.tagged.classes == ("O", "B-PER", "I-PER")
+    assert entities.located([[[0, 1, "PER"]]], [np.array([3, 4])], "")[0][0]["text"] == ""  # type: ignore[list-item]
+
+
+def test_a_word_may_begin_with_a_hash(tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text("# id = 3\nI O\nlove O\n#Berlin B-LOC\n# O\n\n" * 5)
+    data = tacit.open(tmp_path / "a.conll")
+    assert data.raws is not None and next(iter(data.raws())) == "I love #Berlin #" and data.tag_names == ("O", "B-LOC", "I-LOC")
+
+
+def test_numbers_are_answers_and_spans_may_come_later(tmp_path: Path) -> None:
+    path, late = tmp_path / "qa.csv", tmp_path / "late.csv"
+    path.write_text("question,context,answer\n" + "\n".join(f"when?,it was in {1900 + i} or so,{1900 + i}" for i in range(40)) + "\n")
+    answers = supervise(tacit.open(path, text_column="question,context", target="answer"), head="tagging")
+    assert len(answers) == 40 and answers.classes == ("O", "B-answer", "I-answer")
+    (tmp_path / "t.txt").write_text("\n".join(f"Anna met Ben {i}" for i in range(20)))
+    data = tacit.open(tmp_path / "t.txt")
+    with late.open("w", newline="") as file:
+        csv.writer(file).writerows([("id", "spans"), *((data.names[i], '[[0, 4, "PER"]]') for i in (3, 4))])
+    found = supervise(data, file=late, head="tagging")
+    assert found.items.tolist() == [3, 4] and found.classes == ("O", "B-PER", "I-PER")
+
+
+def test_predictions_of_many_texts_are_made_part_by_part(folder: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tuned = tacit.finetune(run, folder / "train.conll", strategy="probe", out=tmp_path / "ner")
+    texts = [f"day {i} Anna Smith went to " + "Lima " * (i % 7) for i in range(30)]
+    whole = tacit.predict(tuned.path, from_texts(texts, spec=tuned.model.spec))
+    monkeypatch.setattr("tacit.operate.predict.PLACES", 300)
+    parts = tacit.predict(tuned.path, from_texts(texts, spec=tuned.model.spec))
+    assert parts["spans"] == whole["spans"] and len(parts) == 30
+    with np.load(whole.write(tmp_path / "p.npz")) as held:
+        assert "probability" in held.files and "tags" not in held.files
+    rows = list(csv.DictReader(whole.write(tmp_path / "p.csv").open(newline="")))
+    assert [json.loads(r["spans"]) for r in rows] == whole["spans"]
+
+
+def test_texts_that_are_too_long_for_memory_are_refused_with_the_reason(folder: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tacit.finetuning.fit.HELD", 1000)
+    with pytest.raises(tacit.errors.Asked, match="do not fit into memory"):
+        tacit.finetune(run, folder / "train.conll", strategy="probe", out=folder / "no")

@@ -23,14 +23,17 @@ TEXTS = ["what is the capital of Peru ?", "who wrote Hamlet , and why ?", "what 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] what is the capital of peru ? who wrote hamlet , and why".split()
 
 
-def tokenizer(marks: bool = True) -> Any:
+MARKS = {"t5": "$A [SEP]"}  # an end, and no beginning
+
+
+def tokenizer(marks: str = "[CLS] $A [SEP]") -> Any:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     made = Tokenizer(models.WordPiece({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
     made.normalizer, made.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     made.add_special_tokens(WORDS[:5])
     if marks:
-        made.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+        made.post_processor = processors.TemplateProcessing(single=marks, special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
     return made
 
 
@@ -54,7 +57,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, make in networks().items():
         torch.manual_seed(0)
         make().save_pretrained(root / name)
-        tokenizer().save(str(root / name / "tokenizer.json"))
+        tokenizer(MARKS.get(name, "[CLS] $A [SEP]")).save(str(root / name / "tokenizer.json"))
     return root
 
 
@@ -65,13 +68,14 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
 
 
-def theirs(folder: Path, texts: list[str]) -> list[torch.Tensor]:
+def theirs(folder: Path, texts: list[str], marks: str = "[CLS] $A [SEP]") -> list[torch.Tensor]:
     """Features of the tokens of each text, alone, by the library, without its marks."""
     with foreign._quiet(), torch.no_grad():
         net = transformers.AutoModel.from_pretrained(folder).eval()
         net = net.get_encoder() if net.config.is_encoder_decoder else net
-        ids = [torch.tensor([tokenizer().encode(t).ids]) for t in texts]
-        return [net(input_ids=i, attention_mask=torch.ones_like(i)).last_hidden_state[0, 1:-1] for i in ids]
+        ids = [torch.tensor([tokenizer(marks).encode(t).ids]) for t in texts]
+        begin = int(marks.startswith("[CLS]"))
+        return [net(input_ids=i, attention_mask=torch.ones_like(i)).last_hidden_state[0, begin:-1] for i in ids]
 
 
 def ours(model: Model, texts: list[str]) -> list[torch.Tensor]:
@@ -86,7 +90,7 @@ def ours(model: Model, texts: list[str]) -> list[torch.Tensor]:
 def test_features_are_those_of_the_library(checkpoints: Path, name: str) -> None:
     spec = from_texts(TEXTS).spec
     model = fetch(f"hf:{checkpoints / name}", spec)
-    for a, b in zip(ours(model, TEXTS[:4]), theirs(checkpoints / name, TEXTS[:4]), strict=True):
+    for a, b in zip(ours(model, TEXTS[:4]), theirs(checkpoints / name, TEXTS[:4], MARKS.get(name, "[CLS] $A [SEP]")), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
@@ -115,7 +119,8 @@ def test_a_long_text_is_read_in_windows(checkpoints: Path) -> None:
 def test_pretraining_goes_on_from_a_checkpoint(checkpoints: Path, tmp_path: Path) -> None:
     path = tmp_path / "questions.csv"
     path.write_text("text,label\n" + "\n".join(f"{t.replace(',', '')},{i % 2}" for i, t in enumerate(TEXTS)) + "\n")
-    name, run = f"hf:{checkpoints / 'masked'}", tmp_path / "run"
+    shutil.copytree(checkpoints / "masked", tmp_path / "start")
+    name, run = f"hf:{tmp_path / 'start'}", tmp_path / "run"
     said = call("pretrain", path, "--init", name, "--steps", 4, "--batch-size", 8, "--out", run)
     assert said.code == 0, said.err
     assert "hftext" in said.err and "mlm" in said.err and "0.0001" in said.err
@@ -127,7 +132,6 @@ def test_pretraining_goes_on_from_a_checkpoint(checkpoints: Path, tmp_path: Path
     assert torch.allclose(now["mask_token"], start["tokenizer.table"][WORDS.index("[MASK]")], atol=2e-3)
     moved = max(float((now[k] - v).abs().max()) for k, v in start.items())
     assert 0 < moved < 2e-3
-    assert call("pretrain", path, "--steps", 4, "--out", run, "--resume").code == 0
     assert call("fill", run, "what is the [MASK] of peru").code == 0
     tuned = call("finetune", name, path, "--target", "label", "--strategy", "probe", "--out", tmp_path / "tuned")
     assert tuned.code == 0, tuned.err
@@ -136,6 +140,16 @@ def test_pretraining_goes_on_from_a_checkpoint(checkpoints: Path, tmp_path: Path
     assert said.code == 2 and "brings its own network" in said.err
     said = call("pretrain", path, "--init", name, "--method", "word2vec", "--steps", 2, "--out", tmp_path / "no")
     assert said.code == 2 and "backbone hftext cannot" in said.err
+
+
+def test_a_run_is_resumed_when_its_checkpoint_is_gone(checkpoints: Path, tmp_path: Path) -> None:
+    shutil.copytree(checkpoints / "masked", tmp_path / "start")
+    data, out = from_texts(TEXTS), tmp_path / "run"
+    kept = {"steps": 6, "batch_size": 8, "out": out, "overrides": {"train": {"checkpoint": 1e-6}}}
+    tacit.pretrain(data, init=f"hf:{tmp_path / 'start'}", **kept)
+    shutil.rmtree(tmp_path / "start")
+    done = tacit.pretrain(data, init=f"hf:{tmp_path / 'start'}", resume=True, **kept)
+    assert wording.words(done.model.spec.extra["tokenizer"]) == WORDS
 
 
 def test_what_does_not_fit_is_refused(checkpoints: Path, tmp_path: Path) -> None:
@@ -161,12 +175,13 @@ def _table(path: Path) -> Path:
 
 
 def test_a_tokenizer_without_marks_gives_none(checkpoints: Path, tmp_path: Path) -> None:
-    assert wording.marks(tokenizer().to_str()) == ((2, 3), 4) and wording.marks(tokenizer(False).to_str()) == ((), 4)
+    assert wording.marks(tokenizer().to_str()) == (2, 3, 4) and wording.marks(tokenizer("").to_str()) == (None, None, 4)
+    assert wording.marks(tokenizer("$A [SEP]").to_str()) == (None, 3, 4)
     shutil.copytree(checkpoints / "bert", tmp_path / "plain")
-    tokenizer(False).save(str(tmp_path / "plain" / "tokenizer.json"))
+    tokenizer("").save(str(tmp_path / "plain" / "tokenizer.json"))
     model = fetch(f"hf:{tmp_path / 'plain'}", from_texts(TEXTS).spec)
-    assert model.encoder.backbone.first is None
+    assert model.encoder.backbone.first is None and model.encoder.backbone.last is None
     with foreign._quiet(), torch.no_grad():
         net = transformers.AutoModel.from_pretrained(tmp_path / "plain").eval()
-        want = net(input_ids=torch.tensor([tokenizer(False).encode(TEXTS[0]).ids])).last_hidden_state[0]
+        want = net(input_ids=torch.tensor([tokenizer("").encode(TEXTS[0]).ids])).last_hidden_state[0]
     torch.testing.assert_close(ours(model, TEXTS[:1])[0], want, atol=1e-5, rtol=1e-5)

@@ -94,6 +94,8 @@ def test_classes_of_pairs_from_the_command_line(place: Path) -> None:
     result = json.loads((folder / "model" / "result.json").read_text())
     assert result["head_kind"] == "pairs" and result["results"][0]["metric"] == "accuracy" and result["results"][0]["value"] > 0.5
     found = tacit.predict(folder / "model", place)
+    assert found["id"][:2] == ["nli.csv:2", "nli.csv:3"] and "nli.csv:9" not in found["id"]  # as the rows are called; one has no second
+    assert any("1 rows do not hold two texts" in note for note in found.notes)
     assert len(found) == 89 and set(found["prediction"]) <= {"follows", "contradicts", "neither"} and len(found["a"]) == 89
     said = call("predict", folder / "model", place, "--text-column", "first", "--out", folder / "p.csv")
     assert said.code == 2 and "do not hold two texts" in said.err
@@ -125,4 +127,29 @@ def test_a_table_may_pair_items_of_other_data_with_classes(tmp_path: Path) -> No
 def test_labels_of_pairs_that_are_missing_are_left_out() -> None:
     items = np.array([[0, 1], [2, 3], [4, 5]])
     assert of_pairs(items, np.array([0, -1, 1]), ("a", "b"), "pairs", "x").items.tolist() == [[0, 1], [4, 5]]
+    assert of_pairs(items, np.array([0, -1, 2]), ("0", "1", "5"), "similarity", "x").values.tolist() == [0.0, 5.0]
     assert of_pairs(items, np.array([1.0, np.nan, 2.0], np.float32), (), "similarity", "x").values.tolist() == [1.0, 2.0]
+
+
+def test_texts_shared_across_the_split_are_named_and_groups_are_kept(tmp_path: Path, place: Path) -> None:
+    path = tmp_path / "shared.csv"
+    path.write_text("a,b,label,who\n" + "\n".join(f"text {i},one of {i % 2},{'xy'[i % 3 > 0]},p{i // 4}" for i in range(60)) + "\n")
+    data = tacit.open(path, text_column="a,b", target="label")
+    with pytest.raises(Asked, match="shares a text with a held-out pair"):
+        paired(data, "pairs")
+    path.write_text("a,b,label,who\n" + "\n".join(f"text {i // 3},other {i},{'xy'[i % 3 > 0]},p{i // 3}" for i in range(60)) + "\n")
+    _, answers = paired(tacit.open(path, text_column="a,b", target="label"), "pairs")
+    assert any("count for neither side" in note for note in answers.notes)
+    items, answers = paired(tacit.open(path, text_column="a,b", target="label", group="who"), "pairs")
+    assert items.groups is not None and not any("neither side" in note for note in answers.notes)
+    for a, b in answers.items.tolist():
+        assert items.groups[a] == items.groups[b] and items.split[a] == items.split[b]
+    assert len(items.group_names) == 20
+
+
+def test_another_target_of_open_data_is_the_one_that_is_learned(place: Path, tmp_path: Path) -> None:
+    data = tacit.open(place, text_column="first,second", target="label")
+    run = tacit.pretrain(data, out=tmp_path / "run", method="mlm", backbone="roformer", steps=2, batch_size=16, overrides=SMALL)
+    tuned = tacit.finetune(run, data, target="score", head="similarity", strategy="probe", out=tmp_path / "m")
+    assert {r["metric"] for r in tuned.result["results"]} >= {"spearman", "rmse"}
+    assert set(tacit.predict(tuned.path, place)["prediction"].round()) > {0.0}

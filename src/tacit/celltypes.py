@@ -56,6 +56,17 @@ def text(cells: pa.Array) -> pa.Array:
     return pc.if_else(gone, None, trimmed)
 
 
+def untrimmed(cells: pa.Array) -> list[str]:
+    """Cells as they are, "" where missing: places in a text count from its beginning."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    known = text(cells)
+    plain = cells.dictionary_decode() if pa.types.is_dictionary(cells.type) else cells
+    whole = plain if pa.types.is_string(plain.type) else known
+    return [v or "" for v in pc.if_else(pc.is_null(known), None, whole).to_pylist()]
+
+
 def words(cells: pa.Array) -> list[str | None]:
     """The same as a list, in which equal words are one object."""
     coded = text(cells).dictionary_encode()

@@ -24,6 +24,7 @@ FORMAT = 1
 FALSE_ALARM = 0.05
 TELLS = "mahalanobis"  # which distance says that an item is strange: the cosine of neighbours misses plain images (docs/deciding.md)
 NEAREST = 5
+LISTS = ("set", "nearest", "nearest_labels", "nearest_cosine", "spans")  # columns of lists, which are no arrays
 FILES = ("decider.json", "reference.npz")
 
 
@@ -203,7 +204,7 @@ class Predictions:
 
     def _write(self, path: Path) -> None:
         if path.suffix == ".npz":
-            arrays = {k: np.array(v) for k, v in self.columns.items() if k not in ("set", "nearest", "nearest_labels", "nearest_cosine")}
+            arrays = {k: np.array(v) for k, v in self.columns.items() if k not in LISTS and len({np.shape(one) for one in v}) < 2}
             np.savez(path, **{k: v for k, v in arrays.items() if v.dtype != object})  # type: ignore[arg-type]
         elif path.suffix == ".jsonl":
             path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows()), encoding="utf-8")
@@ -215,7 +216,7 @@ class Predictions:
                 names = [k for k in self.columns if k != "tags"]
                 writer.writerow(names)
                 for row in self.rows():
-                    writer.writerow([_cell(row[k]) for k in names])
+                    writer.writerow([json.dumps(row[k], ensure_ascii=False) if k == "spans" else _cell(row[k]) for k in names])
         else:
             import pyarrow as pa
             import pyarrow.parquet as pq
@@ -242,7 +243,5 @@ def _plain(column: Any) -> list[Any]:
 
 def _cell(value: Any) -> Any:
     if isinstance(value, list):
-        if value and isinstance(value[0], dict):
-            return json.dumps(value, ensure_ascii=False)
         return "|".join(map(str, value))
     return f"{value:.6g}" if isinstance(value, float) else value

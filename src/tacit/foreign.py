@@ -23,6 +23,7 @@ from tacit.types import Spec
 
 LIBRARIES = {"hf": "transformers", "timm": "timm"}
 WORDS = "words"  # the vectors of the tokens, which are the tokenizer's here
+MEASURED = ("counts", "longest", "cut", "windowed", "measured")  # of a spec, on training texts in their tokens
 UNPICKLED = "only *.safetensors is read, because a pickled file (.bin, .pt) can run code: save the model again with save_pretrained"
 
 
@@ -41,7 +42,7 @@ class Checkpoint:
     images: Mapping[str, Any]
     modality: Mapping[str, Any] = field(default_factory=dict)
     tokenizer: wording.Learned | None = None
-    marks: tuple[int, ...] = ()
+    marks: tuple[int | None, int | None] = (None, None)
     mask: int | None = None
 
 
@@ -81,7 +82,7 @@ def cut_by(found: Checkpoint, spec: Spec) -> Spec:
     made = found.tokenizer
     if made is None or spec.extra["tokenizer"] == made.text:
         return spec
-    kept = {k: v for k, v in spec.extra.items() if k not in ("counts", "longest", "cut", "windowed", "measured")}
+    kept = {k: v for k, v in spec.extra.items() if k not in MEASURED}
     about = {"tokenizer": made.text, "kind": made.kind, "why": made.why, "vocabulary": len(wording.words(made.text))}
     return replace(spec, extra={**kept, **about})
 
@@ -123,9 +124,9 @@ def _of_text(about: Mapping[str, Any], place: str) -> Checkpoint:
     count, wide = (0, 0) if known is None or known.weight.ndim != 2 else known.weight.shape
     if count < len(wording.words(tokens.text)):
         raise Asked(f"hf:{place} has {count:,} vectors for the {len(wording.words(tokens.text)):,} tokens of its tokenizer")
-    marks, mask = wording.marks(tokens.text)
-    body = {"name": "hftext", "config": stored, "marks": bool(marks)}
-    return Checkpoint(body, place, {}, {"width": int(wide), "sif": 0.0, "pairs": 0}, tokens, marks, mask)
+    first, last, mask = wording.marks(tokens.text)
+    body = {"name": "hftext", "config": stored, "begin": first is not None, "end": last is not None}
+    return Checkpoint(body, place, {}, {"width": int(wide), "sif": 0.0, "pairs": 0}, tokens, (first, last), mask)
 
 
 def _of_timm(about: Mapping[str, Any], place: str, name: str) -> Checkpoint:
@@ -184,8 +185,9 @@ def _fill(encoder: Encoder, found: Checkpoint, name: str) -> None:
         with torch.no_grad():
             own_table = encoder.get_parameter("tokenizer.table")
             own_table.copy_(table[: len(own_table)])
-            for edge, number in zip(("first", "last"), found.marks, strict=False):
-                encoder.backbone.get_parameter(edge).copy_(table[number])
+            for edge, number in zip(("first", "last"), found.marks, strict=True):
+                if number is not None:
+                    encoder.backbone.get_parameter(edge).copy_(table[number])
     own = net.state_dict()
     fits = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
     idle = {n for n, p in net.named_parameters() if not p.requires_grad}

@@ -84,7 +84,7 @@ def hold_memory() -> bool:
         return False
     change = getattr(ctypes.CDLL(None), "mallopt", None)
     mmap_threshold, trim_threshold = -3, -1  # of malloc.h
-    return change is not None and all(change(option, 2**30) for option in (mmap_threshold, trim_threshold))
+    return change is not None and all(change(option, 2**30) or change(option, 2**25) for option in (mmap_threshold, trim_threshold))
 
 
 def leads() -> bool:

@@ -20,7 +20,7 @@ from tacit.api import Data, Say, digest, opened, remembered
 from tacit.data.dataset import REMEMBERED, Dataset
 from tacit.data.forms import OF_PAIRS
 from tacit.data.paired import paired
-from tacit.data.supervision import Supervision, fingerprint, supervise
+from tacit.data.supervision import Supervision, fingerprint, labelled, supervise
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked
 from tacit.evaluation.bootstrap import bootstrap
@@ -97,7 +97,7 @@ def finetune(
     late = {} if not isinstance(data, Dataset) else {"target": None}  # open data is asked for one of the columns that it has
     found = net.prepare(opened(data, **{"modality": net.spec.modality, "spec": net.spec, **asked, **late}))
     if head in OF_PAIRS and labels is None and found.raws is not None:
-        found, answers = paired(found, head)
+        found, answers = paired(labelled(found, asked.get("target") if isinstance(data, (str, Path)) else target), head)
     else:
         answers = supervise(found, target=target if labels else asked.get("target"), file=labels, head=head)
     name = f"{_stem(target or (Path(labels).stem if labels else answers.head))}_{strategy}"

@@ -101,12 +101,14 @@ def given(place: str) -> Learned:
     return Learned(load(text).to_str(), "given", f"{load(text).get_vocab_size():,} tokens of {place}")
 
 
-def marks(text: str) -> tuple[tuple[int, ...], int | None]:
-    """Numbers of the tokens that a tokenizer puts before and after a text, () = none of these, and of the one that hides others."""
+def marks(text: str) -> tuple[int | None, int | None, int | None]:
+    """Numbers of the tokens that a tokenizer puts before a text and after it, and of the one that hides others; None = there is none."""
     found = load(text)
     bare, whole = (found.encode("a", add_special_tokens=special).ids for special in (False, True))
-    around = (whole[0], whole[-1]) if len(whole) == len(bare) + 2 else ()
-    return around, next((k for name in MASKS if (k := found.token_to_id(name)) is not None), None)
+    more = len(whole) - len(bare)
+    first = whole[0] if more and bare and whole[0] != bare[0] else None
+    last = whole[-1] if more and bare and whole[-1] != bare[-1] else None
+    return first, last, next((k for name in MASKS if (k := found.token_to_id(name)) is not None), None)
 
 
 def sampled(texts: Iterable[str]) -> Iterator[str]:

@@ -34,9 +34,9 @@ def encoder_of(net: Any) -> nn.Module:
 class HFText(Backbone):
     """An encoder of text of the package transformers, such as BERT, RoBERTa or ModernBERT; its word vectors are the tokenizer's.
 
-    config: the network's configuration as JSON text, with its model_type; `--init hf:NAME` fills it in. marks: vectors that stand before
-    the first token and after the last one, as [CLS] and [SEP] do; no feature is theirs. A text longer than the network knows is read in
-    windows.
+    config: the network's configuration as JSON text, with its model_type; `--init hf:NAME` fills it in. begin, end: a vector stands before
+    the first token, and after the last one, as [CLS] and [SEP] do; no feature is theirs. A text longer than the network knows is read
+    in windows.
     """
 
     package = "transformers"
@@ -50,7 +50,14 @@ class HFText(Backbone):
     }
 
     def __init__(
-        self, width: int, layout: Layout, grid: tuple[int, ...], *, config: str = presets["small"]["config"], marks: bool = True
+        self,
+        width: int,
+        layout: Layout,
+        grid: tuple[int, ...],
+        *,
+        config: str = presets["small"]["config"],
+        begin: bool = True,
+        end: bool = True,
     ) -> None:
         super().__init__(width, layout, grid)
         found = published.configured(config, what="a network of text")
@@ -60,8 +67,8 @@ class HFText(Backbone):
             wide = "none" if known is None else known.weight.shape[1]
             raise CannotPair(f"this network reads vectors of {wide} numbers, tokens have {width}", f"modality.width={wide}")
         self.net.set_input_embeddings(nn.Embedding(1, width))  # type: ignore[operator]
-        self.first, self.last = (nn.Parameter(torch.randn(width) * 0.02) if marks else None for _ in range(2))
-        self.window = int(getattr(found, "max_position_embeddings", 0) or 514) - SAFE - 2 * marks
+        self.first, self.last = (nn.Parameter(torch.randn(width) * 0.02) if there else None for there in (begin, end))
+        self.window = int(getattr(found, "max_position_embeddings", 0) or 514) - SAFE - begin - end
         learning = {n: p for n, p in self.net.named_parameters() if p.requires_grad}
         with torch.enable_grad():
             trial = self.net(inputs_embeds=torch.zeros(1, 2, width), attention_mask=torch.ones(1, 2)).last_hidden_state
@@ -80,24 +87,23 @@ class HFText(Backbone):
             short = -n % self.window
             x, valid = F.pad(x, (0, 0, 0, short)), F.pad(valid, (0, short))
             x, valid = (v.unflatten(1, (-1, self.window)).flatten(0, 1) for v in (x, valid))
-        if self.first is not None and self.last is not None:
-            x, there = self._marked(x, valid)
-        else:  # a window without any token would have nothing to look at
-            there = torch.cat([torch.ones_like(valid[:, :1]), valid[:, 1:]], 1)
+        x, there = self._marked(x, valid)
         found = self.net(inputs_embeds=x, attention_mask=there.long(), output_hidden_states=layers > 0)
         outs = [found.last_hidden_state, *(found.hidden_states[-layers:] if layers else ())]
-        if self.first is not None:
-            outs = [v[:, 1:-1] for v in outs]
+        begin = int(self.first is not None)
+        outs = [v[:, begin : begin + valid.shape[1]] for v in outs]
         if windows:
             outs = [v.unflatten(0, (b, -1)).flatten(1, 2)[:, :n] for v in outs]
         return outs[0], tuple(outs[1:])
 
     def _marked(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """The tokens [B, N + 2, width] with the marks around those that exist, and which of them exist."""
-        assert self.first is not None and self.last is not None
+        """The tokens [B, N, width] with the marks around those that exist, and what the network looks at, bool."""
         rows, wide = x.shape[0], x.shape[2]
-        first, last = (v.to(x.dtype).expand(rows, 1, wide) for v in (self.first, self.last))
-        x = torch.cat([first, x, last], 1)
-        end = valid.sum(1, keepdim=True) + 1  # padding comes last
-        place = torch.arange(x.shape[1], device=x.device)
-        return torch.where((place == end)[..., None], last, x), place <= end
+        end = valid.sum(1, keepdim=True)  # padding comes last
+        if self.first is not None:
+            x, end = torch.cat([self.first.to(x.dtype).expand(rows, 1, wide), x], 1), end + 1
+        place = torch.arange(x.shape[1] + int(self.last is not None), device=x.device)
+        if self.last is not None:
+            last = self.last.to(x.dtype).expand(rows, 1, wide)
+            x, end = torch.where((place == end)[..., None], last, torch.cat([x, last], 1)), end + 1
+        return x, place < end.clamp(min=1)  # a window without any token would have nothing to look at

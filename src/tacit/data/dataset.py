@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -325,6 +326,7 @@ def from_texts(
     for word, column in (("y", y), ("groups", groups), ("split", split)):
         if column is not None and len(column) != len(texts):
             raise Asked(f"{len(texts)} texts but {len(column)} entries in {word}", "give one for each text")
+    y = None if y is None else [json.dumps(v) if isinstance(v, list) else v for v in y]  # spans
     given = [None if c is None else np.asarray(c, dtype=object).tolist() for c in (y, groups, split)]
     grouped = None if given[1] is None else ["" if g is None else str(g) for g in given[1]]
     parts = None if given[2] is None else parts_said(given[2], "split", True)[0]
@@ -404,7 +406,7 @@ def _build(
     tags, raws = listing.tags, partial(decoding.raws, listing, stored.keep) if kind.flat else None
     tagged: Tags | Entities | None = None if tags is None else Tags(kind, spec, names, lambda i: tags(rows[i]))
     if raws is not None and values is not None and entities.given(classes):
-        tagged, values, classes = _marked(kind, spec, names, stored.lengths, raws, values, classes), None, ()
+        tagged, values, classes = Entities(kind, spec, names, stored.lengths, raws, entities.said(values, classes)), None, ()
     several = None if listing.multi is None or np.isnan(listing.multi[rows]).all() else listing.multi[rows]
     return Dataset(
         path=labels.writable(path),
@@ -437,11 +439,8 @@ def _build(
 def marked(data: Dataset) -> Entities:
     """The labels of texts as spans that they name."""
     assert data.labels is not None and data.lengths is not None and data.raws is not None
-    return _marked(registry.find("modalities", data.modality), data.spec, data.names, data.lengths, data.raws, data.labels, data.classes)
-
-
-def _marked(kind: type[Modality], spec: Spec, names: Sequence[str], lengths: Any, raws: Any, y: np.ndarray, classes: Any) -> Entities:
-    return Entities(kind, spec, names, lengths, raws, [None if k < 0 else classes[k] for k in y.tolist()])
+    kind, found = registry.find("modalities", data.modality), entities.said(data.labels, data.classes)
+    return Entities(kind, data.spec, data.names, data.lengths, data.raws, found)
 
 
 def _decoding(spec: Spec) -> list[Any]:

@@ -105,7 +105,7 @@ def tagging(items: np.ndarray, tags: Tags | Entities, head: str | None, where: s
 def of_pairs(items: np.ndarray, y: np.ndarray, classes: tuple[str, ...], head: str, where: str, notes: Sequence[str] = ()) -> Supervision:
     """A number or a class for each pair of items. items: int64 [n, 2]. y: index into `classes`, -1 = unlabelled; or numbers, NaN."""
     if head == "similarity":
-        y = numbers(classes, where)[y] if classes else y.astype(np.float32)
+        y = (np.where(y >= 0, numbers(classes, where)[y], np.nan) if classes else y).astype(np.float32)
         known = ~np.isnan(y)
         return Supervision(head, items[known], y[known], (), tuple(notes))
     known = y >= 0 if classes else ~np.isnan(y)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from tacit import wording
 from tacit.data import dataset, forms, splits
@@ -30,7 +32,8 @@ def sides(data: Dataset) -> tuple[Dataset, np.ndarray, np.ndarray]:
     for part in (splits.VAL, splits.TEST):
         held[pairs[data.split[rows] == part].ravel()] = part
     names = {splits.TRAIN: "train", splits.TEST: "test", splits.VAL: "val"}
-    items = dataset.from_texts(list(where), split=[names[k] for k in held.tolist()], name=data.path, spec=data.spec, max_bad=1.0)
+    parted, groups = [names[k] for k in held.tolist()], _groups(data, pairs, rows, len(where))
+    items = dataset.from_texts(list(where), groups=groups, split=parted, name=data.path, spec=data.spec, max_bad=1.0)
     if len(items) < len(where):  # what no token is left of
         kept = np.full(len(where), -1)
         kept[[int(name.rsplit(":", 1)[1]) for name in items.names]] = np.arange(len(items))
@@ -38,6 +41,17 @@ def sides(data: Dataset) -> tuple[Dataset, np.ndarray, np.ndarray]:
         whole = (pairs >= 0).all(1)
         pairs, rows = pairs[whole], rows[whole]
     return items, pairs, rows
+
+
+def _groups(data: Dataset, pairs: np.ndarray, rows: np.ndarray, count: int) -> list[str] | None:
+    """The group of each text: of its rows; texts that rows of several groups share make one group of these. None = there are none."""
+    if data.groups is None:
+        return None
+    own = data.groups[rows]
+    ends = np.concatenate([pairs, np.where(own >= 0, own + count, pairs[:, 0])[:, None]], 1)
+    graph = coo_array((np.ones(2 * len(ends)), (ends[:, :2].ravel(), ends[:, [2, 2]].ravel())), shape=(count + len(data.group_names),) * 2)
+    found = connected_components(graph, directed=False)[1]
+    return [f"group {k}" for k in found[:count].tolist()]
 
 
 def paired(data: Dataset, head: str) -> tuple[Dataset, Supervision]:
@@ -48,4 +62,15 @@ def paired(data: Dataset, head: str) -> tuple[Dataset, Supervision]:
     notes = [f"{len(rows):,} pairs of {len(items):,} texts"]
     if lost := len(data) - len(rows):
         notes.append(f"{lost:,} rows do not hold two texts and are left out")
+    apart = items.split[pairs[:, 0]] != items.split[pairs[:, 1]]
+    if apart.any():
+        notes.append(
+            f"{int(apart.sum()):,} pairs to learn from share a text with a held-out pair, and count for neither side; "
+            "pretrain with --group COLUMN, which keeps rows with the same text together"
+        )
+    if (data.split == splits.TRAIN).any() and not (items.split[pairs] == splits.TRAIN).all(1).any():
+        raise Asked(
+            f"every pair of {data.path} that could be learned from shares a text with a held-out pair",
+            "pretrain with --group COLUMN, which keeps rows with the same text together, or name the parts with --split",
+        )
     return items, forms.of_pairs(pairs, data.labels[rows], data.classes, head, data.path, notes)

@@ -26,10 +26,10 @@ def supervise(data: Dataset, *, target: str | None = None, file: str | Path | No
         raise Asked(f"there is no head {head!r}", nearest(head, HEADS))
     if file is not None:
         return labelfile.read(data, Path(file), target, head)
-    data = _opened_with(data, target)
+    data = labelled(data, target)
     chosen = _columns(data, target)
     rows = np.arange(len(data))
-    if head == "tagging" and data.tagged is None and data.raws is not None and data.classes:
+    if head == "tagging" and data.tagged is None and data.raws is not None and data.labels is not None:
         return forms.tagging(rows, dataset.marked(data), head, data.path)
     form = _form(data, head, chosen)
     if form == "several" and data.multi is not None:
@@ -69,7 +69,7 @@ def check(s: Supervision, rows: np.ndarray) -> list[str]:
     alike = [len(v) == 0 or bool((v == v[0]).all()) for v in known]
     if all(alike):
         first = next((v[0] for v in known if len(v)), -1)
-        said = s.classes[int(first)] if s.head in ("classification", "tagging") and first >= 0 else f"{first:g}"
+        said = s.classes[int(first)] if s.head in ("classification", "tagging", "pairs") and first >= 0 else f"{first:g}"
         hint = "label items of another kind too, or name another label column with --target"
         raise BadData(f"all labels to learn from are equal: {said}", hint)
     if s.head == "multilabel":
@@ -97,7 +97,7 @@ def _columns(data: Dataset, target: str | None) -> list[int] | None:
     return [data.multi_names.index(w) for w in wanted] if data.multi is not None and set(wanted) <= set(data.multi_names) else None
 
 
-def _opened_with(data: Dataset, target: str | None) -> Dataset:
+def labelled(data: Dataset, target: str | None) -> Dataset:
     """The data with the labels of this column, if it was opened with another. Raises Asked where that would change the items."""
     if target is None or target == data.opened.get("target") or _columns(data, target) is not None:
         return data

@@ -37,6 +37,7 @@ from tacit.training.session import interruptible
 from tacit.types import Batch, Context, Info, Step, Views
 
 LOOKS = 20  # at held-out labels, during one training
+HELD = 4 * 2**30  # numbers of features that are held at once
 STANDARD = 20_000  # items that mean and deviation of the features are measured on
 
 
@@ -190,6 +191,10 @@ class Task:
         tiles = self.tiled(small)
         network = self.fresh(tiles)
         head, y = network.head, self.answers.values[chosen]
+        encoder = network.model.encoder
+        if head.level == "token" and y.size // math.prod(encoder.cell) * encoder.dim > HELD:
+            said = f"features of {len(y):,} items, each padded to the longest ({y.shape[1]:,}), do not fit into memory"
+            raise Asked(said, "cut the long items into parts, such as sentences, or label fewer")
         head.prepare(y)
         where = self.answers.items[chosen]
         groups = None if self.data.groups is None else self.data.groups[where if where.ndim == 1 else where[:, 0]]

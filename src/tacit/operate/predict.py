@@ -45,8 +45,12 @@ def predict(
             data = dataset.open(data, **asked)
     data = found.prepare(data)
     rows = labelfile.pairs(Path(pairs), data.names) if isinstance(pairs, (str, Path)) else pairs
+    of, left = list[str](), 0
     if rows is None and knowledge.head.level == "pair" and data.raws is not None:
-        data, rows, _ = paired.sides(data)
+        whole = data
+        data, rows, kept = paired.sides(whole)
+        of = [whole.names[i] for i in kept.tolist()]
+        left = len(whole) - len(kept)
     parts = []
     # places of many items at once would not fit into memory
     step = (
@@ -55,10 +59,13 @@ def predict(
     for start in range(0, max(1, len(data)), max(1, step)):
         some = slice(start, start + step)
         lengths = None if data.lengths is None else data.lengths[some]
-        z, raw = found.outputs(data.x[some], lengths)
-        out = knowledge.outcome(raw, data.x.shape[2:], rows)
+        part = data.x[some]
+        z, raw = found.outputs(part, lengths)
+        out = knowledge.outcome(raw, part.shape[2:], rows)
         parts.append(knowledge.decide(data.names[some], z, out, rows, lengths))
     done = joined(parts)
+    if of:  # a and b are texts, each once: the row says which pair
+        done = Predictions({"id": of, **done.columns}, [*done.notes, *([f"{left:,} rows do not hold two texts"] if left else [])])
     if "spans" in done.columns and data.raws is not None:
         done.columns["spans"] = entities.located(done.columns["spans"], data.raws(), data.spec.extra["tokenizer"])
     return done

@@ -16,9 +16,10 @@ from tacit.config import RunConfig
 from tacit.data.dataset import Dataset
 from tacit.embedding.model import load
 from tacit.errors import Asked
-from tacit.foreign import cut_by, fetch, is_foreign, look_up, of_text
+from tacit.foreign import MEASURED, cut_by, fetch, is_foreign, look_up, of_text
 from tacit.method import Method
 from tacit.teacher import Teacher
+from tacit.training.run import Run
 from tacit.types import Spec
 
 # where an option of the command line stands in a stored configuration
@@ -79,8 +80,22 @@ def read_for(init: str, data: Dataset) -> Dataset:
     """The data as hf:NAME or timm:NAME reads it: texts are cut into its tokens, and these are counted."""
     if not of_text(data.spec):
         return data
-    wanted = cut_by(look_up(init, True), data.spec)
-    if wanted == data.spec:
+    return _cut(data, cut_by(look_up(init, True), data.spec))
+
+
+def as_before(path: Path, data: Dataset) -> Dataset:
+    """The data as the run in this folder read it, where its texts were cut into the tokens of a checkpoint, which may be gone by now."""
+    info = Run(path).info()
+    if not of_text(data.spec) or not is_foreign(str(info.get("init") or "")):
+        return data
+    stored = json.loads((path / "data.json").read_text(encoding="utf-8"))["spec"]["extra"]
+    kept = {k: v for k, v in data.spec.extra.items() if k not in MEASURED}
+    return _cut(data, replace(data.spec, extra={**kept, **{k: stored[k] for k in ("tokenizer", "kind", "why", "vocabulary")}}))
+
+
+def _cut(data: Dataset, wanted: Spec) -> Dataset:
+    """The texts in other tokens, which are counted."""
+    if wanted.extra["tokenizer"] == data.spec.extra["tokenizer"]:
         return data
     again = data.decoded_for(wanted)
     kind = registry.find("modalities", data.modality)

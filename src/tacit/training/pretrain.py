@@ -90,10 +90,11 @@ def pretrain(
     request = {**asked, "budget": limit, "steps": steps, "epochs": epochs, "init": init}
     resumed = resume and path is not None and (path / "config.toml").is_file()
     time_ = None if steps is not None or epochs is not None else limit or DEFAULT_BUDGET
-    start = Run(path).info().get("init") if resumed and path is not None else init
-    brought = start is not None and is_foreign(start)
-    if brought:
-        data = origin.read_for(str(start), data)
+    brought = not resumed and init is not None and is_foreign(init)
+    if resumed and path is not None:
+        data = origin.as_before(path, data)
+    elif brought:
+        data = origin.read_for(str(init), data)
         asked["method"] = asked.get("method") or registry.find("modalities", data.modality).carried.get("method")
     asked_for = str(asked.get("method") or registry.find("modalities", data.modality).suggest(data.spec, len(data.train), time_)[0])
     if resumed and path is not None:

@@ -80,7 +80,7 @@ class Columns:
         def texts() -> Iterator[list[str]]:
             assert found.blocks is not None
             for block in found.blocks():
-                cells = [celltypes.words(block.column(c)) for c in wanted]
+                cells = [celltypes.untrimmed(block.column(c)) for c in wanted]
                 yield [f" {SEPARATOR} ".join(str(v).replace("\0", "") for v in row if v) for row in zip(*cells, strict=True)]
 
         joined = f"the columns {few(map(repr, wanted))}, joined" if len(wanted) > 1 else f"the column {wanted[0]!r}"

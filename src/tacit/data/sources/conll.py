@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from tacit.errors import Asked, BadData
 from tacit.modality import BadItem
 
 ENDINGS = (".conll", ".bio", ".iob", ".iob2", ".conllu")
+TAG = re.compile(r"O|[BIESLU]-\S+")
 Word = tuple[str, str]
 
 
@@ -77,7 +79,7 @@ def _texts(tree: Tree, name: str) -> Iterator[tuple[int, list[Word]]]:
     held, begin = list[Word](), 0
     for number, line in reading.every_line(tree, name):
         line = line.replace("\0", "").replace("\ufeff", "").strip()
-        if line and not line.startswith(("#", "-DOCSTART-")):
+        if line and not _comment(line):
             cells = line.split("\t") if "\t" in line else line.split()
             if len(cells) < 2:
                 raise BadItem(f'line {number} has no tag: a word, white space and its tag are expected, such as "Berlin B-LOC"')
@@ -88,6 +90,11 @@ def _texts(tree: Tree, name: str) -> Iterator[tuple[int, list[Word]]]:
             held, begin = [], 0
     if held:
         yield begin, held
+
+
+def _comment(line: str) -> bool:
+    """Whether a line is none of a word and its tag, such as "# id = 3"; a word may begin with #, too."""
+    return line.startswith("-DOCSTART-") or (line.startswith("#") and not TAG.fullmatch(line.split()[-1]))
 
 
 def _listed(tree: Tree, name: str) -> tuple[list[int], list[str], list[str]]:

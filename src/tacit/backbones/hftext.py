@@ -63,15 +63,16 @@ class HFText(Backbone):
         found = published.configured(config, what="a network of text")
         self.net = encoder_of(published.built(found))
         known = self.net.get_input_embeddings()  # type: ignore[operator]
-        if known is None or known.weight.shape[1] != width:
-            wide = "none" if known is None else known.weight.shape[1]
-            raise CannotPair(f"this network reads vectors of {wide} numbers, tokens have {width}", f"modality.width={wide}")
-        self.net.set_input_embeddings(nn.Embedding(1, width))  # type: ignore[operator]
-        self.first, self.last = (nn.Parameter(torch.randn(width) * 0.02) if there else None for there in (begin, end))
+        if known is None or known.weight.ndim != 2:
+            raise CannotPair(f"{found.model_type} reads no vectors of tokens", "name an encoder of text")
+        own = known.weight.shape[1]
+        self.inward = nn.Identity() if own == width else nn.Linear(width, own)
+        self.net.set_input_embeddings(nn.Embedding(1, own))  # type: ignore[operator]
+        self.first, self.last = (nn.Parameter(torch.randn(own) * 0.02) if there else None for there in (begin, end))
         self.window = int(getattr(found, "max_position_embeddings", 0) or 514) - SAFE - begin - end
         learning = {n: p for n, p in self.net.named_parameters() if p.requires_grad}
         with torch.enable_grad():
-            trial = self.net(inputs_embeds=torch.zeros(1, 2, width), attention_mask=torch.ones(1, 2)).last_hidden_state
+            trial = self.net(inputs_embeds=torch.zeros(1, 2, own)).last_hidden_state
             gradients = torch.autograd.grad(trial.sum(), list(learning.values()), allow_unused=True)
         for parameter, gradient in zip(learning.values(), gradients, strict=True):
             parameter.requires_grad_(gradient is not None)  # what no feature depends on would never get one
@@ -80,7 +81,7 @@ class HFText(Backbone):
     def forward(
         self, tokens: Tokens, position: Tensor, full: bool, *, causal: bool = False, layers: int = 0
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        x, valid = tokens.x, tokens.valid
+        x, valid = self.inward(tokens.x), tokens.valid
         b, n = valid.shape
         windows = not exporting() and n > self.window
         if windows:

@@ -159,7 +159,7 @@ def _probe(z: np.ndarray, w: np.ndarray, labels: np.ndarray, limits: Limits) -> 
 
 
 def _decisions(
-    knowledge: Knowledge, out: np.ndarray, raw: np.ndarray, places: Sequence[int], limits: Limits, lengths: np.ndarray | None
+    knowledge: Knowledge, out: np.ndarray, raw: np.ndarray, places: Sequence[int], limits: Limits, lengths: np.ndarray | None = None
 ) -> list[Gate]:
     """Whether a head decides alike, and how far its probabilities move."""
     n = len(out)

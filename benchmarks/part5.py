@@ -4,7 +4,7 @@
 
 Finished cells (one JSON file each in benchmarks/results/part5) are skipped. --quick: a little of each on generated text in about two
 minutes; its numbers are printed and thrown away. --write: renew docs/text.md from the cells.
-PATH: the folder of data sets, $TACIT_DATA or shared/data beside the repository. Wall seconds, all threads of the machine.
+PATH: the folder of data sets, $TACIT_DATA or shared/data beside the repository. Wall seconds, with as many threads as OMP_NUM_THREADS says.
 """
 
 from __future__ import annotations

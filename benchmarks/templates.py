@@ -35,7 +35,7 @@ def names(count: int, seed: int) -> list[str]:
 
 
 def entities(path: Path, labels: int, unlabelled: int = 4000, test: int = 500) -> Path:
-    """A csv of texts with spans. Names of the test texts stand in no labelled training text, and in unlabelled ones only by chance."""
+    """A csv of texts with spans. Names of the test texts stand in no labelled training text, but in unlabelled ones."""
     rng = np.random.default_rng(0)
     pool = names(360, 1)
     known = {kind: pool[k * 120 : (k + 1) * 120] for k, kind in enumerate(TOLD)}

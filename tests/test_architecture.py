@@ -77,7 +77,7 @@ FLOORS: dict[str, float] = {
     "assemble": 3.5,
     **dict.fromkeys(("data", "training", "embedding", "foreign"), 4),
     **dict.fromkeys(("evaluation", "sides"), 5),
-    **dict.fromkeys(("heads", "deciding", "quantities", "categories"), 5.2),
+    **dict.fromkeys(("heads", "deciding", "quantities", "categories", "predictions"), 5.2),
     **dict.fromkeys(("finetuning", "detecting", "recommending"), 5.5),
     **dict.fromkeys(("report", "tournament", "operate"), 6),
     **dict.fromkeys(("halving", "matrix"), 6.2),

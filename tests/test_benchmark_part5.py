@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import corpora  # noqa: E402
 import ngrams  # noqa: E402
 import part5  # noqa: E402
+import templates  # noqa: E402
 import text_page  # noqa: E402
 from part1 import Cells  # noqa: E402
 
@@ -51,3 +52,26 @@ def test_messages_lose_what_gives_their_group_away() -> None:
 def test_the_page_is_written_from_the_cells() -> None:
     cells = Cells(ROOT / "benchmarks" / "results" / "part5")
     assert (ROOT / "docs" / "text.md").read_text(encoding="utf-8") == "\n".join(text_page.page(cells)) + "\n"
+
+
+@pytest.mark.parametrize("name", templates.TASKS)
+def test_templates_hold_the_labels_that_they_promise(tmp_path: Path, name: str) -> None:
+    import tacit
+    from tacit.data.paired import paired
+    from tacit.data.supervision import supervise
+
+    make, opening, head = templates.TASKS[name]
+    data = tacit.open(make(tmp_path / "t.csv", 30, unlabelled=50, test=20), **opening)
+    assert len(data.test) == 20 and len(data) == 100
+    if head == "pairs":
+        _, answers = paired(data, head)
+        assert len(answers) == 50 and set(answers.classes) == {"follows", "contradicts", "neither"}
+        return
+    answers = supervise(data, target=opening["target"], head=head)
+    assert len(answers) == 50 and not any("cannot be used" in note for note in answers.notes)
+    if name == "entities":
+        named: dict[bool, set[tuple[float, ...]]] = {}
+        for row, tags in zip(answers.items, answers.values, strict=True):
+            ids = data[row][0][: (tags >= 0).sum()][tags[tags >= 0] > 0]
+            named.setdefault(bool(data.split[row]), set()).add(tuple(ids.tolist()))
+        assert not (named[True] & named[False]) - {()}, "a name of a test text stands in a labelled training text"

@@ -148,6 +148,7 @@ def test_finetune_predict_and_export_find_spans_in_characters(folder: Path, run:
     new.write_text("Anna Smith went to São Paulo .\nnothing happened here\n" + "in Lima it rained " * 30 + "\n", encoding="utf-8")
     found = tacit.predict(folder / "ner", new)
     spans = found["spans"]
+    assert tacit.load(folder / "ner").predict(new)["spans"] == spans
     assert [(s["text"], s["label"]) for s in spans[0]] == [("Anna Smith", "PER"), ("São Paulo", "LOC")] and spans[1] == []
     assert all(s["text"] == new.read_text(encoding="utf-8").splitlines()[2][s["start"] : s["end"]] for s in spans[2])
     assert call("predict", folder / "ner", new, "--out", folder / "p.csv").code == 0
@@ -250,7 +251,7 @@ def test_predictions_of_many_texts_are_made_part_by_part(folder: Path, run: Path
     tuned = tacit.finetune(run, folder / "train.conll", strategy="probe", out=tmp_path / "ner")
     texts = [f"day {i} Anna Smith went to " + "Lima " * (i % 7) for i in range(30)]
     whole = tacit.predict(tuned.path, from_texts(texts, spec=tuned.model.spec))
-    monkeypatch.setattr("tacit.operate.predict.PLACES", 300)
+    monkeypatch.setattr("tacit.predictions.PLACES", 300)
     parts = tacit.predict(tuned.path, from_texts(texts, spec=tuned.model.spec))
     assert parts["spans"] == whole["spans"] and len(parts) == 30
     with np.load(whole.write(tmp_path / "p.npz")) as held:

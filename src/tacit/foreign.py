@@ -62,7 +62,11 @@ def fetch(name: str, spec: Spec, size: int | None = None) -> Model:
     """
     if len(spec.sizes) != 2 and not of_text(spec):
         raise CannotPair(f"{name} does not read {spec.modality} data", "pretrain a model on such data: tacit pretrain DATA")
-    found = look_up(name, of_text(spec))
+    return fetched(look_up(name, of_text(spec)), name, spec, size)
+
+
+def fetched(found: Checkpoint, name: str, spec: Spec, size: int | None = None) -> Model:
+    """The same of a checkpoint that was looked up."""
     knobs = {"name": spec.modality, **(found.modality if of_text(spec) else {"tiles": 0})}
     modality = make_modality(cut_by(found, spec) if of_text(spec) else _like(spec, found.images, size), knobs)
     encoder = make_encoder(modality, found.backbone, frozenset())

@@ -39,7 +39,7 @@ class Head:
     """
 
     level: ClassVar[str] = "item"
-    metrics: ClassVar[tuple[str, ...]] = ()
+    metrics: tuple[str, ...] = ()
     errors: ClassVar[frozenset[str]] = frozenset({"rmse", "mae", "nll", "brier", "ece"})
     source: ClassVar[str] = ""
     mixes: ClassVar[bool] = False

@@ -96,6 +96,20 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
+def in_windows(size: int, *values: Tensor) -> list[Tensor]:
+    """Sequences [B, N, ...] cut into windows [B * W, size, ...], the last one filled up with zeros."""
+    out = []
+    for v in values:
+        filled = F.pad(v, (*(0, 0) * (v.ndim - 2), 0, -v.shape[1] % size))
+        out.append(filled.unflatten(1, (-1, size)).flatten(0, 1))
+    return out
+
+
+def of_windows(rows: int, length: int, *values: Tensor) -> list[Tensor]:
+    """The inverse: windows [B * W, size, ...] as sequences [B, N, ...]."""
+    return [v.unflatten(0, (rows, -1)).flatten(1, 2)[:, :length] for v in values]
+
+
 def over_cells(tokens: Tensor, valid: Tensor) -> Tensor:
     """Every feature of tokens [B, N, D] with mean 0 and variance 1 over the item's cells that exist, bool [B, N]."""
     there = valid[..., None]

@@ -4,13 +4,12 @@ import json
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tacit import published
 from tacit.encoder import Backbone
 from tacit.errors import CannotPair
-from tacit.layers import exporting
+from tacit.layers import exporting, in_windows, of_windows
 from tacit.types import Layout, Tokens
 
 _BERT = {
@@ -85,16 +84,14 @@ class HFText(Backbone):
         b, n = valid.shape
         windows = not exporting() and n > self.window
         if windows:
-            short = -n % self.window
-            x, valid = F.pad(x, (0, 0, 0, short)), F.pad(valid, (0, short))
-            x, valid = (v.unflatten(1, (-1, self.window)).flatten(0, 1) for v in (x, valid))
+            x, valid = in_windows(self.window, x, valid)
         x, there = self._marked(x, valid)
         found = self.net(inputs_embeds=x, attention_mask=there.long(), output_hidden_states=layers > 0)
         outs = [found.last_hidden_state, *(found.hidden_states[-layers:] if layers else ())]
         begin = int(self.first is not None)
         outs = [v[:, begin : begin + valid.shape[1]] for v in outs]
         if windows:
-            outs = [v.unflatten(0, (b, -1)).flatten(1, 2)[:, :n] for v in outs]
+            outs = of_windows(b, n, *outs)
         return outs[0], tuple(outs[1:])
 
     def _marked(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tacit.encoder import Backbone
 from tacit.errors import Asked
-from tacit.layers import attend, exporting
+from tacit.layers import attend, exporting, in_windows, of_windows
 from tacit.types import Count, Fraction, Layout, Tokens
 
 
@@ -54,9 +54,7 @@ class Roformer(Backbone):
         x, valid = tokens.x, tokens.valid
         windows = not exporting() and n > self.window
         if windows:
-            short = -n % self.window
-            x, valid, position = (F.pad(v, (0, 0, 0, short) if v.ndim == 3 else (0, short)) for v in (x, valid, position))
-            x, valid, position = (v.unflatten(1, (-1, self.window)).flatten(0, 1) for v in (x, valid, position))
+            x, valid, position = in_windows(self.window, x, valid, position)
             full = False
         plan = _Plan.of(valid, position, full, self.dim // self.heads, causal, self.pack and not exporting())
         h = self.first(self.inward(plan.packed(x)))
@@ -66,7 +64,7 @@ class Roformer(Backbone):
             outs.append(h)
         kept = [plan.spread(v) for v in (self.norm(h), *(outs[-layers:] if layers else ()))]
         if windows:
-            kept = [v.unflatten(0, (b, -1)).flatten(1, 2)[:, :n] for v in kept]
+            kept = of_windows(b, n, *kept)
         return kept[0], tuple(kept[1:])
 
 

@@ -17,7 +17,7 @@ from tacit.data import builtin, cache, decoding, entities, finding, labels, pick
 from tacit.data.entities import Entities
 from tacit.data.flat import Flat
 from tacit.data.listing import Listing, Problem, few, parts_said, size_in_words
-from tacit.data.tags import Tags
+from tacit.data.tags import Marks, Tags
 from tacit.data.tree import Tree
 from tacit.errors import Asked, BadData, nearest
 from tacit.modality import BadItem, Modality
@@ -65,7 +65,7 @@ class Dataset:
     cache_path: Path | None = None
     cache_bytes: int = 0
     opened: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    tagged: Tags | Entities | None = field(default=None, repr=False)
+    tagged: Marks | None = field(default=None, repr=False)
     multi: np.ndarray | None = field(default=None, repr=False)
     raws: Callable[[], Iterator[str]] | None = field(default=None, repr=False)
     multi_names: tuple[str, ...] = ()
@@ -404,7 +404,7 @@ def _build(
         of = f"of {len(names) + len(bad):,} {kind.unit}" if listing.sequences is None else "rows or sequences"
         say(f"{len(bad):,} {of} cannot be used and are left out{shown}")
     tags, raws = listing.tags, partial(decoding.raws, listing, stored.keep) if kind.flat else None
-    tagged: Tags | Entities | None = None if tags is None else Tags(kind, spec, names, lambda i: tags(rows[i]))
+    tagged: Marks | None = None if tags is None else Tags(kind, spec, names, lambda i: tags(rows[i]))
     if raws is not None and values is not None and entities.given(classes):
         tagged, values, classes = Entities(kind, spec, names, stored.lengths, raws, entities.said(values, classes)), None, ()
     several = None if listing.multi is None or np.isnan(listing.multi[rows]).all() else listing.multi[rows]
@@ -436,11 +436,13 @@ def _build(
     )
 
 
-def marked(data: Dataset) -> Entities:
-    """The labels of texts as spans that they name."""
-    assert data.labels is not None and data.lengths is not None and data.raws is not None
-    kind, found = registry.find("modalities", data.modality), entities.said(data.labels, data.classes)
-    return Entities(kind, data.spec, data.names, data.lengths, data.raws, found)
+def marked(data: Dataset, labels: Sequence[str | None] | None = None) -> Entities:
+    """The spans that labels of texts name, one for each text; None = those that the data was opened with."""
+    assert data.lengths is not None and data.raws is not None
+    if labels is None:
+        assert data.labels is not None
+        labels = entities.said(data.labels, data.classes)
+    return Entities(registry.find("modalities", data.modality), data.spec, data.names, data.lengths, data.raws, labels)
 
 
 def _decoding(spec: Spec) -> list[Any]:

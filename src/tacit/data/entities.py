@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from tacit import wording
 from tacit.data.listing import Problem
+from tacit.data.tags import MOST, Marks
 from tacit.errors import Asked, BadData
 from tacit.modality import BadItem, Modality
 from tacit.types import Spec
@@ -21,11 +21,12 @@ LABELS = ("label", "entity", "tag", "type", "entity_group")
 ANSWER = "answer"
 
 
-class Entities:
-    """What `Tags` is for other data, read from labels that say where the spans of each text are; nothing is read before it is asked for.
+class Entities(Marks):
+    """Labels that say where the spans of each text are, as one BIO label a token: "O", then B- and I- for every label that occurs.
 
     A label is JSON, [[0, 5, "person"], ...] or [{"start": 0, "end": 5, "label": "person"}, ...], with places in characters; or a piece of
-    the text itself, such as the answer to a question. [] says that there is none, None that nobody looked.
+    the text itself, such as the answer to a question. [] says that there is none, None that nobody looked. T of `values` is that of the
+    longest text with a label.
     """
 
     def __init__(
@@ -37,34 +38,11 @@ class Entities:
         raws: Callable[[], Iterator[str]],
         found: Sequence[str | None],
     ) -> None:
-        """spec: with the tokenizer. names, lengths: of the N texts, in tokens. raws: reads the texts again. found: their labels."""
-        self.kind, self.spec, self.names, self.lengths, self.raws, self.found = kind, spec, names, lengths, raws, found
+        """lengths: of the N texts, in tokens. raws: reads the texts again. found: their labels."""
+        super().__init__(kind, spec, names)
+        self.lengths, self.raws, self.found = lengths, raws, found
 
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @property
-    def values(self) -> np.ndarray:
-        """int16 [N, T], index into `classes`, -1 = unknown or padding; T = tokens of the longest text with a label."""
-        return self._found[0]
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """ "O", then B-label and I-label for every label that occurs."""
-        return self._found[1]
-
-    @property
-    def bad(self) -> list[Problem]:
-        """Texts whose label cannot be used, and which count as unlabelled."""
-        return self._found[2]
-
-    @property
-    def notes(self) -> list[str]:
-        """How the labels were read."""
-        return self._found[3]
-
-    @cached_property
-    def _found(self) -> tuple[np.ndarray, tuple[str, ...], list[Problem], list[str]]:
+    def _read(self) -> tuple[np.ndarray, tuple[str, ...], list[Problem], list[str]]:
         if self.spec.extra.get("redact"):
             raise Asked("personal data was taken out of these texts, so places in them are others", "pretrain without data.redact")
         bad, widened, behind = list[Problem](), 0, 0
@@ -80,8 +58,8 @@ class Entities:
             except BadItem as error:
                 bad.append(Problem(self.names[row], str(error)))
         names = sorted({name for found, _ in read.values() for *_, name in found})
-        if len(names) > 1000:
-            raise BadData(f"the spans have {len(names):,} different labels", "at most 1,000 are understood")
+        if len(names) > MOST:
+            raise BadData(f"the spans have {len(names):,} different labels", f"at most {MOST:,} are understood")
         classes = ("O", *(f"{mark}-{name}" for name in names for mark in "BI"))
         index = {c: k for k, c in enumerate(classes)}
         values = np.full((len(self), max((len(p) for _, p in read.values()), default=1)), -1, np.int16)

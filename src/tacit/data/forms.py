@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tacit.data.entities import Entities
 from tacit.data.listing import MISSING, few
-from tacit.data.tags import Tags
+from tacit.data.tags import Marks
 from tacit.errors import Asked, BadData
 
 HEADS = ("classification", "multilabel", "regression", "tagging", "similarity", "pairs")
@@ -85,7 +84,7 @@ def several(
     return Supervision("multilabel", items, values.astype(np.float32), names, notes + ((ONE_HOT,) if exclusive and head is None else ()))
 
 
-def tagging(items: np.ndarray, tags: Tags | Entities, head: str | None, where: str, notes: Sequence[str] = ()) -> Supervision:
+def tagging(items: np.ndarray, tags: Marks, head: str | None, where: str, notes: Sequence[str] = ()) -> Supervision:
     """A class for each position of an item. items: int64 [n], rows of the data that `tags` [n] belong to.
 
     Raises BadData if not one of the tags can be used.

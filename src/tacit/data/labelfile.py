@@ -11,8 +11,7 @@ import numpy as np
 
 from tacit import registry
 from tacit.data import forms, labels, masks, tables
-from tacit.data.dataset import Dataset
-from tacit.data.entities import Entities
+from tacit.data.dataset import Dataset, marked
 from tacit.data.forms import Supervision
 from tacit.data.listing import LABEL_COLUMNS, MISSING, few
 from tacit.data.tables import Table
@@ -76,14 +75,12 @@ def read(data: Dataset, path: Path, target: str | None, head: str | None) -> Sup
     cells = [r[column].strip() for r in rows]
     if head == "tagging" or (head is None and table.columns[column].lower() in masks.COLUMNS and _names_files(cells, path)):
         files = labels.codes(cells)[0]
-        if data.raws is not None and data.lengths is not None:
+        if data.raws is not None:
             kept = _once(data, items, np.full(len(cells), -1) if files is None else files, cells, path)
             spans: list[str | None] = [None] * len(data)
             for k in kept.tolist():
                 spans[items[k]] = cells[k] or None
-            kind = registry.find("modalities", data.modality)
-            marks = Entities(kind, data.spec, data.names, data.lengths, data.raws, spans)
-            return forms.tagging(np.arange(len(data)), marks, head, str(path), notes)
+            return forms.tagging(np.arange(len(data)), marked(data, spans), head, str(path), notes)
         kept = _once(data, items, np.full(len(cells), -1) if files is None else files, cells, path)
         return forms.tagging(items[kept], _tags(data, items[kept], [cells[k] for k in kept], path), head, str(path), notes)
     if head == "multilabel":

@@ -17,14 +17,14 @@ from tacit.types import Spec
 MOST = 1000  # different values; more are measurements, not classes
 
 
-class Tags:
-    """Tags of the items of a data set; pretraining never looks, so it never decodes one.
+class Marks:
+    """A class for every position of the items of a data set; pretraining never looks, so nothing is read before somebody asks.
 
-    kind, spec: how the items are decoded. names: of the N items. read: raw tags of item i, None = unlabelled.
+    kind, spec: how the items are decoded. names: of the N items.
     """
 
-    def __init__(self, kind: type[Modality], spec: Spec, names: Sequence[str], read: Callable[[int], Raw | None]) -> None:
-        self.kind, self.spec, self.names, self.read = kind, spec, names, read
+    def __init__(self, kind: type[Modality], spec: Spec, names: Sequence[str]) -> None:
+        self.kind, self.spec, self.names = kind, spec, names
 
     def __len__(self) -> int:
         return len(self.names)
@@ -36,7 +36,7 @@ class Tags:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The class numbers that occur, as names."""
+        """The names of the classes that occur."""
         return self._found[1]
 
     @property
@@ -46,11 +46,26 @@ class Tags:
 
     @property
     def notes(self) -> list[str]:
-        """How the numbers were read."""
+        """How they were read."""
         return self._found[3]
 
     @cached_property
     def _found(self) -> tuple[np.ndarray, tuple[str, ...], list[Problem], list[str]]:
+        return self._read()
+
+    def _read(self) -> tuple[np.ndarray, tuple[str, ...], list[Problem], list[str]]:
+        """values, classes, bad and notes."""
+        raise NotImplementedError
+
+
+class Tags(Marks):
+    """Masks of images, tags of segments. read: raw tags of item i, None = unlabelled."""
+
+    def __init__(self, kind: type[Modality], spec: Spec, names: Sequence[str], read: Callable[[int], Raw | None]) -> None:
+        super().__init__(kind, spec, names)
+        self.read = read
+
+    def _read(self) -> tuple[np.ndarray, tuple[str, ...], list[Problem], list[str]]:
         values = np.full((len(self), *self.spec.sizes), -1, np.int16)
 
         def fill(i: int) -> set[int] | str:

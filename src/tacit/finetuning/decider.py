@@ -19,6 +19,7 @@ from tacit.embedding.model import Model, load
 from tacit.errors import TacitError
 from tacit.finetuning.network import Network, Scaled
 from tacit.head import together
+from tacit.predictions import decided
 from tacit.types import Batch, Embeddings, Spec
 
 
@@ -65,7 +66,7 @@ class Decider:
 
     def predict(self, data: Any, pairs: np.ndarray | None = None) -> Predictions:
         """Decisions for all items, in the order of the data; pairs: int64 [R, 2] of rows, for a head that compares."""
-        return predict(self, self.prepare(data), pairs)
+        return decided(self, self.prepare(data), pairs)
 
     def save(self, folder: Path) -> Path:
         """Write model/, pretrained/ (where it differs), head.safetensors, decider.json and reference.npz."""
@@ -110,13 +111,6 @@ class Decider:
 
 def _named(part: str, module: nn.Module) -> list[tuple[str, Tensor]]:
     return [(f"{part}.{k}", v.detach().cpu().contiguous().clone()) for k, v in module.state_dict().items()]
-
-
-def predict(model: Any, data: Dataset, pairs: np.ndarray | None = None) -> Predictions:
-    """Decisions of anything with `outputs` and `knowledge`; pairs: rows that are compared."""
-    z, raw = model.outputs(data.x, data.lengths)
-    out = model.knowledge.outcome(raw, data.x.shape[2:], pairs)
-    return model.knowledge.decide(data.names, z, out, pairs)
 
 
 def is_decider(path: str | Path) -> bool:

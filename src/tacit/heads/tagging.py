@@ -30,7 +30,7 @@ class Tagging(Head):
     source = "spans, exact by both ends and label: Tjong Kim Sang & De Meulder 2003, arXiv:cs/0306050"
 
     level = "token"
-    metrics: tuple[str, ...] = ("iou", "accuracy", "nll", "ece")  # type: ignore[misc]
+    metrics: tuple[str, ...] = ("iou", "accuracy", "nll", "ece")
 
     def __init__(self, classes: tuple[str, ...] = (), *, most: Count = 30_000) -> None:
         super().__init__(classes)

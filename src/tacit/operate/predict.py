@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tacit.data import dataset, entities, labelfile, paired
-from tacit.deciding import Knowledge, Predictions, joined
+from tacit.data import dataset, labelfile
+from tacit.deciding import Predictions
 from tacit.errors import Asked
 from tacit.operate.embed import read
 from tacit.operate.loading import load
-
-PLACES = 20_000_000  # outputs that are held at once
+from tacit.predictions import decided
 
 
 def predict(
@@ -32,8 +31,7 @@ def predict(
     modality.
     """
     found = load(model) if isinstance(model, (str, Path)) else model
-    knowledge: Knowledge | None = getattr(found, "knowledge", None)
-    if knowledge is None:
+    if getattr(found, "knowledge", None) is None:
         raise Asked(
             f"{model if isinstance(model, (str, Path)) else 'the model'} has no head that decides", "make one: tacit finetune RUN DATA"
         )
@@ -45,27 +43,4 @@ def predict(
             data = dataset.open(data, **asked)
     data = found.prepare(data)
     rows = labelfile.pairs(Path(pairs), data.names) if isinstance(pairs, (str, Path)) else pairs
-    of, left = list[str](), 0
-    if rows is None and knowledge.head.level == "pair" and data.raws is not None:
-        whole = data
-        data, rows, kept = paired.sides(whole)
-        of = [whole.names[i] for i in kept.tolist()]
-        left = len(whole) - len(kept)
-    parts = []
-    # places of many items at once would not fit into memory
-    step = (
-        len(data) if knowledge.head.level != "token" else max(1, PLACES // max(1, int(np.prod(data.x.shape[2:]) * knowledge.head.outputs)))
-    )
-    for start in range(0, max(1, len(data)), max(1, step)):
-        some = slice(start, start + step)
-        lengths = None if data.lengths is None else data.lengths[some]
-        part = data.x[some]
-        z, raw = found.outputs(part, lengths)
-        out = knowledge.outcome(raw, part.shape[2:], rows)
-        parts.append(knowledge.decide(data.names[some], z, out, rows, lengths))
-    done = joined(parts)
-    if of:  # a and b are texts, each once: the row says which pair
-        done = Predictions({"id": of, **done.columns}, [*done.notes, *([f"{left:,} rows do not hold two texts"] if left else [])])
-    if "spans" in done.columns and data.raws is not None:
-        done.columns["spans"] = entities.located(done.columns["spans"], data.raws(), data.spec.extra["tokenizer"])
-    return done
+    return decided(found, data, rows)

@@ -16,7 +16,7 @@ from tacit.config import RunConfig
 from tacit.data.dataset import Dataset
 from tacit.embedding.model import load
 from tacit.errors import Asked
-from tacit.foreign import MEASURED, cut_by, fetch, is_foreign, look_up, of_text
+from tacit.foreign import MEASURED, Checkpoint, cut_by, fetched, is_foreign, look_up, of_text
 from tacit.method import Method
 from tacit.teacher import Teacher
 from tacit.training.run import Run
@@ -76,11 +76,9 @@ class Inherited:
     seen: np.ndarray | None = field(default_factory=lambda: np.zeros(0, np.uint64))
 
 
-def read_for(init: str, data: Dataset) -> Dataset:
-    """The data as hf:NAME or timm:NAME reads it: texts are cut into its tokens, and these are counted."""
-    if not of_text(data.spec):
-        return data
-    return _cut(data, cut_by(look_up(init, True), data.spec))
+def read_for(found: Checkpoint, data: Dataset) -> Dataset:
+    """The data as a checkpoint reads it: texts are cut into its tokens, and these are counted."""
+    return _cut(data, cut_by(found, data.spec)) if of_text(data.spec) else data
 
 
 def as_before(path: Path, data: Dataset) -> Dataset:
@@ -103,17 +101,16 @@ def _cut(data: Dataset, wanted: Spec) -> Dataset:
 
 
 def built_as(
-    init: str, backbone: str | None, given: Mapping[str, Mapping[str, Any]], spec: Spec
+    init: str, checkpoint: Checkpoint, backbone: str | None, given: Mapping[str, Mapping[str, Any]], carried: Mapping[str, Any]
 ) -> tuple[str, dict[str, Mapping[str, Any]]]:
     """The backbone that hf:NAME or timm:NAME needs: its name, and hyperparameters {part: {name: value}} that build it.
 
-    backbone, given: what was asked for. spec: of the data. Raises Asked where that is another one.
+    checkpoint: what it says of itself. backbone, given: what was asked for. carried: of the modality. Raises Asked where another
+    backbone was asked for.
     """
-    checkpoint = look_up(init, of_text(spec))
     found = dict(checkpoint.backbone)
     name = found.pop("name")
     if checkpoint.modality:
-        carried = registry.find("modalities", spec.modality).carried
         given = {**given, "modality": {**checkpoint.modality, **given.get("modality", {})}}
         given["optim"] = {**carried.get("optim", {}), **given.get("optim", {})}
     if backbone not in (None, name) or set(found) & set(given.get("backbone", {})):
@@ -126,10 +123,11 @@ def start_from(method: Method, init: str, spec: Spec) -> Inherited:
 
     spec: of the data.
     """
-    model = fetch(init, spec) if is_foreign(init) else load(init)
+    found = look_up(init, of_text(spec)) if is_foreign(init) else None
+    model = load(init) if found is None else fetched(found, init, spec)
     source = dict(model.encoder.state_dict())
-    if is_foreign(init) and of_text(spec) and (hidden := look_up(init, True).mask) is not None:
-        source["mask_token"] = source["tokenizer.table"][hidden]
+    if found is not None and found.mask is not None:
+        source["mask_token"] = source["tokenizer.table"][found.mask]
     targets = [method.encoder, *(t.module for t in method.modules() if isinstance(t, Teacher) and hasattr(t.module, "tokenizer"))]
     for encoder in targets:
         mine = encoder.state_dict()

@@ -26,7 +26,7 @@ from tacit.data.dataset import Dataset
 from tacit.data.inspect import duplicates
 from tacit.embedding.model import Model
 from tacit.errors import Asked, TacitError
-from tacit.foreign import is_foreign
+from tacit.foreign import is_foreign, look_up, of_text
 from tacit.method import Method
 from tacit.modality import Modality
 from tacit.runtime import commit
@@ -90,12 +90,16 @@ def pretrain(
     request = {**asked, "budget": limit, "steps": steps, "epochs": epochs, "init": init}
     resumed = resume and path is not None and (path / "config.toml").is_file()
     time_ = None if steps is not None or epochs is not None else limit or DEFAULT_BUDGET
-    brought = not resumed and init is not None and is_foreign(init)
+    brought = look_up(init, of_text(data.spec)) if not resumed and init is not None and is_foreign(init) else None
+    carried = registry.find("modalities", data.modality).carried if brought is not None and brought.modality else {}
+    ours = {"backbone", *(f"optim.{k}" for k in set(carried.get("optim", {})) - set(given.get("optim", {})))}
     if resumed and path is not None:
         data = origin.as_before(path, data)
-    elif brought:
-        data = origin.read_for(str(init), data)
-        asked["method"] = asked.get("method") or registry.find("modalities", data.modality).carried.get("method")
+    elif brought is not None:
+        data = origin.read_for(brought, data)
+        if not asked.get("method"):
+            asked["method"] = carried.get("method")
+            ours.add("method")
     asked_for = str(asked.get("method") or registry.find("modalities", data.modality).suggest(data.spec, len(data.train), time_)[0])
     if resumed and path is not None:
         config = RunConfig.read(path / "config.toml", named=[asked.get("method"), asked.get("backbone")])
@@ -103,10 +107,11 @@ def pretrain(
         origin.same_request(config, Run(path).info().get("asked", {}), request, given)
     else:
         many = len(rows_of(data, needs_before({**given.get("method", {}), "name": asked_for})))
-        if brought:
-            asked["backbone"], given = origin.built_as(str(init), asked.get("backbone"), given, data.spec)
+        if brought is not None:
+            asked["backbone"], given = origin.built_as(str(init), brought, asked.get("backbone"), given, carried)
         config, chosen = make_plan(data, many, budget=time_, steps=steps, epochs=epochs, overrides=given, **asked)
-        if brought:
+        if brought is not None:
+            chosen = [replace(c, reason=f"suits {init}") if c.name in ours and c.reason == "asked for" else c for c in chosen]
             chosen = [Chosen("weights", init, "asked for"), *(c for c in chosen if c.name != "size")]
     rows = rows_of(data, needs_before(config.method))
     digest = origin.training_digest(data, bool(needs_before(config.method) & LABELS))

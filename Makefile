@@ -1,4 +1,4 @@
-.PHONY: demo test check test-slow bench clean
+.PHONY: demo test test-0 test-1 check test-slow bench clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,8 +6,12 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.ready
 	$(BIN)/tacit demo
 
+# every test uses one thread, so two processes share out the files, in turn; what each says comes when it is done
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-0 test-1
+
+test-0 test-1:
+	$(BIN)/python -m pytest $$(ls tests/test_*.py | awk 'NR % 2 == $(@:test-%=%)')
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check src tests benchmarks examples

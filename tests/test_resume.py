@@ -66,6 +66,10 @@ def each_step_once(path: Path, steps: int) -> None:
     assert [r["step"] for r in Run(path).metrics()] == list(range(1, steps + 1))
 
 
+def kept(path: Path) -> list[Path]:
+    return [p for p in (path / "checkpoints").iterdir() if not p.name.startswith(".")]
+
+
 # ---- another process, really killed ----
 
 
@@ -84,8 +88,10 @@ def test_killed_at_random_moments(tmp_path: Path, alone: Path) -> None:
         assert info(path)["status"] == "training" and not (path / "model").exists()
     newest = checkpoint.latest(path / "checkpoints")
     assert newest is not None and 0 < int(newest.name) <= reached
-    assert len([p for p in (path / "checkpoints").iterdir() if not p.name.startswith(".")]) <= 2
+    # a kill between writing a checkpoint and removing the oldest leaves one more, until the next is written
+    assert len(kept(path)) <= 3
     said = call(*WORDS, "--out", path, "--resume")
+    assert len(kept(path)) <= 2
     assert said.code == 0 and f"resuming at step {int(newest.name)} of {STEPS}" in said.err
     assert weights(path) == weights(alone)
     each_step_once(path, STEPS)

@@ -78,7 +78,7 @@ class Backbone(nn.Module):
 
     wants: "patch" (tokens of a patch) or "dense" (patch size 1, raw channels). can: capabilities, from
     mask, drop, causal, layers, resize, tokens, unordered, ragged, chunk. ranks: ranks of grids that it takes.
-    presets: size name -> hyperparameters; on_cpu: the size that a CPU trains fast enough.
+    stride: of all axes, or of each. presets: size name -> hyperparameters; on_cpu: the size that a CPU trains fast enough.
     between: what changes the activations after a layer, in training (Deep Augmentation). paired: the rows of this pass are several
     views of the same items, one after the other; it changes nothing elsewhere.
     """
@@ -89,7 +89,7 @@ class Backbone(nn.Module):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     on_cpu: ClassVar[str] = "small"
     pool: str = "mean"
-    stride: int = 1
+    stride: int | tuple[int, ...] = 1
     dim: int
     paired: bool = False
 
@@ -144,7 +144,13 @@ class Encoder(nn.Module):
     @property
     def cell(self) -> tuple[int, ...]:
         """Samples that one feature covers, along each axis."""
-        return tuple(p * self.backbone.stride for p in self.tokenizer.patch)
+        return tuple(p * s for p, s in zip(self.tokenizer.patch, self.strides, strict=True))
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Tokens that one feature covers, along each axis."""
+        stride = self.backbone.stride
+        return stride if isinstance(stride, tuple) else (stride,) * len(self.tokenizer.patch)
 
     def cells(self, batch: Batch) -> Cells:
         """Grid and validity of the features, known before computing them."""
@@ -229,12 +235,12 @@ class Encoder(nn.Module):
         elif mask is not None:
             if self.mask_token is None:
                 raise CannotPair("this encoder was built without a mask token", "add 'mask' to the method's needs")
-            hidden = grow(mask, grid, tokens.grid, [self.backbone.stride] * len(grid))[..., None]
+            hidden = grow(mask, grid, tokens.grid, self.strides)[..., None]
             # how common a hidden token is would give it away
             weight = None if tokens.weight is None else tokens.weight.masked_fill(hidden[..., 0], 0.0)
             tokens = replace(tokens, x=torch.where(hidden, self.mask_token.to(tokens.x.dtype), tokens.x), weight=weight)
         out, outs = self.backbone(tokens, position, full, causal=self.causal, layers=layers)
-        weight = tokens.weight if self.backbone.stride == 1 else None
+        weight = tokens.weight if set(self.strides) == {1} else None
         pooled = pool(out, None if full else valid, self.backbone.pool, weight)
         size = torch.tensor(batch.x.shape[-len(grid) :], device=out.device)
         at = (unravel(position, grid).float() + 0.5) * torch.tensor(self.cell, device=out.device) / size
@@ -282,7 +288,9 @@ ROWS = ("x", "ids", "valid", "frame", "answer", "label", "group")
 
 
 def pool(x: Tensor, valid: Tensor | None, how: str, weights: Tensor | None = None) -> Tensor:
-    """[B, N, D] -> [B, D] over valid cells: their mean, weighted if there are weights [B, N], or their maximum."""
+    """[B, N, D] -> [B, D] over valid cells: their mean, weighted if there are weights [B, N], their maximum, or the sum of both."""
+    if how == "both":
+        return pool(x, valid, "mean") + pool(x, valid, "max")
     if how == "max":
         if valid is None:
             return x.amax(1)

@@ -79,6 +79,8 @@ class Modality:
     tiles: int = 0
     tuned: ClassVar[str] = "weak"  # the view that suits fine-tuning
     flat: ClassVar[bool] = False  # items of very different lengths, which `decode_many` reads
+    written: ClassVar[bool] = False  # raw items are texts, which can be read again
+    at_once: ClassVar[int] = 2**16  # values of such items, with their padding, that pass a network together
     directions: ClassVar[bool] = False  # an embedding is the direction from the mean of the training items to an item
     probe_scale: ClassVar[str] = ""  # how embeddings of such data are standardised for a linear probe; "" = "columns"
     probe_c: ClassVar[float] = 1.0  # C of the linear probe where labels are few, of every representation of such data
@@ -225,6 +227,10 @@ class Modality:
     def pretext(self, task: str, batch: Batch, generator: torch.Generator, cell: Sequence[int]) -> list[Batch]:
         """The views of a pretext task; the last one carries `answer`."""
         raise NotImplementedError
+
+    def samples_of(self, cell: Sequence[int]) -> int:
+        """Stored values along the last axis that one cell of an encoder covers."""
+        return cell[-1]
 
     def reasons(self, item: Strange, most: int) -> list[Reason]:
         """Why an item is strange, the strangest part first, in the data's own terms."""

@@ -68,17 +68,17 @@ class Wrapped(Backbone):
             net.get_parameter(name).requires_grad_(False)
         self.net, self._read, self.channels, self.shape = net, read, channels, shape
         self.stride, self.dim = shape.stride, shape.dim
-        height, wide = (-(-g // self.stride) * self.stride for g in grid)
+        height, wide = (-(-g // shape.stride) * shape.stride for g in grid)
         self._check(height, wide)
         count = _count(look, height, wide)
-        if count != shape.extra + height * wide // self.stride**2:
+        if count != shape.extra + height * wide // shape.stride**2:
             raise CannotPair(f"this network does not take images of {height} x {wide} pixels", "choose another size with --image-size")
 
     def forward(
         self, tokens: Tokens, position: Tensor, full: bool, *, causal: bool = False, layers: int = 0
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         x, _ = as_map(tokens, full)
-        x = F.pad(x, (0, -x.shape[3] % self.stride, 0, -x.shape[2] % self.stride))
+        x = F.pad(x, (0, -x.shape[3] % self.shape.stride, 0, -x.shape[2] % self.shape.stride))
         self._check(*x.shape[2:])
         x = x.expand(-1, self.channels, -1, -1).contiguous()
         return _tokens(self._read(self.net, x))[:, self.shape.extra :], ()

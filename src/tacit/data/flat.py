@@ -16,7 +16,6 @@ class Flat:
     """
 
     dtype, itemsize, ndim = np.dtype(np.float32), 4, 3
-    AT_ONCE = 2**16  # values, with their padding, that pass a network together
 
     def __init__(self, values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> None:
         """values: whole numbers of all items [total]. starts, lengths: int64 [N], where each item lies."""

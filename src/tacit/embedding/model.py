@@ -98,7 +98,7 @@ class Model(nn.Module):
         self.eval()
         cast = self.precision.startswith("bf16")
         if isinstance(x, Flat):  # items of about one length together, so that little is padding
-            order = list(x.bundles(Flat.AT_ONCE, batch))
+            order = list(x.bundles(self.modality.at_once, batch))
             parts = [(np.asarray(x[rows]), None if lengths is None else lengths[rows]) for rows in order]
             out = [self.read(b, tiles, cast).cpu().numpy() for part in parts for b in self.batches(*part, batch)]
             back = np.argsort(np.concatenate(order)) if order else []

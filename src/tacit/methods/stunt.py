@@ -70,7 +70,7 @@ class STUNT(Method):
     def _values(self, x: Batch, chosen: Tensor) -> Tensor:
         """Tokens of the chosen cells, bool [N], as one row an item [B, D]: each centred and scaled by its spread over the batch."""
         tokens = self.encoder.tokenizer(x)
-        stride = [self.encoder.backbone.stride] * len(tokens.grid)
+        stride = self.encoder.strides
         own = chosen[cell_of(tokens.grid, stride, self.encoder.cells(x).grid, chosen.device)]
         there = tokens.valid[:, own, None]
         t, count = tokens.x[:, own].float() * there, there.sum(0).clamp(min=1)

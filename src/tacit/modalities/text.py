@@ -43,7 +43,7 @@ class Text(Modality):
 
     unit, tagged = "documents", "tokens"
     tuned = "plain"
-    flat, directions = True, True
+    flat, written, directions = True, True, True
     probe_scale, probe_c = "whole", 0.1
     strengths = {"crop": (0.8, 0.5, 0.25), "drop": (0.0, 0.1, 0.3)}
     tasks = {"relation": 3}

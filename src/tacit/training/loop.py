@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from tacit import optim, registry
 from tacit.config import RunConfig
-from tacit.data.flat import Flat
 from tacit.deep import Deep
 from tacit.errors import Asked, CannotPair, Diverged
 from tacit.method import Method
@@ -153,7 +152,7 @@ class Loop:
         """Embeddings [count, D] of the first training items, as they are."""
         device, parts = self.fabric.device, []
         # a fixed number of values a batch keeps long series and large images within memory
-        most = 2**24 if isinstance(self.loader.data.x, np.ndarray) else Flat.AT_ONCE
+        most = 2**24 if isinstance(self.loader.data.x, np.ndarray) else self.modality.at_once
         size = max(1, min(256, most // max(1, int(np.prod(self.loader.data.x.shape[1:])))))
         self.method.eval()
         for start in range(0, count, size):

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from tacit.data import masks, tables
+from tacit.data import described, masks, tables
 from tacit.data.folders import ENDINGS, classes, parts
 from tacit.data.listing import Listing, Problem, ending, few, parts_said
-from tacit.data.tree import LARGEST, Tree, beside
-from tacit.errors import Asked, BadData
-from tacit.modality import BadItem
-
-FILE = ("file_name", "filename", "file", "file_path", "filepath", "path", "image", "image_path")
-MOST = 20  # tables that are looked into
+from tacit.data.tree import Tree, beside
+from tacit.errors import Asked
 
 
 class Metadata:
@@ -27,14 +22,14 @@ class Metadata:
         """0.95 for images beside a table with file_name, or for such a table itself."""
         if not tree.single and not any(ending(n) in ENDINGS for n in tree.names):
             return 0.0
-        return 0.95 if next(_tables(tree, 65536), None) is not None else 0.0
+        return 0.95 if next(described.tables_of(tree, 65536), None) is not None else 0.0
 
     @staticmethod
     def read(tree: Tree, *, modality: str | None, target: str | None, group: str | None, split: str | None) -> Listing:
         """List all images; those without a row are unlabelled, rows without an image are bad."""
         if modality not in (None, "image"):
             raise Asked(f"{tree.path} names image files, which are not {modality} data", "leave --modality out")
-        found = list(_tables(tree))
+        found = list(described.tables_of(tree))
         whole = beside(tree, _named(tree, *found[0])) if tree.single else tree
         tagged = {file for name, table in found for file in _masks(whole, name, table)}
         pairs = masks.pairs([n for n in whole.names if ending(n) in ENDINGS and n not in tagged])
@@ -93,7 +88,7 @@ def _rows(
         columns = _columns(tree, name, table, target, group, split)
         several = list(tables.several(table, target))
         for row, line in zip(table.rows, table.lines, strict=True):
-            cell = row[_where(table)].strip()
+            cell = row[described.where(table)].strip()
             file, reason = masks.named(cell, name, images.__contains__)
             if not file:
                 reason = reason if reason == masks.OUTSIDE else f"named in {name} line {line}, but there is no such image"
@@ -109,11 +104,6 @@ def _rows(
     notes += [f"{twice} images have several rows: the first one counts"] if twice else []
     notes += [f"{len(lost)} masks that the table names are not there, and their images stay unlabelled: {few(lost)}"] if lost else []
     return about, several, bad, notes
-
-
-def _where(table: tables.Table) -> int:
-    """The column with the names of the images."""
-    return table.columns.index(tables.find(table.columns, FILE) or "")
 
 
 def _columns(tree: Tree, name: str, table: tables.Table, target: str | None, group: str | None, split: str | None) -> dict[str, int]:
@@ -142,23 +132,8 @@ def _masks(tree: Tree, name: str, table: tables.Table) -> list[str]:
 
 def _named(tree: Tree, name: str, table: tables.Table) -> list[str]:
     """The image files that a single table names and that lie at its place or below, and their masks."""
-    images = {posixpath.normpath(c.strip().replace("\\", "/")) for c in table.cells(_where(table))}
+    images = {posixpath.normpath(c.strip().replace("\\", "/")) for c in table.cells(described.where(table))}
     mask = _mask(table)
     others = set() if mask is None else {posixpath.normpath(c.strip().replace("\\", "/")) for c in table.cells(mask) if c.strip()}
     found = {c for c in images if ending(c) in ENDINGS} | {c for c in others if ending(c) in (*ENDINGS, ".npy")}
     return [c for c in found if not c.startswith(("/", "..")) and (tree.root / c).is_file()]
-
-
-def _tables(tree: Tree, most: int = LARGEST) -> Iterator[tuple[str, tables.Table]]:
-    """The tables that have a column with file names. most: bytes of text to look at, enough for the head of a table."""
-    for name in [n for n in tree.names if ending(n) in tables.ENDINGS][:MOST]:
-        try:
-            if ending(name) == ".parquet" and not tables.find(tables.parquet_columns(tree.raw(name), name), FILE):
-                continue  # a large table of something else is not read for its names
-            table = tables.read(tree.data(name, LARGEST if ending(name) == ".parquet" else most), name)
-        except (BadItem, BadData):
-            if posixpath.basename(name).startswith("metadata."):
-                raise BadData(f"{name} cannot be read", "repair it, or remove it to use the folders alone") from None
-            continue
-        if table.header and tables.find(table.columns, FILE):
-            yield name, table

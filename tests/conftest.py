@@ -22,13 +22,13 @@ import torch
 
 torch.set_num_threads(1)
 
-KINDS = ("image", "series", "ragged", "vector", "table", "events", "text")
+KINDS = ("image", "series", "ragged", "vector", "table", "events", "text", "audio")
 
 
 @cache
 def small(kind: str, items: int = 40) -> Any:
     """A small labelled data set: "image" (3 x 16 x 16), "series" (2 x 48), "ragged" (2 x 20 to 48), "vector" (7), "table" (7),
-    "events" (4, of 3 to 12 rows) or "text" (4 to 16 words)."""
+    "events" (4, of 3 to 12 rows), "text" (4 to 16 words) or "audio" (0.2 to 0.6 s at 2,000 Hz)."""
     from tacit.data.dataset import from_arrays, from_table, from_texts
 
     rng = np.random.default_rng(7)
@@ -46,6 +46,10 @@ def small(kind: str, items: int = 40) -> Any:
         columns: dict[str, Any] = {f"n{i}": rng.normal(size=items) for i in range(4)}
         columns |= {f"w{i}": rng.choice(list("abc"), items) for i in range(2)}
         return from_table(pa.table({**columns, "yes": rng.choice(["yes", "no"], items), "label": [f"c{v}" for v in y]}))
+    if kind == "audio":
+        lengths = [1200, 400, *rng.integers(400, 1201, items - 2)]
+        waves = [(0.1 * rng.normal(size=int(n))).astype(np.float32) for n in lengths]
+        return from_arrays(waves, y=y, modality="audio", options={"rate": 2000, "mels": 16, "seconds": 0.4})
     if kind == "text":
         words = ["sun", "rain", "wind", "snow", "cloud", "storm", "falls", "shines", "over", "under", "the", "sea"]
         texts = [" ".join(rng.choice(words, n)) for n in (16, 4, *rng.integers(4, 17, items - 2))]

@@ -216,14 +216,14 @@ def open(
     rows = finding.sequences_asked(sequence_by, order_by, modality, spec)
     modality, options = "events" if rows else modality, dict(options)
     written, modality = finding.texts_asked(text_column, options.pop("documents", None), modality, spec)
+    cut = finding.cut_asked(options.pop("window", None), modality, spec)
     if modality is not None and modality not in registry.names("modalities"):
         raise Asked(f"there is no modality {modality!r}", nearest(modality, registry.names("modalities")))
     made = str(path).startswith("builtin:")
     source, tree = (builtin, None) if made else finding.source(finding.grown(Path(path)), modality)
     if rows and "events" not in getattr(source, "modalities", ()):
         raise Asked(f"{path} is no table, and only tables have rows that are sequences", "leave --sequence-by out")
-    if "text" in getattr(source, "modalities", ()):
-        rows = written
+    rows = {"text": written, "audio": cut}.get(next(iter(getattr(source, "modalities", ())), ""), rows)
     if made:
         listing = builtin.read(str(path).split(":", 1)[1])
     else:
@@ -403,7 +403,7 @@ def _build(
         shown = "".join(f"\n  {p.name}: {p.reason}" for p in bad[:5]) + (f"\n  and {len(bad) - 5:,} more" if len(bad) > 5 else "")
         of = f"of {len(names) + len(bad):,} {kind.unit}" if listing.sequences is None else "rows or sequences"
         say(f"{len(bad):,} {of} cannot be used and are left out{shown}")
-    tags, raws = listing.tags, partial(decoding.raws, listing, stored.keep) if kind.flat else None
+    tags, raws = listing.tags, partial(decoding.raws, listing, stored.keep) if kind.written else None
     tagged: Marks | None = None if tags is None else Tags(kind, spec, names, lambda i: tags(rows[i]))
     if raws is not None and values is not None and entities.given(classes):
         tagged, values, classes = Entities(kind, spec, names, stored.lengths, raws, entities.said(values, classes)), None, ()

@@ -54,7 +54,7 @@ def source(tree: Tree, modality: str | None) -> tuple[Any, Tree]:
         kinds = few((f"{e} ({k})" for e, k in count.most_common()), 5)
         raise BadData(
             f"{tree.path} holds no file of a kind that is understood, but {kinds}",
-            "understood: image files, .npy, .npz, IDX, UCR .tsv, .ts, .csv of numbers, zip files of these, metadata.csv with file_name",
+            "understood: image, sound and text files, tables, .npy, .npz, IDX, UCR .tsv, .ts, zips of these, metadata.csv with file_name",
         )
     return found, tree
 
@@ -79,3 +79,15 @@ def texts_asked(column: str | None, documents: str | None, modality: str | None,
     like = spec.extra if spec is not None and spec.modality == "text" else {}
     given = {"text_column": column, "documents": documents, "like": like}
     return given, "text" if column is not None or documents is not None else modality
+
+
+def cut_asked(window: Any, modality: str | None, spec: Spec | None) -> dict[str, Any]:
+    """Seconds into which longer recordings are cut, as asked or as a trained model had it, for the sources of audio."""
+    if window is not None and modality not in (None, "audio"):
+        raise Asked(f"data.window cuts recordings, and {modality} data has none", "leave it out")
+    like = spec.extra.get("cut") if spec is not None and spec.modality == "audio" else None
+    try:
+        asked = like if window is None else window
+        return {"window": None if asked is None else float(asked)}
+    except (TypeError, ValueError):
+        raise Asked(f"data.window={window} is no number of seconds", "give one such as data.window=10") from None

@@ -50,6 +50,7 @@ FLOORS: dict[str, float] = {
             "tongues",
             "spectra",
             "hearing",
+            "codes",
         ),
         1,
     ),

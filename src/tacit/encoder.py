@@ -23,10 +23,12 @@ class Tokenizer(nn.Module):
 
     patch: samples a token covers along each axis. dim: width of a token. nats: a surprise of its targets is minus a log-probability.
     draws: it can say what a prediction would look like (`drawn`). reach: cells before its own that a token shows, too.
+    valued: its targets hold numbers of one kind.
     """
 
     nats: ClassVar[bool] = False
     draws: ClassVar[bool] = False
+    valued: ClassVar[bool] = False
     reach: int = 0
 
     patch: tuple[int, ...]
@@ -385,6 +387,10 @@ def build(
         raise CannotPair("this method reads cells one after the other, and these have no order", "use denoising or simclr")
     if "symbols" in needs and not tokenizer.draws:
         raise CannotPair("this method replaces symbols, and these cells hold none that could be drawn", "use denoising or simclr")
+    if "values" in needs and not tokenizer.valued:
+        raise CannotPair(
+            "this method sorts cells by the numbers that they hold, and these hold symbols or several kinds", "use mlm or vime"
+        )
     needs = needs - LABELS - OF_DATA
     lacking = sorted(needs - backbone.can)
     if "causal" in needs and not layout.ordered:

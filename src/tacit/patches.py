@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -65,6 +66,7 @@ class GridTokenizer(Tokenizer):
     standardised one by one (He et al. 2021, section 4, "normalised pixels").
     """
 
+    valued: ClassVar[bool] = True
     mean: Tensor
     std: Tensor
 

@@ -21,8 +21,8 @@ Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 # needs of a method that no backbone has to meet: a label for every item, or for as many as there are
 LABELS = frozenset({"labels", "some labels"})
-# needs that the data has to meet: cells in an order, or cells that hold symbols, which can be drawn
-OF_DATA = frozenset({"order", "symbols"})
+# needs that the data has to meet: cells in an order, cells that hold symbols, which can be drawn, or numbers of one kind
+OF_DATA = frozenset({"order", "symbols", "values"})
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from tacit import sound
+from tacit import registry, sound
 from tacit.grid import PARTS, Grid, permutations
 from tacit.later import later
 from tacit.measured import because
@@ -223,6 +223,15 @@ class Audio(Grid):
     @classmethod
     def suggest(cls, spec: Spec, items: int, seconds: float | None) -> tuple[str, str]:
         return str(cls.preset["method"]), because(str(cls.preset["method"]), "audio")
+
+    @classmethod
+    def settings(cls, method: str, spec: Spec) -> Mapping[str, Any]:
+        """Speech methods read the samples themselves, and what reads in order reads whole frames."""
+        found = super().settings(method, spec)
+        needs = registry.find("methods", method).needs
+        if method == "wav2vec2":
+            return {**found, "modality": {"front": "waveform"}}
+        return {**found, "modality": {"tall": 0, "patch": 4}} if needs & {"causal", "order", "values"} else found
 
     @classmethod
     def picture(cls, x: np.ndarray, spec: Spec, size: int = 32) -> bytes | None:

@@ -13,7 +13,7 @@ DataArg = Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder, 
 RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No words on stderr, only errors.")]
-ModalityOpt = Annotated[str | None, typer.Option(help="image, series, table, events, text or vector; detected if left out.")]
+ModalityOpt = Annotated[str | None, typer.Option(help="image, series, audio, table, events, text or vector; detected if left out.")]
 Target = Annotated[str | None, typer.Option(help="Column with the label.")]
 Group = Annotated[str | None, typer.Option(help="Column with the group (patient, session); groups are split as a whole.")]
 Split = Annotated[str | None, typer.Option(help="Column that says train or test.")]

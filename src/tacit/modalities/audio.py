@@ -19,7 +19,7 @@ from tacit.later import later
 from tacit.measured import because
 from tacit.modality import RECIPE, BadItem, Raw
 from tacit.reasons import Reason, Strange
-from tacit.types import Batch, Count, Fraction, Layout, NonNegative, Share, Spec, Views
+from tacit.types import Batch, Count, Fraction, Layout, NonNegative, Spec, Views
 
 if TYPE_CHECKING:
     import torch
@@ -76,7 +76,7 @@ class Audio(Grid):
         front: Front = "logmel",
         crop: Fraction = 0.6,
         bands: Fraction = 0.6,
-        mix: Share = 0.4,
+        mix: Fraction = 0.4,
         fade: NonNegative = 1.0,
         noise: Fraction = 0.0,
         background: Fraction = 0.0,

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ class Cleaner:
         )
         if self.net.spec.modality != "audio" or method != "enhancement":
             raise Asked(f"{path} did not learn to take noise away", "tacit pretrain recordings/ --method enhancement")
-        self.mod: Any = self.net.modality
+        self.mod = cast(Any, self.net.modality)
         if self.mod.front != "logmel":
             raise Asked(f"{path} was trained on {self.mod.front}, and enhancing works on logmel", "train anew without modality.front")
         try:

@@ -34,6 +34,8 @@ _PUBLIC = {
     "fill": "tacit.language",
     "similar": "tacit.language",
     "search": "tacit.retrieval",
+    "verify": "tacit.verification",
+    "enhance": "tacit.cleaning",
     "load": "tacit.operate.loading",
 }
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "compare",
     "detect",
     "embed",
+    "enhance",
     "evaluate",
     "export",
     "fill",
@@ -55,10 +58,12 @@ __all__ = [
     "search",
     "similar",
     "tune_augmentation",
+    "verify",
 ]
 
 if TYPE_CHECKING:
     from tacit.api import compare, evaluate, inspect, pretrain, tune_augmentation
+    from tacit.cleaning import enhance
     from tacit.data.dataset import open
     from tacit.detection import detect
     from tacit.language import fill, generate, similar
@@ -69,6 +74,7 @@ if TYPE_CHECKING:
     from tacit.recommendation import recommend
     from tacit.retrieval import search
     from tacit.tuning import finetune
+    from tacit.verification import verify
 
 
 def __getattr__(name: str) -> Any:

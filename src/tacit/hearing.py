@@ -198,14 +198,38 @@ def mixed(batch: Batch, most: float, generator: torch.Generator) -> Batch:
     return replace(batch, x=both * there)
 
 
-def faded(batch: Batch, most: float, generator: torch.Generator) -> Batch:
-    """A level that changes evenly over time, added to spectra [B, C, F, T]; most: at either end. source: Niizumi et al. 2022,
-    arXiv:2204.07402 (random linear fader)."""
-    b, t = len(batch.x), batch.x.shape[-1]
+def hissed(batch: Batch, share: float, snr: float, generator: torch.Generator) -> Batch:
+    """Noise of a random colour added to log spectra [B, C, F, T], in power: as noise in the sound, at a fraction of its cost.
+
+    share: probability. snr: lowest ratio in dB; it is drawn from snr to snr + 30.
+    """
+    x = batch.x
+    b, tall = len(x), x.shape[-2]
+    there = _there(batch)[:, None, None]
+    loud = torch.logsumexp(x.masked_fill(~there, -math.inf), (1, 2, 3), keepdim=True) - (frames(batch)[:, None, None, None] * tall).log()
+    level = loud - uniform(generator, (b, 1, 1, 1), snr, snr + 30) * (math.log(10) / 10)
+    slope = uniform(generator, (b, 1, 1, 1), -3.0, 1.0) * torch.linspace(-0.5, 0.5, tall, device=x.device)[:, None]
+    # the power of noise in a band fluctuates, less in wider bands
+    swing = torch.randn(x.shape, generator=generator, device=generator.device) * 0.5
+    on = uniform(generator, (b, 1, 1, 1)) < share
+    return replace(batch, x=torch.where(on & there, torch.logaddexp(x, level + slope + swing), x))
+
+
+def faded(batch: Batch, most: float, tilt: float, generator: torch.Generator) -> Batch:
+    """A level that changes evenly over time, and one that changes evenly over the bands, added to spectra [B, C, F, T].
+
+    most, tilt: largest change at either end of the time, and of the bands. source: Niizumi et al. 2022, arXiv:2204.07402 (random linear
+    fader); that over the bands, as another microphone would, is ours.
+    """
+    b, tall, t = len(batch.x), batch.x.shape[-2], batch.x.shape[-1]
     ends = uniform(generator, (b, 2, 1, 1), -most, most)
     ramp = torch.linspace(0, 1, t, device=batch.x.device)
-    there = _there(batch)[:, None, None]
-    return replace(batch, x=(batch.x + ends[:, :1] * (1 - ramp) + ends[:, 1:] * ramp) * there)
+    level = ends[:, :1] * (1 - ramp) + ends[:, 1:] * ramp
+    if tilt:
+        ends = uniform(generator, (b, 2, 1, 1), -tilt, tilt)
+        ramp = torch.linspace(0, 1, tall, device=batch.x.device)[:, None]
+        level = level + ends[:, :1] * (1 - ramp) + ends[:, 1:] * ramp
+    return replace(batch, x=(batch.x + level) * _there(batch)[:, None, None])
 
 
 def hidden(batch: Batch, most: float, generator: torch.Generator, fill: float) -> Batch:

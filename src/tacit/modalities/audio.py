@@ -45,10 +45,11 @@ class Audio(Grid):
     front: what the network sees: logmel, mfcc, stft (log power of every frequency) or waveform. crop: smallest length of what a global view
     shows, as a share of the training length; it is stretched to that length, which changes the speed. bands: smallest share of the bands
     that it shows; stretched too, which changes the pitch. mix: another sound is mixed into a view at up to this share of the amplitude.
-    fade: largest change of level at either end, in units of natural log power. noise: probability of noise, of a random colour.
-    background: probability of another item as background. snr: lowest ratio of both, in dB, up to 30 above it. speed: largest change
-    of speed and pitch together, 0.1 = 10 %. reverb: probability of a synthetic room. hide: largest share of the time, and of the bands,
-    that is silenced. patch, tall: frames and bands of a token for transformers, tall 0 = all bands.
+    fade: largest change of level at either end of the time, in units of natural log power. tilt: the same at either end of the bands, as
+    of another microphone. noise: probability of noise, of a random colour. background: probability of another item as background. snr:
+    lowest ratio of both, in dB, up to 30 above it. speed: largest change of speed and pitch together, 0.1 = 10 %. reverb: probability of a
+    synthetic room. hide: largest share of the time, and of the bands, that is silenced. patch, tall: frames and bands of a token for
+    transformers, tall 0 = all bands.
     """
 
     unit, reads_files, tagged = "recordings", True, "samples"
@@ -61,13 +62,14 @@ class Audio(Grid):
         "crop": (1.0, 0.6, 0.3),
         "bands": (1.0, 0.6),
         "mix": (0.0, 0.4),
-        "fade": (0.0, 1.0),
+        "fade": (0.0, 1.0, 4.0),
+        "tilt": (0.0, 2.0),
         "noise": (0.0, 0.5),
         "speed": (0.0, 0.1),
         "reverb": (0.0, 0.5),
         "hide": (0.0, 0.2),
     }
-    preset = {"method": "byol", "batch": 64, "lr": 2e-3, "weight_decay": 0.05, "passes": 100, "optim": {"kind": "muon"}}
+    preset = {"method": "simclr", "batch": 64, "lr": 2e-3, "weight_decay": 0.05, "passes": 100, "optim": {"kind": "muon"}}
 
     def __init__(
         self,
@@ -76,11 +78,12 @@ class Audio(Grid):
         front: Front = "logmel",
         crop: Fraction = 0.6,
         bands: Fraction = 0.6,
-        mix: Fraction = 0.4,
-        fade: NonNegative = 1.0,
-        noise: Fraction = 0.0,
+        mix: Fraction = 0.0,
+        fade: NonNegative = 4.0,
+        tilt: NonNegative = 0.0,
+        noise: Fraction = 0.5,
         background: Fraction = 0.0,
-        snr: float = 0.0,
+        snr: float = 5.0,
         speed: Fraction = 0.0,
         reverb: Fraction = 0.0,
         hide: Fraction = 0.0,
@@ -91,7 +94,7 @@ class Audio(Grid):
         self.front, self.rate = front, int(spec.extra["rate"])
         self.size, self.hop, self.fft = (int(spec.extra[k]) for k in ("window", "hop", "fft"))
         self.mels = int(spec.extra["mels"])
-        self.lowest, self.bands, self.mix, self.fade = max(crop, 1e-3), max(bands, 1e-3), mix, fade
+        self.lowest, self.bands, self.mix, self.fade, self.tilt = max(crop, 1e-3), max(bands, 1e-3), mix, fade, tilt
         self.noise, self.background, self.snr, self.speed, self.reverb, self.hide = noise, background, snr, speed, reverb, hide
         self.length = spec.sizes[0]  # samples that training looks at
         if front == "waveform":
@@ -186,20 +189,19 @@ class Audio(Grid):
     @classmethod
     def finish(cls, spec: Spec, x: Any) -> Spec:
         """Measure what each front end gives on training recordings, int16 [T] each."""
-        some = [x[i] for i in np.unique(np.linspace(0, len(x) - 1, min(len(x), 500)).astype(int))] if isinstance(x, list) else None
-        if some is None:
-            rows = np.unique(np.linspace(0, len(x) - 1, min(len(x), 500)).astype(int))
-            some = [x.item(int(i)) for i in rows]
+        rows = np.unique(np.linspace(0, len(x) - 1, min(len(x), 300)).astype(int)).tolist()
+        made = {f: cls(replace(spec, extra={**spec.extra, "measured": {}}), front=f) for f in ("waveform", "stft", "logmel", "mfcc")}
+        total = {f: np.zeros(3) for f in made}
+        for i in rows:
+            item = x[i] if isinstance(x, list) else x.item(i)
+            wave = torch.from_numpy(item[: 5 * int(spec.extra["rate"])].astype(np.float32))[None, None] / SCALE
+            for f, kind in made.items():
+                v = kind.seen(wave).double()
+                total[f] += np.array([v.numel(), float(v.sum()), float(v.square().sum())])
         measured: dict[str, list[float]] = {}
-        for front in ("logmel", "mfcc", "stft", "waveform"):
-            whole = replace(spec, extra={**spec.extra, "measured": {}})
-            made = cls(whole, front=front)
-            values = []
-            for item in some:
-                wave = torch.from_numpy(item[: 10 * made.rate].astype(np.float32))[None, None] / SCALE
-                values.append(made.seen(wave).double().flatten())
-            every = torch.cat(values)
-            measured[front] = [float(every.mean()), float(every.std(correction=0)) or 1.0]
+        for f, (n, first, second) in total.items():
+            middle = first / max(1.0, n)
+            measured[f] = [middle, float(np.sqrt(max(0.0, second / max(1.0, n) - middle**2))) or 1.0]
         mean, std = measured["logmel"]
         return replace(spec, mean=(mean,), std=(std,), extra={**spec.extra, "measured": measured})
 
@@ -303,7 +305,7 @@ class Audio(Grid):
     @property
     def loud(self) -> bool:
         """Whether views are changed as sound, before there are bands."""
-        return self.front == "waveform" or max(self.noise, self.background, self.speed, self.reverb) > 0
+        return self.front in ("waveform", "mfcc") or max(self.background, self.speed, self.reverb) > 0
 
     def window(self, batch: Batch, generator: torch.Generator, least: float = 1.0) -> Batch:
         """A random part of every item, at most as long as training looks at; at least this share of a shorter item."""
@@ -313,8 +315,9 @@ class Audio(Grid):
         """One global or local view of the window `part`; clean: what the network sees of it, where sound itself is not changed."""
         s = want.strength
         if clean is None:
+            noise = self.noise * s if self.front in ("waveform", "mfcc") else 0.0
             part = hearing.disturbed(
-                part, generator, noise=self.noise * s, background=self.background * s, snr=self.snr, speed=self.speed * s,
+                part, generator, noise=noise, background=self.background * s, snr=self.snr, speed=self.speed * s,
                 reverb=self.reverb * s, rate=self.rate,
             )  # fmt: skip
             if self.front == "waveform":
@@ -326,10 +329,12 @@ class Audio(Grid):
         low, high = (least, 1.5) if kind == "global_" else (least / 2, least)
         frames = self.sizes[1] if kind == "global_" else self.local_sizes(cell)[1]
         view = hearing.boxed(clean, self.sizes[1], frames, (low, high), self.bands if s else 1.0, generator)
+        if self.noise and self.front != "mfcc":
+            view = hearing.hissed(view, self.noise * s, self.snr, generator)
         if self.front == "logmel" and self.mix:
             view = hearing.mixed(view, self.mix * s, generator)
-        if self.fade:
-            view = hearing.faded(view, self.fade * s, generator)
+        if (self.fade or self.tilt) and self.front != "mfcc":
+            view = hearing.faded(view, self.fade * s, self.tilt * s, generator)
         return hearing.hidden(view, self.hide * s, generator, self.spec.extra["measured"][self.front][0]) if self.hide else view
 
     def local_sizes(self, cell: Sequence[int]) -> tuple[int, ...]:

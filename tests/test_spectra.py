@@ -13,13 +13,11 @@ from tacit import spectra
 
 
 def test_the_mel_scales_have_their_published_values() -> None:
-    hz = torch.tensor([0.0, 200 / 3, 1000.0, 6400.0], dtype=torch.float64)
-    assert torch.allclose(spectra.mel_of(hz), torch.tensor([0.0, 1.0, 15.0, 42.0], dtype=torch.float64))
-    htk = spectra.mel_of(torch.tensor([700.0, 1000.0], dtype=torch.float64), "htk")
-    assert torch.allclose(htk, torch.tensor([2595 * math.log10(2), 999.9855], dtype=torch.float64), atol=1e-3)
-    many = torch.linspace(0, 20_000, 99, dtype=torch.float64)
+    assert np.allclose(spectra.mel_of(np.array([0.0, 200 / 3, 1000.0, 6400.0])), [0.0, 1.0, 15.0, 42.0])
+    assert np.allclose(spectra.mel_of(np.array([700.0, 1000.0]), "htk"), [2595 * math.log10(2), 999.9855], atol=1e-3)
+    many = np.linspace(0, 20_000, 99)
     for scale in ("slaney", "htk"):
-        assert torch.allclose(spectra.hz_of(spectra.mel_of(many, scale), scale), many, atol=1e-6)
+        assert np.allclose(spectra.hz_of(spectra.mel_of(many, scale), scale), many, atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", ["slaney", "htk"])
@@ -27,8 +25,8 @@ def test_filters_are_triangles_between_their_neighbours_centres(scale: str) -> N
     bins, rate, bands = 513, 16_000, 24
     peak = spectra.mel_filters(bins, rate, bands, 50.0, 7000.0, scale, False)
     area = spectra.mel_filters(bins, rate, bands, 50.0, 7000.0, scale, True)
-    ends = [float(spectra.mel_of(torch.tensor([v]), scale)) for v in (50.0, 7000.0)]
-    corners = spectra.hz_of(torch.linspace(*ends, bands + 2, dtype=torch.float64), scale).numpy()
+    ends = spectra.mel_of(np.array([50.0, 7000.0]), scale)
+    corners = spectra.hz_of(np.linspace(*ends, bands + 2), scale)
     f = np.linspace(0, rate / 2, bins)
     for k in range(bands):  # slowly, one triangle after the other
         low, mid, high = corners[k : k + 3]

@@ -25,6 +25,20 @@ def _there(batch: Batch) -> Tensor:
     return batch.valid.view(len(x), -1, x.shape[-1])[:, 0]
 
 
+def known(batch: Batch) -> Batch:
+    """The same with padding (NaN at the end) marked and silent."""
+    gone = batch.x[:, 0].isnan()
+    if batch.valid is None and not bool(gone.any()):
+        return batch
+    return silenced(replace(batch, valid=~gone if batch.valid is None else batch.valid))
+
+
+def silenced(batch: Batch) -> Batch:
+    """The same with silence where nothing exists, because frames reach beyond the end of an item."""
+    x = batch.x.nan_to_num(0.0)
+    return replace(batch, x=x if batch.valid is None else x * batch.valid[:, None])
+
+
 def frames(batch: Batch) -> Tensor:
     """Frames of each item of a spectrum [B, C, F, T], int64 [B], at least 1."""
     return _there(batch).sum(1).clamp(min=1)
@@ -274,7 +288,7 @@ def reasons(item: Strange, most: int, modality: Any) -> list[Reason]:
     second = modality.samples_of([1]) / modality.rate
     mean, std = modality.spec.extra["measured"][modality.front]
     tall = item.grid[0] * item.cell[0] if len(item.grid) == 2 else 0
-    corners = spectra.hz_of(torch.linspace(0, float(spectra.mel_of(torch.tensor([modality.rate / 2.0]))[0]), modality.mels + 2))
+    corners = spectra.corners(modality.rate, modality.mels)
     length = item.x.shape[-1] / modality.rate
     for first in item.strongest(len(item.evidence)):
         if first in taken or len(out) == most:

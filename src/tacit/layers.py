@@ -21,8 +21,9 @@ def unravel(position: Tensor, grid: Sequence[int]) -> Tensor:
     """Flat cell numbers [...] as coordinates [..., r] in a grid of any rank."""
     out = []
     for size in reversed(grid[1:]):
-        out.append(position % size)
-        position = position // size
+        rows = torch.div(position, size, rounding_mode="floor")
+        out.append(position - rows * size)  # a graph that is written down has no remainder by a size that is free
+        position = rows
     return torch.stack([position, *out[::-1]], -1)
 
 

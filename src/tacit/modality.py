@@ -228,6 +228,11 @@ class Modality:
         """The views of a pretext task; the last one carries `answer`."""
         raise NotImplementedError
 
+    @property
+    def most(self) -> tuple[int, ...]:
+        """Size of the longest item that was learned from, as the network sees it."""
+        return self.sizes
+
     def samples_of(self, cell: Sequence[int]) -> int:
         """Stored values along the last axis that one cell of an encoder covers."""
         return cell[-1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,39 +21,46 @@ LINEAR = 200 / 3  # Hz of a mel below 1,000 Hz, in Slaney's scale
 STEP = math.log(6.4) / 27  # of the logarithm of a mel above
 
 
-def mel_of(hz: Tensor, scale: str = "slaney") -> Tensor:
+def mel_of(hz: np.ndarray, scale: str = "slaney") -> np.ndarray:
     """Frequencies in mel. scale: "slaney" (Auditory Toolbox 1998: linear below 1,000 Hz) or "htk" (HTK book: 2595 log10(1 + f / 700))."""
+    hz = np.asarray(hz, np.float64)
     if scale == "htk":
-        return 2595.0 * torch.log10(1.0 + hz / 700.0)
-    return torch.where(hz < 1000.0, hz / LINEAR, 15.0 + torch.log(hz.clamp(min=1000.0) / 1000.0) / STEP)
+        return np.asarray(2595.0 * np.log10(1.0 + hz / 700.0))
+    return np.where(hz < 1000.0, hz / LINEAR, 15.0 + np.log(np.maximum(hz, 1000.0) / 1000.0) / STEP)
 
 
-def hz_of(mel: Tensor, scale: str = "slaney") -> Tensor:
+def hz_of(mel: np.ndarray, scale: str = "slaney") -> np.ndarray:
     """The inverse of `mel_of`."""
+    mel = np.asarray(mel, np.float64)
     if scale == "htk":
-        return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
-    return torch.where(mel < 15.0, mel * LINEAR, 1000.0 * torch.exp(STEP * (mel.clamp(min=15.0) - 15.0)))
+        return np.asarray(700.0 * (10.0 ** (mel / 2595.0) - 1.0))
+    return np.where(mel < 15.0, mel * LINEAR, 1000.0 * np.exp(STEP * (np.maximum(mel, 15.0) - 15.0)))
 
 
-@lru_cache(maxsize=16)
+def corners(rate: int, bands: int, low: float = 0.0, high: float = 0.0, scale: str = "slaney") -> np.ndarray:
+    """Where bands begin, peak and end, in Hz: band k reaches from entry k to k + 2, float64 [bands + 2]. high: 0 = rate / 2."""
+    ends = mel_of(np.array([low, high or rate / 2]), scale)
+    return hz_of(np.linspace(ends[0], ends[1], bands + 2), scale)
+
+
 def mel_filters(bins: int, rate: int, bands: int, low: float = 0.0, high: float = 0.0, scale: str = "slaney", norm: bool = True) -> Tensor:
     """Triangles over the frequencies 0..rate/2, float32 [bands, bins].
 
-    bins: of the spectrum, n_fft / 2 + 1. low, high: of the bands in Hz, high 0 = rate / 2. norm: each triangle has the area 2 Hz
+    bins: of the spectrum, n_fft / 2 + 1. low, high: of the bands in Hz, high 0 = rate / 2. norm: each triangle has the area 1 Hz
     (Slaney); otherwise its peak is 1 (HTK).
     """
-    top = high or rate / 2
-    ends = mel_of(torch.tensor([low, top], dtype=torch.float64), scale)
-    steps = torch.linspace(float(ends[0]), float(ends[1]), bands + 2, dtype=torch.float64)
-    corners = hz_of(steps, scale)
-    f = torch.linspace(0, rate / 2, bins, dtype=torch.float64)
-    width = corners.diff()
-    rising = (f[None] - corners[:-2, None]) / width[:-1, None]
-    falling = (corners[2:, None] - f[None]) / width[1:, None]
-    out = torch.minimum(rising, falling).clamp(min=0)
-    if norm:
-        out = out * (2.0 / (corners[2:] - corners[:-2]))[:, None]
-    return out.float()
+    return torch.from_numpy(_triangles(bins, rate, bands, low, high, scale, norm))
+
+
+@lru_cache(maxsize=16)
+def _triangles(bins: int, rate: int, bands: int, low: float, high: float, scale: str, norm: bool) -> np.ndarray:
+    edge = corners(rate, bands, low, high, scale)
+    f = np.linspace(0, rate / 2, bins)
+    width = np.diff(edge)
+    rising = (f[None] - edge[:-2, None]) / width[:-1, None]
+    falling = (edge[2:, None] - f[None]) / width[1:, None]
+    out = np.maximum(np.minimum(rising, falling), 0)
+    return (out * (2.0 / (edge[2:] - edge[:-2]))[:, None] if norm else out).astype(np.float32)
 
 
 def window(size: int, device: torch.device | None = None) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tacit.evaluation.aggregates import rows_of
+from tacit.evaluation.cepstra import Cepstra
 from tacit.evaluation.classics.lsa import LSA
 from tacit.evaluation.regular import regular
 from tacit.types import Spec
@@ -47,11 +48,16 @@ def classics(x: np.ndarray, spec: Spec, seed: int = 0) -> dict[str, Callable[[np
 
 
 def _reader(x: np.ndarray, spec: Spec) -> Callable[[np.ndarray], np.ndarray]:
-    """Items as plain standardised numbers [n, D]; texts as LSA has them."""
+    """Items as plain standardised numbers [n, D]; texts as LSA has them, recordings as cepstra."""
     if spec.modality in ("table", "vector", "events"):
         return rows_of(x, spec).plain
     if spec.modality == "text":
         return LSA().fit(x, spec).transform
+    if spec.modality == "audio":
+        cepstra = Cepstra()
+        rows = cepstra.rows(x, spec)
+        middle, spread = rows.mean(0), np.maximum(rows.std(0), 1e-6)
+        return lambda v: np.asarray((cepstra.rows(v, spec) - middle) / spread)
     flat = _pooled if spec.modality == "image" else lambda v: regular(v, spec).reshape(len(v), -1)
     some = flat(x)
     mean, scale = some.mean(0, dtype=np.float64), some.std(0, dtype=np.float64)

@@ -80,10 +80,8 @@ class Filler:
 
     @property
     def count(self) -> int:
-        """Cells of an item; of documents, of the longest one that was learned from."""
-        modality = self.model.modality
-        sizes = (int(self.model.spec.extra["longest"]),) if modality.flat else modality.sizes
-        return math.prod(-(-s // c) for s, c in zip(sizes, self.encoder.cell, strict=True))
+        """Cells of an item; where items differ, of the longest one that was learned from."""
+        return math.prod(-(-s // c) for s, c in zip(self.model.modality.most, self.encoder.cell, strict=True))
 
     @property
     def room(self) -> int:

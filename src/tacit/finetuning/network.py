@@ -110,6 +110,8 @@ class Network(nn.Module):
     def seen(self) -> tuple[int, ...] | None:
         """The size to which every item is brought, None where items keep their own."""
         spec, sizes = self.model.spec, self.model.modality.sizes
+        if self.model.modality.flat:
+            return None
         twice = torch.zeros(1, spec.channels, *[2 * s for s in sizes], device=next(self.parameters()).device)
         shown = self.model.plain(Batch(twice, torch.zeros(1, dtype=torch.int64)))
         return sizes if tuple(shown.x.shape[2:]) == sizes else None

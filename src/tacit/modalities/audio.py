@@ -192,6 +192,7 @@ class Audio(Grid):
         rows = np.unique(np.linspace(0, len(x) - 1, min(len(x), 300)).astype(int)).tolist()
         made = {f: cls(replace(spec, extra={**spec.extra, "measured": {}}), front=f) for f in ("waveform", "stft", "logmel", "mfcc")}
         total = {f: np.zeros(3) for f in made}
+        longest = max((len(item) for item in x), default=1)
         for i in rows:
             item = x[i] if isinstance(x, list) else x.item(i)
             wave = torch.from_numpy(item[: 5 * int(spec.extra["rate"])].astype(np.float32))[None, None] / SCALE
@@ -203,7 +204,7 @@ class Audio(Grid):
             middle = first / max(1.0, n)
             measured[f] = [middle, float(np.sqrt(max(0.0, second / max(1.0, n) - middle**2))) or 1.0]
         mean, std = measured["logmel"]
-        return replace(spec, mean=(mean,), std=(std,), extra={**spec.extra, "measured": measured})
+        return replace(spec, mean=(mean,), std=(std,), extra={**spec.extra, "measured": measured, "longest": longest})
 
     @classmethod
     def notes(cls, spec: Spec) -> list[str]:
@@ -255,7 +256,12 @@ class Audio(Grid):
     # ---- right of the line ----
 
     def load(self, x: Tensor) -> Tensor:
-        return x.float().nan_to_num(0.0) / SCALE
+        return x.float() / SCALE
+
+    @property
+    def most(self) -> tuple[int, ...]:
+        longest = int(self.spec.extra["longest"])
+        return (longest,) if self.front == "waveform" else (self.sizes[0], -(-longest // self.hop))
 
     def samples_of(self, cell: Sequence[int]) -> int:
         return cell[-1] * (1 if self.front == "waveform" else self.hop)
@@ -284,7 +290,10 @@ class Audio(Grid):
     def views(self, batch: Batch, want: Views, generator: torch.Generator, cell: Sequence[int]) -> list[Batch]:
         """Global, local and crop views of an item are of one window of it, as in BYOL-A; every weak view has a window of its own (COLA)."""
         if layers.exporting():
-            return [self.heard(batch)]
+            return [self.heard(hearing.silenced(batch))]
+        if batch.x.ndim > 3:  # a view, which is looked at as it is
+            return [batch]
+        batch = hearing.known(batch)
         out: list[Batch] = []
         part = self.window(batch, generator) if want.global_ or want.local or want.crop or want.task else batch
         clean = self.heard(part) if (want.global_ or want.local) and not self.loud else None

@@ -189,6 +189,10 @@ class Text(Modality):
 
     # ---- right of the line ----
 
+    @property
+    def most(self) -> tuple[int, ...]:
+        return (int(self.spec.extra["longest"]),)
+
     def augment(self, batch: Batch, kind: str, generator: torch.Generator, cell: Sequence[int], want: Views = RECIPE) -> Batch:
         batch = slices.known(batch)
         if kind == "plain":

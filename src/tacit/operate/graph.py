@@ -47,7 +47,7 @@ class Graph(nn.Module):
     @property
     def step(self) -> int:
         """Lengths of items are multiples of this many samples; items are padded to it, which changes nothing."""
-        return self.model.encoder.cell[0] if self.any_length else 1
+        return self.model.modality.samples_of(self.model.encoder.cell) if self.any_length else 1
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> tuple[Tensor, ...]:
         """x uint8 or float32 [B, C, *S]; valid bool [B, T], False = padding -> embedding [B, D] and, with a head, its output."""

@@ -186,3 +186,23 @@ def test_what_is_no_sound_is_asked_for_in_vain(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "b.wav", tone(), RATE)
     with pytest.raises(BadData, match="no file of a kind"):
         dataset.open(tmp_path / "b.wav", modality="image", cache=False)
+
+
+def test_inspect_names_clipping_silence_offsets_and_copies_that_were_encoded_anew(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for k in range(12):
+        x = 0.1 * rng.normal(size=RATE) * (1 + np.sin(np.arange(RATE) / (500 + 100 * k)))
+        soundfile.write(tmp_path / f"{k:02d}.wav", np.convolve(x, np.ones(1 + k % 5) / (1 + k % 5), "same"), RATE)
+    speech, _ = soundfile.read(tmp_path / "03.wav")
+    soundfile.write(tmp_path / "copy.mp3", speech, RATE)
+    soundfile.write(tmp_path / "clipped.wav", (3 * tone(1.0, 300)).clip(-1, 1) * 3, RATE)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(RATE), RATE)
+    soundfile.write(tmp_path / "offset.wav", tone(1.0) + 0.1, RATE)
+    out = call("inspect", tmp_path, "--json", "--no-cache")
+    assert out.code == 0, out.err
+    found = json.loads(out.out)["sound"]
+    assert found["clipped"]["names"] == ["clipped.wav"] and found["silent"]["names"] == ["silent.wav"]
+    assert found["offset"]["names"] == ["offset.wav"]
+    assert found["near"]["pairs"] == [["03.wav", "copy.mp3"]], found["near"]
+    words = call("inspect", tmp_path, "--no-cache").out
+    assert "clipped.wav" in words and "encoded anew" in words and "level" in words

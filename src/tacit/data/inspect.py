@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tacit import registry
-from tacit.data import texts
+from tacit.data import sounds, texts
 from tacit.data.dataset import Dataset
 from tacit.data.listing import few, size_in_words
 from tacit.data.splits import TEST, TRAIN, VAL
@@ -45,6 +45,7 @@ def inspect(dataset: Dataset) -> dict[str, Any]:
         "duplicates": duplicates(dataset),
         "bad": {"count": len(dataset.bad), "items": [{"name": p.name, "reason": p.reason} for p in dataset.bad]},
         "text": texts.survey(dataset) if dataset.raws is not None else None,
+        "sound": sounds.survey(dataset) if dataset.modality == "audio" else None,
         "notes": list(dataset.notes),
         "cache": {"path": str(dataset.cache_path) if dataset.cache_path else None, "bytes": dataset.cache_bytes},
         "fingerprint": dataset.fingerprint,
@@ -97,6 +98,7 @@ def lines(report: dict[str, Any]) -> list[str]:
     copies = report["duplicates"]
     out.append(f"copies     {copies['within']:,} exact duplicates within a part, {copies['across']:,} held-out items also in training")
     out += texts.lines(report["text"]) if report["text"] else []
+    out += sounds.lines(report["sound"]) if report["sound"] else []
     if report.get("redacted"):
         out.append("redacted   {changed:,} documents changed, {left_out:,} left out, written to {file}".format(**report["redacted"]))
     if report["constant"]["count"]:
@@ -124,8 +126,9 @@ def _values(dataset: Dataset) -> dict[str, Any]:
     """Missing values and items whose channels hold one value each, read block by block; columns of several kinds share no value."""
     alike = not _parts(dataset)
     missing, total, gaps, constant = 0, 0, 0, []  # type: int, int, int, list[str]
-    for start in range(0, len(dataset), BLOCK):
-        n = min(BLOCK, len(dataset) - start)
+    block = BLOCK if not dataset.spec.ragged else max(1, min(BLOCK, 2**24 // max(1, int(np.prod(dataset.x.shape[1:])))))
+    for start in range(0, len(dataset), block):
+        n = min(block, len(dataset) - start)
         x = np.asarray(dataset.x[start : start + n]).reshape(n, dataset.spec.channels if dataset.spec.sizes else 1, -1)
         if x.dtype == np.uint8:
             flat = (x.min(2) == x.max(2)).all(1)
@@ -251,6 +254,8 @@ def _warnings(dataset: Dataset, report: dict[str, Any]) -> list[str]:
         out.append("there is only one item: nothing can be learned from it")
     elif not len(dataset.test):
         out.append("nothing is held out, so nothing can be evaluated")
+    if report["sound"] and (count := report["sound"]["near"]["across_count"]):
+        out.append(f"{count:,} recordings are held out and in training, encoded anew: {' = '.join(report['sound']['near']['across'][0])}")
     if labels["task"] == "classification" and len(labels["counts"]) == 1:
         out.append(f"all labels are {dataset.classes[0]!r}: one class cannot be evaluated")
     elif labels["task"] == "classification":

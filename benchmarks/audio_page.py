@@ -36,6 +36,7 @@ def page(cells: Any) -> Iterator[str]:
     yield from _speakers(found)
     yield from _emotion(found)
     yield from _denoise(found)
+    yield from _asr(found)
     yield from _speed(found)
 
 
@@ -149,6 +150,19 @@ def _denoise(found: dict[str, Any]) -> Iterator[str]:
     for name, v in c.items():
         if name.endswith("dB"):
             yield f"| {name} | {v[0]:+.1f} [{v[1]:+.1f}, {v[2]:+.1f}] |"
+    yield ""
+
+
+def _asr(found: dict[str, Any]) -> Iterator[str]:
+    rows = [(*n.removeprefix("asr_").rsplit("_", 1), c) for n, c in found.items() if n.startswith("asr_")]
+    if not rows:
+        return
+    yield "## What is said: three to five digits in a row, by CTC\n"
+    yield f"Rows of recordings of one speaker with gaps of up to 0.1 s; {rows[0][2]['n_test']} rows of two held-out speakers; greedy, without a language model; error rates in % with 95 % intervals.\n"
+    yield "| labels | encoder | word errors | character errors |\n| --- | --- | --- | --- |"
+    for way, _, c in sorted(rows, key=lambda r: (float(r[1]), r[0])):
+        shown = [f"{100 * v[0]:.1f} [{100 * v[1]:.1f}, {100 * v[2]:.1f}]" for v in (c["wer"], c["cer"])]
+        yield f"| {c['labels']:,} | {way} | {' | '.join(shown)} |"
     yield ""
 
 

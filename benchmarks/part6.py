@@ -1,6 +1,6 @@
 """The measurements of part 6: digits and emotions of unseen speakers, whose voice it is, robustness, noise taken away, speed.
 
-    python benchmarks/part6.py [--quick] [--only digits,speakers,emotion,denoise,methods,speed] [--data PATH] [--write]
+    python benchmarks/part6.py [--quick] [--only digits,speakers,emotion,denoise,asr,methods,speed] [--data PATH] [--write]
 
 Finished cells (one JSON file each in benchmarks/results/part6) are skipped. --quick: a little of each on generated sound in about a minute;
 its numbers are printed and thrown away. --write: renew docs/audio.md from the cells. No speaker that is tested on is ever pretrained on.
@@ -258,6 +258,32 @@ def _denoised(place: Path, held: tuple[str, ...], work: Path, quick: bool) -> di
     return out
 
 
+def asr(cells: Cells, quick: bool, data: Path, work: Path) -> None:
+    """Item 4: digits in a row, read by CTC: pretrained and frozen, fine-tuned, and from scratch, on 5 % and all of the labels."""
+    place = recordings.generated(work) if quick else recordings.fsdd(data, work)
+    if place is None:
+        return
+    held = ("s0", "s1") if quick else recordings.FOLDS[0]
+    for share in (1.0,) if quick else (0.05, 1.0):
+        for way in ("frozen",) if quick else ("frozen", "fine-tuned", "scratch"):
+            cells.measure(f"asr_{way}_{share:g}", lambda s=share, w=way: _asr(place, held, s, w, work, quick))
+
+
+def _asr(place: Path, held: tuple[str, ...], share: float, way: str, work: Path, quick: bool) -> dict[str, Any]:
+    import tacit
+
+    single = recordings.held_out(opened(place, "digit"), held)
+    rows = recordings.rowed(single, work, 60 if quick else 1000, 20 if quick else 200, share)
+    data = tacit.open(rows, target="said", options={"seconds": 1.0})
+    how: dict[str, Any] = {"steps": 1} if way == "scratch" else {"steps": 20} if quick else {"budget": f"{SECONDS}s"}
+    folder = Path(tempfile.mkdtemp(dir=work))
+    run = tacit.pretrain(data, out=folder / "run", **how)
+    strategy = {"frozen": "probe", "fine-tuned": "lp-ft", "scratch": "full"}[way]
+    done = tacit.finetune(run.path, rows, target="said", head="transcription", strategy=strategy, out=folder / "tuned")
+    scores = {r["metric"]: [r["value"], r["low"], r["high"]] for r in done.result["results"] if r["probe"] == f"finetune:{strategy}"}
+    return {"labels": done.result["labels"], "n_test": done.result["n_test"], **scores}
+
+
 def speed(cells: Cells, quick: bool, data: Path, work: Path) -> None:
     """Item 5: hours of sound an hour of training, what a step costs beside the network, decoding, and memory on a long file."""
     place = recordings.generated(work) if quick else recordings.fsdd(data, work)
@@ -323,6 +349,7 @@ PIECES: dict[str, parts.Piece] = {
     "speakers": speakers,
     "emotion": emotion,
     "denoise": denoise,
+    "asr": asr,
     "methods": methods,
     "speed": speed,
 }

@@ -32,15 +32,15 @@ class Decided:
 class Head:
     """Base of all heads. Subclasses take `(classes, *, hyperparameters)`; the file is the registration.
 
-    level: "item" (one output an item), "token" (one for each feature of its grid) or "pair" (one for two items). metrics: names of what
-    `scores` returns, the one that decides first; all but those in `errors` are better when larger. mixes: whether two items with two
-    answers may be mixed (mixup). ordered: of pairs, whether the first item differs from the second. classes: names of the classes or
-    labels, empty for numbers.
+    level: "item" (one output an item), "token" (one for each feature of its grid), "sequence" (one for each moment, read in order) or
+    "pair" (one for two items). metrics: names of what `scores` returns, the one that decides first; all but those in `errors` are better
+    when larger. mixes: whether two items with two answers may be mixed (mixup). ordered: of pairs, whether the first item differs from
+    the second. classes: names of the classes or labels, empty for numbers.
     """
 
     level: ClassVar[str] = "item"
     metrics: tuple[str, ...] = ()
-    errors: ClassVar[frozenset[str]] = frozenset({"rmse", "mae", "nll", "brier", "ece"})
+    errors: ClassVar[frozenset[str]] = frozenset({"rmse", "mae", "nll", "brier", "ece", "cer", "wer"})
     source: ClassVar[str] = ""
     mixes: ClassVar[bool] = False
     ordered: ClassVar[bool] = False
@@ -114,11 +114,14 @@ def at_places(out: np.ndarray, grid: Sequence[int], cell: Sequence[int], size: S
     return x
 
 
-def together(parts: Sequence[np.ndarray], places: int = 0) -> np.ndarray:
-    """Outputs of several batches as one array; of tokens [B, M, K], whose M may differ, with zeros up to the largest M or `places`."""
+ABSENT = 1e4  # first output of a moment that does not exist
+
+
+def together(parts: Sequence[np.ndarray], places: int = 0, fill: float = 0.0) -> np.ndarray:
+    """Outputs of several batches as one array; of tokens [B, M, K], whose M may differ, with `fill` up to the largest M or `places`."""
     if parts and parts[0].ndim == 3:
         wide = max(places, *(p.shape[1] for p in parts))
-        parts = [np.pad(p, ((0, 0), (0, wide - p.shape[1]), (0, 0))) if p.shape[1] < wide else p for p in parts]
+        parts = [np.pad(p, ((0, 0), (0, wide - p.shape[1]), (0, 0)), constant_values=fill) if p.shape[1] < wide else p for p in parts]
     return np.concatenate(parts)
 
 

@@ -12,7 +12,7 @@ from tacit.data.listing import MISSING, few
 from tacit.data.tags import Marks
 from tacit.errors import Asked, BadData
 
-HEADS = ("classification", "multilabel", "regression", "tagging", "similarity", "pairs")
+HEADS = ("classification", "multilabel", "regression", "tagging", "similarity", "pairs", "transcription")
 OF_PAIRS = ("similarity", "pairs")
 WHOLE = 2.0**24  # up to here float32 holds every whole number
 SEPARATOR = re.compile(r"[|;]")
@@ -26,7 +26,7 @@ class Supervision:
     head: name of the head that suits, of HEADS.
     items: int64 [R], rows of the data set, ascending; of pairs [R, 2], in no order.
     values: classification int64 [R]; multilabel float32 [R, K], NaN = unknown; regression float32 [R]; tagging int16 [R, *S],
-    -1 = unknown; similarity float32 [R]; pairs int64 [R].
+    -1 = unknown; similarity float32 [R]; pairs int64 [R]; transcription int16 [R, L], -1 = the end.
     classes: names, empty for numbers. notes: what a person should know.
     """
 
@@ -54,6 +54,8 @@ def single(
     if head == "multilabel":
         values, names = words([classes[k] for k in y] if classes else [f"{v:g}" for v in y])
         return Supervision(head, items, values, names, notes)
+    if head == "transcription":
+        return transcripts(items, [classes[k] for k in y] if classes else [f"{v:g}" for v in y], where, notes)
     if head == "classification":
         if not classes:
             y, classes = _counted(y, where)
@@ -63,6 +65,23 @@ def single(
     if head != "regression":
         raise Asked(f"{where} has one label an item, not what {head} learns from", "leave the head out")
     return Supervision(head, items, (numbers(classes, where)[y] if classes else y).astype(np.float32), (), notes)
+
+
+def transcripts(items: np.ndarray, texts: Sequence[str], where: str, notes: Sequence[str] = ()) -> Supervision:
+    """What is said (or written) in each item, as numbers of characters int16 [R, L], -1 = the end; number 0 is no character.
+
+    Spaces in a row count as one. Raises BadData where no text holds a character.
+    """
+    clean = [" ".join(t.split()) for t in texts]
+    letters = tuple(sorted({c for t in clean for c in t}))
+    if not letters:
+        raise BadData(f"{where}: no transcript holds a character", "name the column with --target")
+    number = {c: k + 1 for k, c in enumerate(letters)}
+    kept = np.array([bool(t) for t in clean])
+    out = np.full((int(kept.sum()), max(map(len, clean))), -1, np.int16)
+    for row, t in zip(out, (t for t in clean if t), strict=True):
+        row[: len(t)] = [number[c] for c in t]
+    return Supervision("transcription", items[kept], out, ("", *letters), tuple(notes))
 
 
 def several(

@@ -23,9 +23,9 @@ from tacit.finetuning import forgetting
 from tacit.finetuning.config import FinetuneConfig
 from tacit.finetuning.decider import Decider
 from tacit.finetuning.divide import Parts, divide
-from tacit.finetuning.fit import Task, check_head
-from tacit.finetuning.network import Network
-from tacit.head import Head
+from tacit.finetuning.fit import Task
+from tacit.finetuning.network import Network, check_head
+from tacit.head import Head, together
 from tacit.outliers import Reference
 
 Say = Callable[[str], None]
@@ -210,7 +210,7 @@ def _calibration(
         outs.append(_as_one(out, fitted.head, network.head, values[train[learn]]))
         truths.append(y)
     about["folds"] = rows
-    return np.concatenate(outs), np.concatenate(truths)
+    return together(outs), np.concatenate(truths)
 
 
 def _as_one(out: np.ndarray, own: Head, final: Head, learned: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from tacit.embedding.model import Model
 from tacit.errors import Asked, Stopped
 from tacit.finetuning.config import FinetuneConfig, strategy
 from tacit.finetuning.depth import depths, frozen
-from tacit.finetuning.loaders import Pairs, Tagged
+from tacit.finetuning.loaders import Pairs, Tagged, wide
 from tacit.finetuning.lora import adapt, merge
 from tacit.finetuning.network import Network, Scaled, shares
 from tacit.head import Head, of_pair
@@ -84,11 +84,14 @@ class FineTuning(Method):
         answer, other, share = view.label, None, 1.0
         if self.settings.mixup and head.mixes and not self.alike:
             view, other, share = self._mixed(view, ctx)
-        f = net.read(view, torch.is_autocast_enabled(view.x.device.type))
+        f = net.read(view, torch.is_autocast_enabled(view.x.device.type)) if head.level != "sequence" else view.x
         if self.alike:
             loss = losses.cosines_of_classes(f, answer)
         elif head.level == "pair":
             loss = head.loss(net.pairs(f), answer[: len(answer) // 2])
+        elif head.level == "sequence":
+            f, there = net.moments(view, torch.is_autocast_enabled(view.x.device.type))
+            loss = head.loss(net.read_out(f, there), answer)
         elif head.level == "token":
             grid = net.model.encoder.cells(net.model.plain(view)).grid
             assert net.layer is not None
@@ -168,14 +171,16 @@ class Task:
     def standard(self, tiles: bool) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation of the features over the training items, labelled or not."""
         if tiles not in self._standard:
-            rows, tokens, lengths = self.data.train, self.head().level == "token", self.data.lengths
+            rows, level, lengths = self.data.train, self.head().level, self.data.lengths
+            tokens = level == "token"
             if tokens and isinstance(self.data.x, Flat):  # of another one the longest may have no end
                 rows = np.intersect1d(rows, self.answers.items)
-            rows = rows[:: max(1, -(-len(rows) // (500 if tokens else STANDARD)))]
+            rows = rows[:: max(1, -(-len(rows) // (500 if level in ("token", "sequence") else STANDARD)))]
             f = self.pretrained(rows, tiles)
             if tokens and lengths is not None:
                 f = f[np.arange(f.shape[1]) * self.model.encoder.cell[0] < lengths[rows, None]]  # without padding
             f = f.reshape(-1, f.shape[-1]).astype(np.float64)
+            f = f[~np.isnan(f[:, 0])] if level == "sequence" else f
             mean, scale = f.mean(0), f.std(0)
             scale[scale <= 1e-6 * np.abs(mean)] = 1.0
             scale[scale == 0] = 1.0
@@ -333,7 +338,7 @@ class _Trainer:
         else:
             kind = Tagged if network.head.level == "token" else Loader
             loader = kind(replace(data, labels=None), where, modality, fabric.device)
-            loader.labels = torch.from_numpy(np.ascontiguousarray(values, dtype=_wide(values.dtype)))
+            loader.labels = torch.from_numpy(np.ascontiguousarray(values, dtype=wide(values.dtype)))
         self.loop = Loop.build(fabric, method, loader, modality, config)
         self.loop.method.train()
         self.best, self.best_step, self.spent = self._score(), 0, 0.0
@@ -434,14 +439,3 @@ class _Trainer:
         low, second = (-math.inf if v is None else v for v in meta["best"])
         self.best = (low, second)
         self.kept = load_file(self.folder / f"best-{self.best_step:08d}.safetensors")
-
-
-def _wide(kind: np.dtype[Any]) -> Any:
-    """The type in which answers travel in a batch."""
-    return np.int64 if kind.kind in "iu" else np.float32
-
-
-def check_head(head: Head, model: Model) -> None:
-    """Raise Asked where this kind of data or network has no places to tag."""
-    if head.level == "token" and "tokens" not in model.encoder.can:
-        raise Asked("tagging needs a feature for every part of an item, which this backbone does not give", "train with another --backbone")

@@ -35,3 +35,8 @@ class Pairs(Loader):
         found = one.batch(np.arange(2 * len(index)))
         label = self.values[torch.from_numpy(index)].to(self.device)
         return replace(found, label=torch.cat([label, label]), group=None)
+
+
+def wide(kind: np.dtype[Any]) -> Any:
+    """The type in which answers travel in a batch."""
+    return np.int64 if kind.kind in "iu" else np.float32

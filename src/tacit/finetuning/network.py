@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tacit.embedding.model import Model
-from tacit.head import Head, at_places, of_pair, together
+from tacit.errors import Asked
+from tacit.head import ABSENT, Head, at_places, of_pair, together
 from tacit.types import Batch
 
 PARTS = 4  # along each axis, of a cell whose labels are counted
@@ -60,6 +61,9 @@ class Network(nn.Module):
 
     def read(self, batch: Batch, cast: bool = False) -> Tensor:
         """Features of every item [B, D], or of its tokens [B, M, D]."""
+        if self.head.level == "sequence":
+            f, there = self.moments(batch, cast)
+            return f.masked_fill(~there[..., None], torch.nan)
         if self.head.level != "token":
             return self.model.read(batch, self.tiles, cast)
         with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=cast):
@@ -72,7 +76,27 @@ class Network(nn.Module):
             assert self.inner is not None
             return (f - self.inner.mean) / self.inner.scale
         assert self.layer is not None
+        if self.head.level == "sequence":
+            return self.read_out(f.nan_to_num(0.0), ~f[..., 0].isnan())
         return self.layer(f)
+
+    def moments(self, batch: Batch, cast: bool = False) -> tuple[Tensor, Tensor]:
+        """Features along the last axis of an item (time), means over its others: [B, M, D], and which of them exist, bool [B, M]."""
+        with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=cast):
+            f = self.model.encoder(self.model.plain(batch))
+        x, there = f.tokens.float(), f.valid
+        if len(f.grid) > 1:
+            weight = there.unflatten(1, (-1, f.grid[-1])).float()
+            x = (x.unflatten(1, (-1, f.grid[-1])) * weight[..., None]).sum(1) / weight.sum(1).clamp(min=1)[..., None]
+            there = weight.sum(1) > 0
+        return x, there
+
+    def read_out(self, f: Tensor, there: Tensor) -> Tensor:
+        """Outputs [B, M, K] of moments; one that does not exist says so: its first output is ABSENT, the others 0."""
+        assert self.layer is not None
+        none = torch.zeros(self.head.outputs, device=f.device)
+        none[0] = ABSENT
+        return torch.where(there[..., None], self.layer(f), none)
 
     def pairs(self, f: Tensor) -> Tensor:
         """Outputs [B, outputs] for features [2 B, D] whose first half belongs to the second, one by one."""
@@ -89,7 +113,7 @@ class Network(nn.Module):
         for batch in self.model.batches(x, lengths):
             parts.append(self.read(batch, cast).cpu().numpy())
         self.train(was)
-        return together(parts, places)
+        return together(parts, places, np.nan if self.head.level == "sequence" else 0.0)
 
     def outcome(self, f: np.ndarray, pairs: np.ndarray | None = None) -> np.ndarray:
         """The head's output for features: [N, outputs], [N, M, outputs], or [R, outputs] for pairs [R, 2] of rows."""
@@ -99,7 +123,10 @@ class Network(nn.Module):
             assert self.inner is not None
             f = (f - self.inner.mean.cpu().numpy()) / self.inner.scale.cpu().numpy()
             f = of_pair(f[pairs[:, 0]], f[pairs[:, 1]], self.head.ordered)
-        return ((f - mean) / scale) @ weight.T + bias
+        out = ((f - mean) / scale) @ weight.T + bias
+        if self.head.level == "sequence":
+            out[np.isnan(out[..., 0])] = np.eye(1, out.shape[-1]) * ABSENT
+        return np.asarray(out)
 
     def reading(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Mean, scale, weight and bias of the reading."""
@@ -152,3 +179,14 @@ def shares(label: Tensor, view: Batch, grid: Sequence[int], cell: Sequence[int],
     for axis in range(rank):
         one = one.unflatten(1 + axis, (grid[axis], -1)).mean(2 + axis)
     return one.flatten(1, rank)
+
+
+def check_head(head: Head, model: Model) -> None:
+    """Raise Asked where this kind of data or network has no places to tag or to read in order."""
+    if head.level == "sequence" and not model.encoder.layout.ordered:
+        raise Asked("transcription reads an item from its beginning to its end, and these have no order", "leave --head out")
+    if head.level in ("token", "sequence") and "tokens" not in model.encoder.can:
+        raise Asked(
+            f"{type(head).__name__.lower()} needs a feature for every part of an item, which this backbone does not give",
+            "train with another --backbone",
+        )

@@ -148,7 +148,8 @@ def _probe(z: np.ndarray, w: np.ndarray, labels: np.ndarray, limits: Limits) -> 
     classes = labels.dtype.kind in "iu"
     known = np.random.default_rng(0).permutation(np.flatnonzero(labels >= 0 if classes else np.isfinite(labels)))
     fit, read = known[::2], known[1::2]
-    if len(read) < 2 or len(np.unique(labels[fit])) < 2:
+    different = len(np.unique(labels[fit]))
+    if len(read) < 2 or different < 2 or (classes and different > len(fit) / 2):  # words of which hardly two items share one are no classes
         return None
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000) if classes else Ridge())
     probe.fit(z[fit], labels[fit])

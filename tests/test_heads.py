@@ -35,8 +35,8 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def test_every_head_is_listed_with_its_metrics() -> None:
     heads = registry.every("heads")
-    assert set(heads) == {"classification", "multilabel", "regression", "tagging", "similarity", "pairs"}
-    assert all(h.metrics and h.level in ("item", "token", "pair") for h in heads.values())
+    assert set(heads) == {"classification", "multilabel", "regression", "tagging", "similarity", "pairs", "transcription"}
+    assert all(h.metrics and h.level in ("item", "token", "sequence", "pair") for h in heads.values())
 
 
 # ---- classification ----

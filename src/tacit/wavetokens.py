@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -39,13 +40,19 @@ class WaveTokenizer(GridTokenizer):
     def forward(self, batch: Batch) -> Tokens:
         """batch.x [B, 1, T] -> tokens [B, ceil(T / patch), dim]."""
         x: Tensor = self.normalised(batch.x)
-        if batch.valid is not None:
-            x = x * batch.valid[:, None]
-        size = x.shape[-1]
+        size, there = x.shape[-1], batch.valid
+        if there is None and size % self.patch[0]:
+            there = torch.ones(len(x), size, dtype=torch.bool, device=x.device)
         x = F.pad(x, (0, -size % self.patch[0]))
+        if there is not None:
+            there = F.pad(there, (0, -size % self.patch[0]))
+            x = x * there[:, None]
         for layer, norm, kernel, stride in zip(self.layers, self.norms, self.kernels, self.strides, strict=True):
             x = layer(F.pad(x, (0, kernel - stride)))
             x = F.gelu(norm(x.transpose(1, 2))).transpose(1, 2)
+            if there is not None:  # what does not exist stays silent, as it is beyond the end of an item alone
+                there = there[:, ::stride]
+                x = x * there[:, None].to(x.dtype)
         grid = (x.shape[-1],)
         valid = pool_valid(batch.valid, len(x), (size,), self.patch, grid, x.device)
         return Tokens(x.transpose(1, 2), valid, grid)

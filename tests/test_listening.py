@@ -132,6 +132,10 @@ def test_enhance_takes_noise_away_and_loses_nothing(voices: Path, tmp_path: Path
     assert np.mean(gain) > 2, gain
     again = call("enhance", run, noisy, "--out", tmp_path / "out")
     assert again.code == 2 and "is there already" in again.err
+    (noisy / "0_1.flac").write_bytes((noisy / "0_1.wav").read_bytes())
+    (noisy / "0_1.mp3").write_bytes((noisy / "0_1.wav").read_bytes())
+    twice = call("enhance", run, noisy, "--out", tmp_path / "twice")
+    assert twice.code == 2 and "would become" in twice.err and not (tmp_path / "twice").exists()
     one = call("enhance", run, noisy / "0_1.wav", "--out", tmp_path / "one.flac")
     assert one.code == 0 and one.out.strip() == str(tmp_path / "one.flac")
     assert call("enhance", run, tmp_path / "nowhere", "--out", tmp_path / "o").code == 2

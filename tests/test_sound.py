@@ -143,12 +143,13 @@ def test_a_table_names_segments_speakers_and_labels(tmp_path: Path) -> None:
         soundfile.write(tmp_path / f"{k}.wav", tone(2.0, 200 + 100 * k), RATE)
     rows: list[list[object]] = [["file_name", "start", "end", "label", "speaker"]]
     rows += [[f"{k}.wav", a, a + 0.5, f"w{int(2 * a)}", f"s{k % 3}" if k else ""] for k in range(6) for a in (0.0, 0.5, 1.0)]
+    rows += [["3.wav", "nan", 1, "w0", "s0"], ["3.wav", -1, 1, "w0", "s0"], ["3.wav", 0.5, 0.50001, "w0", "s0"]]
     rows += [["gone.wav", 0, 1, "w0", "s0"], ["../out.wav", 0, 1, "w0", "s0"], ["1.wav", 1, 0.5, "w0", "s0"], ["2.wav", "x", 1, "w0", "s0"]]
     table(tmp_path / "metadata.csv", rows)
     data = dataset.open(tmp_path, cache=False, max_bad=0.5)
-    assert len(data) == 18 and data.classes == ("w0", "w1", "w2") and data.group_names == ("s0", "s1", "s2")
+    assert len(data) == 18 and data.classes == ("w0", "w1", "w2") and data.group_names == ("recording 0.wav", "s0", "s1", "s2")
     assert data.names[1] == "0.wav@0.5-1" and (data.lengths == RATE // 2).all()
-    assert len(data.bad) == 4 and any("3 items have no speaker" in n for n in data.notes)
+    assert len(data.bad) == 7 and any("3 items have no speaker" in n for n in data.notes)
     assert np.isin(data.groups[data.train], data.groups[data.test][data.groups[data.test] >= 0]).sum() == 0
     again = dataset.open(tmp_path / "metadata.csv", cache=False, max_bad=0.5)
     assert again.names == data.names
@@ -196,6 +197,7 @@ def test_inspect_names_clipping_silence_offsets_and_copies_that_were_encoded_ane
     speech, _ = soundfile.read(tmp_path / "03.wav")
     soundfile.write(tmp_path / "copy.mp3", speech, RATE)
     soundfile.write(tmp_path / "clipped.wav", (3 * tone(1.0, 300)).clip(-1, 1) * 3, RATE)
+    soundfile.write(tmp_path / "hum.wav", tone(1.0, 60, loud=0.99), RATE)  # loud, low and whole
     soundfile.write(tmp_path / "silent.wav", np.zeros(RATE), RATE)
     soundfile.write(tmp_path / "offset.wav", tone(1.0) + 0.1, RATE)
     out = call("inspect", tmp_path, "--json", "--no-cache")
@@ -206,3 +208,37 @@ def test_inspect_names_clipping_silence_offsets_and_copies_that_were_encoded_ane
     assert found["near"]["pairs"] == [["03.wav", "copy.mp3"]], found["near"]
     words = call("inspect", tmp_path, "--no-cache").out
     assert "clipped.wav" in words and "encoded anew" in words and "level" in words
+
+
+def test_an_open_end_is_the_end_and_parts_of_unknown_speakers_stay_together(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for k in range(8):
+        soundfile.write(tmp_path / f"{k}.wav", 0.1 * rng.normal(size=30 * RATE), RATE)
+    table(tmp_path / "metadata.csv", [["file_name", "speaker"], *[[f"{k}.wav", f"s{k}" if k < 4 else ""] for k in range(8)]])
+    data = dataset.open(tmp_path, cache=False)
+    sides = {side: {data.names[i].split("@")[0] for i in rows} for side, rows in (("train", data.train), ("test", data.test))}
+    assert len(data) == 24 and sides["test"] and not sides["train"] & sides["test"]
+    table(tmp_path / "metadata.csv", [["file_name", "start", "label"], *[[f"{k}.wav", 28, f"w{k % 2}"] for k in range(8)]])
+    ends = dataset.open(tmp_path, cache=False)
+    assert ends.names[0] == "0.wav@28-end" and (ends.lengths == 2 * RATE).all()
+
+
+def test_a_large_member_of_an_archive_is_copied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tacit.data.sources import recordings
+
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "a.wav", 0.1 * rng.normal(size=40 * RATE), RATE)
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
+        archive.write(tmp_path / "a.wav", "a.wav")
+    small = dataset.open(tmp_path / "d.zip", cache=False)
+    monkeypatch.setattr(recordings, "SMALL", 1)
+    large = dataset.open(tmp_path / "d.zip", cache=False)
+    assert len(large) == 4 and (large.hashes == small.hashes).all()
+
+
+def test_a_rate_that_no_recorder_has_is_not_believed(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(), RATE)
+    raw = bytearray((tmp_path / "a.wav").read_bytes())
+    raw[24:28] = (1).to_bytes(4, "little")
+    with pytest.raises(BadItem, match="1 samples a second"):
+        sound.head(bytes(raw))

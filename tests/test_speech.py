@@ -99,6 +99,10 @@ def test_hubert_finds_clusters_after_the_first_step_and_anew_in_the_second_round
         views = mod.views(loader.batch(np.arange(8)), built.views, gen(step), built.encoder.cell)
         ctx = Context(gen(step), progress)
         seen.append(float(built(views, ctx).log["codes"]))
+        if step == 2:
+            with torch.no_grad():  # as training would
+                for p in built.encoder.parameters():
+                    p.add_(0.1)
         built.after_step(ctx)
     assert seen[0] == pytest.approx(1.0, abs=1e-3) and seen[1] > 2.5  # no clusters yet, then clusters of what cells hold
     assert built.state[0] == 1 and built.later.abs().sum() > 0

@@ -134,3 +134,24 @@ def test_tables_have_no_beginning_and_no_end(tmp_path: Path) -> None:
     assert call("pretrain", tmp_path / "t.csv", "--steps", "2", "--size", "tiny", "--out", run).code == 0
     refused = call("finetune", run, tmp_path / "t.csv", "--head", "transcription", "--target", "label", "--out", tmp_path / "m")
     assert refused.code == 2 and "from its beginning to its end" in refused.err
+
+
+def test_fine_tuning_hears_all_that_is_said_and_numbers_are_no_words(spelled: Path, tmp_path: Path) -> None:
+    import tacit
+    from tacit.data.supervision import supervise
+    from tacit.errors import Asked
+    from tacit.finetuning.config import FinetuneConfig
+    from tacit.finetuning.fit import FineTuning, Task
+    from tacit.types import Views
+
+    data = tacit.open(spelled, target="said")
+    run = tacit.pretrain(data, steps=1, size="tiny", out=tmp_path / "run")
+    answers = supervise(data, head="transcription")
+    task = Task(run.model, data, answers, lambda: Transcription(answers.classes), FinetuneConfig())
+    network = task.probed(np.arange(8), True, 0)
+    assert FineTuning(network, FinetuneConfig(), set(), "full").views == Views(plain=1)
+    rows = [["file_name", "said"], *[[f"{k}.wav", f"00{k}"] for k in range(60)]]
+    with (tmp_path / "numbers.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    with pytest.raises(Asked, match="numbers where words"):
+        supervise(data, file=tmp_path / "numbers.csv", target="said", head="transcription")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -107,6 +106,9 @@ def enhance(run: str | Path, source: str | Path, out: str | Path, *, say: Say | 
         raise BadData(f"{source} holds no sound file", "understood: .wav .flac .ogg .mp3 .aiff")
     goals = [out if source.is_file() and out.suffix else out / p.name if source.is_file() else out / p.relative_to(source) for p in files]
     goals = [g if g.suffix.lower() in (".wav", ".flac", ".ogg") else g.with_suffix(".wav") for g in goals]
+    if len({str(g) for g in goals}) < len(goals):
+        twice = next(g for g in goals if goals.count(g) > 1)
+        raise Asked(f"several files of {source} would become {twice}", "put those of one name into folders of their own")
     if there := [g for g in goals if g.exists()]:
         raise Asked(f"{there[0]} is there already", "choose another --out")
     written, bad = [], []
@@ -115,8 +117,11 @@ def enhance(run: str | Path, source: str | Path, out: str | Path, *, say: Say | 
             seconds = sound.head(path).seconds
             goal.parent.mkdir(parents=True, exist_ok=True)
             beside = goal.with_name(f".{goal.stem}-part{goal.suffix}")
-            _whole(cleaner, path, beside, seconds)
-            shutil.move(beside, goal)
+            try:
+                _whole(cleaner, path, beside, seconds)
+                beside.replace(goal)
+            finally:
+                beside.unlink(missing_ok=True)
         except BadItem as error:
             bad.append({"name": str(path), "reason": str(error)})
             say(f"{path}: {error}: left out")

@@ -19,6 +19,7 @@ PIECE = 2**16  # frames that are read at once, so that 32 channels of 192 kHz st
 MARGIN = 0.05  # seconds beyond a part that resampling looks at
 DENSEST = 20_000  # frames that a byte of a compressed file may stand for; silence in FLAC is far below
 MOST = 10_000 * 3600  # seconds of one file that are believed
+RATES = (1_000, 384_000)  # samples a second that are believed
 LOUD = 4.0  # peak of samples up to which a file with values beyond 1 was merely recorded too loud
 Raw = Path | bytes
 
@@ -64,6 +65,8 @@ def read(clip: Clip, rate: int, longest: float) -> np.ndarray:
         if stop - start > longest * 1.001:
             raise BadItem(f"{stop - start:.0f} seconds are more than the {longest:g} of an item: open the file by its path, to have it cut")
         first, last = round(start * about.rate), round(stop * about.rate)
+        if last <= first:
+            raise BadItem(f"nothing is left between {start:g} and {stop:g} seconds: not one sample")
         other = 0 if rate == about.rate else round(MARGIN * about.rate)
         before, end = max(0, first - other), min(about.frames, last + other)
         x = _mono(file, before, end - before)
@@ -101,7 +104,7 @@ def _mono(file: Any, start: int, count: int) -> np.ndarray:
     try:
         file.seek(start)
         while count > 0:
-            part = file.read(min(PIECE, count), dtype="float32", always_2d=True)
+            part = file.read(min(PIECE * 8 // max(8, file.channels), count), dtype="float32", always_2d=True)
             if not len(part):
                 break
             parts.append(part.mean(1))
@@ -117,7 +120,9 @@ def _head(file: Any, raw: Raw) -> Head:
     found = Head(int(file.samplerate), int(file.frames), int(file.channels), f"{file.format} {file.subtype}")
     if found.frames <= 0:
         raise BadItem("a head without any sample")
-    if found.rate <= 0 or found.seconds > MOST or found.frames > DENSEST * size:
+    if not RATES[0] <= found.rate <= RATES[1]:
+        raise BadItem(f"claims {found.rate:,} samples a second")
+    if found.seconds > MOST or found.frames > DENSEST * size:
         raise BadItem(f"claims {found.seconds / 3600:,.0f} hours in {size:,} bytes")
     return found
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from tacit.data.listing import MISSING, few
 from tacit.data.tags import Marks
+from tacit.data.text import is_number
 from tacit.errors import Asked, BadData
 
 HEADS = ("classification", "multilabel", "regression", "tagging", "similarity", "pairs", "transcription")
@@ -55,6 +56,8 @@ def single(
         values, names = words([classes[k] for k in y] if classes else [f"{v:g}" for v in y])
         return Supervision(head, items, values, names, notes)
     if head == "transcription":
+        if not classes or all(is_number(c) for c in classes):  # 007 was read as 7
+            raise Asked(f"{where} has numbers where words are to be learned", "write digits apart (0 0 7), or as words (zero zero seven)")
         return transcripts(items, [classes[k] for k in y] if classes else [f"{v:g}" for v in y], where, notes)
     if head == "classification":
         if not classes:

@@ -25,6 +25,7 @@ SPLITS = {
 }  # fmt: skip
 LABEL_COLUMNS = ("label", "labels", "target", "class", "y")
 GROUP_COLUMNS = ("group", "group_id", "patient", "patient_id", "subject", "subject_id", "speaker", "speaker_id", "session", "session_id")
+ALONE = "recording "  # how a group is called that stands for the parts of one file of which no group is known
 SPLIT_COLUMNS = ("split", "part", "subset")
 
 

@@ -20,7 +20,7 @@ else:
 
 LOOKED = 20_000  # recordings that are looked into; of more, every n-th
 FULL = 32_767
-CLIPPED, RUN = 0.99, 4  # of the item's own peak, which has to be at full scale or so often reached; samples in a row
+CLIPPED, RUN, STEPS = 0.98, 4, 1.5  # of full scale, and of the peak; samples in a row that differ by so many steps of 16 bits at most
 SILENT = 1e-3  # of full scale: -60 dB
 OFFSET = 0.02  # of full scale
 GRID = (16, 24)  # bands and moments by which copies are found
@@ -82,15 +82,12 @@ def lines(found: dict[str, Any]) -> list[str]:
 
 
 def _clipped(x: np.ndarray) -> bool:
-    """Whether the highest values come in runs, near full scale."""
+    """Whether the highest values come in flat runs at full scale."""
     peak = float(np.abs(x).max(initial=0.0))
-    if peak < 0.5:
+    if peak < CLIPPED:
         return False
-    top = np.abs(x) >= (CLIPPED * peak)
-    # samples of one run share a sign
-    runs = np.flatnonzero(np.convolve(top & (x > 0), np.ones(RUN), "valid") >= RUN).size
-    runs += np.flatnonzero(np.convolve(top & (x < 0), np.ones(RUN), "valid") >= RUN).size
-    return runs >= 3 and peak >= 0.98
+    flat = (np.abs(x[1:]) >= CLIPPED * peak) & (np.abs(np.diff(x)) <= STEPS / FULL)
+    return int((np.convolve(flat, np.ones(RUN), "valid") >= RUN).sum()) >= 3
 
 
 def _print(x: np.ndarray, extra: dict[str, Any] | Any) -> np.ndarray:

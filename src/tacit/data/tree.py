@@ -6,12 +6,16 @@ import gzip
 import hashlib
 import io
 import os
+import shutil
 import stat
+import tempfile
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from tacit.data.listing import Problem, size_in_words
 from tacit.errors import BadData
@@ -34,6 +38,8 @@ class Tree:
     notes: list[str] = field(default_factory=list)
     stats: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     archive: zipfile.ZipFile | None = None
+    copies: list[tempfile.TemporaryDirectory[str]] = field(default_factory=list)  # of large members, until nobody needs the tree
+    lock: Any = field(default_factory=threading.Lock)
 
     @property
     def single(self) -> bool:
@@ -43,6 +49,22 @@ class Tree:
     def raw(self, name: str) -> Path | bytes:
         """The file's path, or its bytes where it lies in a zip. Raises BadItem."""
         return self.root / name if self.archive is None else self.data(name)
+
+    def copy(self, name: str) -> Path:
+        """A member of a zip as a file on disk, written once and removed with the tree. Raises BadItem."""
+        assert self.archive is not None
+        with self.lock:
+            if not self.copies:
+                self.copies.append(tempfile.TemporaryDirectory(prefix="tacit-zip-"))
+            place = Path(self.copies[0].name) / (hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest())
+            if not place.exists():
+                try:
+                    with self.archive.open(name) as member, place.with_suffix(".part").open("wb") as file:
+                        shutil.copyfileobj(member, file, 2**20)
+                except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+                    raise BadItem(f"truncated or damaged: {str(error)[:200]}") from None
+                place.with_suffix(".part").replace(place)
+        return place
 
     def data(self, name: str, most: int = LARGEST) -> bytes:
         """The file's bytes, gzip undone. most: bytes to read at most. Raises BadItem."""

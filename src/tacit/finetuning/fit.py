@@ -50,8 +50,8 @@ class FineTuning(Method):
         super().__init__(network.model.encoder, Info(items=0))
         self.network, self.settings = network, config
         view = network.model.modality.tuned if config.view == "auto" else config.view
-        if network.head.level == "token" and network.model.spec.ragged:
-            view = "plain"  # a stretched view no longer says which places of a short item it shows
+        if network.head.level == "sequence" or (network.head.level == "token" and network.model.spec.ragged):
+            view = "plain"  # a part does not hold all that is said, and a stretched view does not say which places it shows
         if network.head.level == "token" and view == "global" and getattr(network.model.modality, "turn", None):
             raise Asked("finetune.view=global turns the item and not its labels (modality.turn)", "use finetune.view=weak")
         self.alike = kind == "setfit"
@@ -197,8 +197,11 @@ class Task:
         network = self.fresh(tiles)
         head, y = network.head, self.answers.values[chosen]
         encoder = network.model.encoder
-        if head.level == "token" and y.size // math.prod(encoder.cell) * encoder.dim > HELD:
-            said = f"features of {len(y):,} items, each padded to the longest ({y.shape[1]:,}), do not fit into memory"
+        cells = y.size // math.prod(encoder.cell) if head.level == "token" else 0
+        if head.level == "sequence":
+            cells = len(y) * math.prod(-(-s // c) for s, c in zip(network.model.modality.most, encoder.cell, strict=True))
+        if cells * encoder.dim > HELD:
+            said = f"features of {len(y):,} items, each padded to the longest, do not fit into memory"
             raise Asked(said, "cut the long items into parts, such as sentences, or label fewer")
         head.prepare(y)
         where = self.answers.items[chosen]

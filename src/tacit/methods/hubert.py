@@ -24,7 +24,7 @@ class HuBERT(Method):
 
     family = "generative"
     when = "speech is there for hours, and recognition is wanted; more stable than wav2vec 2.0"
-    source = "Hsu et al. 2021, arXiv:2106.07447; clusters are found on the cells of recent batches, assigned on the fly by a frozen copy"
+    source = "Hsu et al. 2021, arXiv:2106.07447; clusters are found on cells of one batch, and assigned on the fly by a frozen copy"
     preset = {"batch": 32}
     views, needs = Views(weak=1), frozenset({"mask", "tokens", "values"})
     first: Tensor
@@ -77,12 +77,12 @@ class HuBERT(Method):
 
     @torch.no_grad()
     def _remember(self, rows: Tensor, ctx: Context) -> None:
-        """Keep some cells of the last batches."""
-        size, wide = len(self.held), rows.shape[1]
-        taken = rows[torch.randperm(len(rows), generator=ctx.generator, device=rows.device)[: size // 4]]
-        self.held.copy_(self.held.roll(len(taken), 0))
-        self.held[: len(taken), :wide] = taken
-        self.state[2] = min(size, int(self.state[2]) + len(taken))
+        """Keep some cells of the batch where clusters are to be found."""
+        if int(self.state[1]):
+            return
+        taken = rows[torch.randperm(len(rows), generator=ctx.generator, device=rows.device)[: len(self.held)]]
+        self.held[: len(taken), : rows.shape[1]] = taken
+        self.state[2] = len(taken)
 
     @torch.no_grad()
     def after_step(self, ctx: Context) -> None:

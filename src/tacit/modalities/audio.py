@@ -149,7 +149,7 @@ class Audio(Grid):
         long = np.array([s for _, s in heads])
         view = seconds or float(np.clip(np.quantile(long, 0.9), LEAST, VIEW))
         step = max(1, round(hop * chosen))
-        width = max(step, round(frame * chosen))
+        width = max(-(-3 * step // 2), round(frame * chosen))  # frames overlap, or no sound comes back from its spectrum
         stored = size or max(step, round(view * chosen))
         extra: dict[str, Any] = {"rate": chosen, "mels": mels, "window": width, "hop": step, "fft": 1 << (2 * width - 1).bit_length()}
         extra["rates"] = {str(r): rates.count(r) for r in sorted(set(rates))}
@@ -356,7 +356,7 @@ class Audio(Grid):
         backward in time. permute: its parts in time in one of some orders. relation: its middle part and a neighbour in time."""
         b, device = len(batch.x), generator.device
         if task == "noise":
-            loud = hearing.disturbed(batch, generator, noise=0.5, background=0.5, snr=self.snr, speed=0.0, reverb=0.0, rate=self.rate)
+            loud = hearing.disturbed(batch, generator, noise=0.8, background=0.3, snr=-5.0, speed=0.0, reverb=0.0, rate=self.rate)
             heard = self.heard(loud)
             mean, std = self.spec.extra["measured"][self.front]
             return [replace(heard, answer=(self.heard(batch).x - mean) / std)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,12 +12,13 @@ from typing import Any, ClassVar
 from tacit import sound
 from tacit.data import described, masks, tables
 from tacit.data.folders import classes, parts
-from tacit.data.listing import MISSING, Listing, Problem, ending, few, parts_said
+from tacit.data.listing import ALONE, MISSING, Listing, Problem, ending, few, parts_said
 from tacit.data.tree import Tree, beside
 from tacit.errors import Asked, BadData
 from tacit.modality import BadItem
 
 WINDOW = 10.0  # seconds into which recordings are cut that are longer than half as much again
+SMALL = 8 * 2**20  # bytes of a file in a zip that is read into memory
 SHORTEST = 0.5  # of a window: a shorter rest joins the window before it
 STARTS = ("start", "begin", "onset", "start_time", "begin_time", "from")
 STOPS = ("end", "stop", "offset", "end_time", "stop_time", "to")
@@ -33,7 +35,8 @@ class _Item:
 
     @property
     def name(self) -> str:
-        return self.file if self.stop is None and not self.start else f"{self.file}@{self.start:g}-{self.stop:g}"
+        end = "end" if self.stop is None else f"{self.stop:g}"
+        return self.file if self.stop is None and not self.start else f"{self.file}@{self.start:g}-{end}"
 
 
 class Recordings:
@@ -111,12 +114,15 @@ class Recordings:
             told, strange = parts_said(columns["split"], split or "split", split is not None)
             splits = splits if told is None else told
             notes += [strange] if strange else []
-        groups = columns["group"] if any(columns["group"]) else None
-        if groups is not None and (lost := sum(g.strip().lower() in MISSING for g in groups)):
+        groups: list[str] | None = ["" if g.strip().lower() in MISSING else g for g in columns["group"]]
+        assert groups is not None
+        if any(groups) and (lost := groups.count("")):
             notes.append(f"{lost:,} items have no {options.get('group', 'group')}")
-        if groups is None and len({p.file for p in pieces}) < len(pieces):
-            groups = [p.file for p in pieces]
+        count = Counter(p.file for p in pieces)
+        groups = [g or (f"{ALONE}{p.file}" if count[p.file] > 1 else "") for g, p in zip(groups, pieces, strict=True)]
+        if any(g.startswith(ALONE) for g in groups):
             notes.append("parts of one recording belong together: they are held out together")
+        groups = groups if any(groups) else None
         if options:
             notes.append(f"columns taken: {', '.join(f'{o}: {c}' for o, c in options.items())}")
         kinds = Counter(f"{h.kind.split()[0]} {h.rate:,} Hz" for h in heads.values())
@@ -172,8 +178,11 @@ def _items(
             except ValueError:
                 bad.append(Problem(f"{name}:{line}", "start and end are seconds, as numbers"))
                 continue
-            if (start or 0.0) < 0 or (stop is not None and stop <= (start or 0.0)):
-                bad.append(Problem(f"{name}:{line}", f"ends at {stop:g} s, before it begins" if stop is not None else "begins before 0 s"))
+            if not all(math.isfinite(v) for v in (start, stop) if v is not None) or (start or 0.0) < 0:
+                bad.append(Problem(f"{name}:{line}", "start and end are seconds from the beginning, 0 or more"))
+                continue
+            if stop is not None and stop <= (start or 0.0):
+                bad.append(Problem(f"{name}:{line}", f"ends at {stop:g} s, before it begins"))
                 continue
             items.append(_Item(file, start or 0.0, stop, {o: row[i] for o, i in special.items()}))
     if not items:
@@ -202,8 +211,8 @@ def _cut(item: _Item, seconds: float, window: float) -> list[_Item]:
 
 
 def _raw(tree: Tree, name: str) -> Path | bytes:
-    """The file, or its bytes where it lies in a zip."""
-    return tree.raw(name)
+    """The file; of a zip its bytes, or a copy on disk where it is large."""
+    return tree.raw(name) if tree.archive is None or tree.size(name) < SMALL else tree.copy(name)
 
 
 def _unread(name: str) -> str:

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tacit.evaluation.cepstra import Cepstra
-from tacit.threads import cores
 from tacit.types import Spec
 
 
@@ -27,7 +26,7 @@ class MFCCForest:
     @staticmethod
     def cost(train: int, other: int, *sizes: int) -> float:
         """Seconds that all fits on up to `train` recordings and the reading of `other` ones take, roughly."""
-        return train * math.log2(train + 1) * 3.5e-4 / cores() + other * 2e-3
+        return train * math.log2(train + 1) * 3.5e-4 + other * 2e-3
 
     def prepare(self, x: Any, spec: Spec) -> MFCCForest:
         """Compute the cepstra of all training recordings [N, 1, T] once; reads no label."""

@@ -49,6 +49,11 @@ class Knowledge:
     pair: Mapping[str, np.ndarray] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def step(self) -> int:
+        """Stored values along the last axis that one tag stands for."""
+        return int(self.about.get("step", 1))
+
     def write(self, folder: Path) -> None:
         """Write decider.json and reference.npz, atomically."""
         plain = {
@@ -126,6 +131,7 @@ class Knowledge:
             f = of_pair(a, b, self.head.ordered)
             return ((f - self.pair["mean"]) / self.pair["scale"]) @ self.pair["weight"].T + self.pair["bias"]
         if self.head.level == "token":
+            places = [*places[:-1], -(-places[-1] // self.step)]
             size = self.seen or tuple(places)
             grid = tuple(-(-s // c) for s, c in zip(size, self.cell, strict=True))
             return at_places(raw, grid, self.cell, size, places)
@@ -139,6 +145,7 @@ class Knowledge:
         ids: of the items. z: pretrained features [N, D]. out: from `outcome`. pairs: as there. lengths: of ragged
         items, whose places end there.
         """
+        lengths = -(-lengths // self.step) if lengths is not None and self.head.level == "token" else lengths
         decided = self.head.decide(out, self.calibration, lengths)
         rows = {"id": list(ids)} if pairs is None else {"a": [ids[i] for i in pairs[:, 0]], "b": [ids[i] for i in pairs[:, 1]]}
         columns: dict[str, Any] = {**rows, **decided.columns}

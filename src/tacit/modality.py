@@ -228,6 +228,11 @@ class Modality:
         """The views of a pretext task; the last one carries `answer`."""
         raise NotImplementedError
 
+    @classmethod
+    def step_of(cls, spec: Spec) -> int:
+        """Stored values along the last axis that one tag stands for; more than 1: tags are of moments, whatever the network's grid is."""
+        return 1
+
     @property
     def most(self) -> tuple[int, ...]:
         """Size of the longest item that was learned from, as the network sees it."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tacit.data import entities, paired
+from tacit.data import entities, happenings, paired
 from tacit.data.dataset import Dataset
 from tacit.deciding import Knowledge, Predictions, joined
 
@@ -42,4 +42,7 @@ def decided(model: Any, data: Dataset, pairs: np.ndarray | None = None) -> Predi
     done = joined(parts)
     if "spans" in done.columns and data.raws is not None:
         done.columns["spans"] = entities.located(done.columns["spans"], data.raws(), data.spec.extra["tokenizer"])
+    if "tags" in done.columns and knowledge.step > 1:
+        second = int(data.spec.extra["rate"]) / knowledge.step
+        done.columns["spans"] = [happenings.heard(t, knowledge.head.classes, second) for t in done.columns["tags"]]
     return done

@@ -405,8 +405,8 @@ def _build(
         say(f"{len(bad):,} {of} cannot be used and are left out{shown}")
     tags, raws = listing.tags, partial(decoding.raws, listing, stored.keep) if kind.written else None
     tagged: Marks | None = None if tags is None else Tags(kind, spec, names, lambda i: tags(rows[i]))
-    if raws is not None and values is not None and entities.given(classes):
-        tagged, values, classes = Entities(kind, spec, names, stored.lengths, raws, entities.said(values, classes)), None, ()
+    if values is not None and (found := entities.within(kind, spec, names, stored.lengths, raws, values, classes)) is not None:
+        tagged, values, classes = found, None, ()
     several = None if listing.multi is None or np.isnan(listing.multi[rows]).all() else listing.multi[rows]
     return Dataset(
         path=labels.writable(path),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tacit import wording
+from tacit.data import happenings
 from tacit.data.listing import Problem
 from tacit.data.tags import MOST, Marks
 from tacit.errors import Asked, BadData
@@ -94,6 +95,23 @@ def said(y: np.ndarray, classes: Sequence[str]) -> list[str | None]:
 def given(labels: Sequence[str]) -> bool:
     """Whether these labels are JSON with spans, nine of ten at least; the others are named later."""
     return sum(_json(c) is not None for c in labels) >= max(1.0, 0.9 * len(labels))
+
+
+def within(
+    kind: type[Modality],
+    spec: Spec,
+    names: Sequence[str],
+    lengths: np.ndarray,
+    raws: Callable[[], Iterator[str]] | None,
+    y: np.ndarray,
+    classes: Sequence[str],
+) -> Marks | None:
+    """What labels name within items: spans of texts, events in recordings; None where they are labels of whole items."""
+    if raws is not None and given(classes):
+        return Entities(kind, spec, names, lengths, raws, said(y, classes))
+    if kind.step_of(spec) > 1 and happenings.given(classes):
+        return happenings.Happenings(kind, spec, names, lengths, said(y, classes))
+    return None
 
 
 def located(found: Sequence[Sequence[Any]], texts: Iterable[str], tokenizer: str) -> list[list[dict[str, Any]]]:

@@ -157,10 +157,10 @@ def finetune(
         reference,
         tuple(data.names[r] for r in bank),
         tuple(_label_of(data, answers, r) for r in bank),
-        network.model.encoder.cell,
+        network.cell,
         network.seen if network.head.level == "token" else None,
         _pair(network),
-        {**found, "target": None},
+        {**found, "target": None, "step": network.step},
     )
     decider = Decider(network, pretrained, knowledge)
     probe_out = out_test = None

@@ -93,9 +93,8 @@ class FineTuning(Method):
             f, there = net.moments(view, torch.is_autocast_enabled(view.x.device.type))
             loss = head.loss(net.read_out(f, there), answer)
         elif head.level == "token":
-            grid = net.model.encoder.cells(net.model.plain(view)).grid
             assert net.layer is not None
-            loss = head.loss(net.layer(f), shares(answer, view, grid, net.model.encoder.cell, head.outputs))
+            loss = head.loss(net.layer(f), shares(answer, view, net.grid(view), net.cell, head.outputs))
         else:
             assert net.layer is not None
             out = net.layer(f)
@@ -158,7 +157,8 @@ class Task:
     def read(self, network: Network, rows: np.ndarray) -> np.ndarray:
         """Features of these rows of the data."""
         x, lengths = self.data.x[rows], None if self.data.lengths is None else self.data.lengths[rows]
-        return network.features(x, lengths, self.answers.values.shape[1] if network.head.level == "token" and isinstance(x, Flat) else 0)
+        flat = network.head.level == "token" and isinstance(x, Flat)
+        return network.features(x, lengths, -(-self.answers.values.shape[1] // network.cell[-1]) if flat else 0)
 
     def pretrained(self, rows: np.ndarray, tiles: bool) -> np.ndarray:
         """Features of these rows by the pretrained encoder, each computed once."""
@@ -178,7 +178,8 @@ class Task:
             rows = rows[:: max(1, -(-len(rows) // (500 if level in ("token", "sequence") else STANDARD)))]
             f = self.pretrained(rows, tiles)
             if tokens and lengths is not None:
-                f = f[np.arange(f.shape[1]) * self.model.encoder.cell[0] < lengths[rows, None]]  # without padding
+                net = self.fresh(tiles)
+                f = f[np.arange(f.shape[1]) * (net.cell[0] * net.step) < lengths[rows, None]]  # without padding
             f = f.reshape(-1, f.shape[-1]).astype(np.float64)
             f = f[~np.isnan(f[:, 0])] if level == "sequence" else f
             mean, scale = f.mean(0), f.std(0)
@@ -197,7 +198,7 @@ class Task:
         network = self.fresh(tiles)
         head, y = network.head, self.answers.values[chosen]
         encoder = network.model.encoder
-        cells = y.size // math.prod(encoder.cell) if head.level == "token" else 0
+        cells = y.size // math.prod(network.cell) if head.level == "token" else 0
         if head.level == "sequence":
             cells = len(y) * math.prod(-(-s // c) for s, c in zip(network.model.modality.most, encoder.cell, strict=True))
         if cells * encoder.dim > HELD:
@@ -224,11 +225,12 @@ class Task:
 
     def _shares(self, network: Network, y: np.ndarray) -> np.ndarray:
         parts = []
-        spec, encoder = self.model.spec, network.model.encoder
+        spec = self.model.spec
         for i in range(0, len(y), 64):
             label = torch.from_numpy(y[i : i + 64].astype(np.int64))
-            view = network.model.plain(Batch(torch.zeros(len(label), spec.channels, *label.shape[1:]), torch.arange(len(label))))
-            parts.append(shares(label, view, encoder.cells(view).grid, encoder.cell, network.head.outputs).numpy())
+            size = [*label.shape[1:-1], label.shape[-1] * network.step]
+            view = network.model.plain(Batch(torch.zeros(len(label), spec.channels, *size), torch.arange(len(label))))
+            parts.append(shares(label, view, network.grid(view), network.cell, network.head.outputs).numpy())
         return np.concatenate(parts)
 
     def ceiling(self, chosen: np.ndarray) -> float:

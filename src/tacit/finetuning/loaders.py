@@ -19,7 +19,8 @@ class Tagged(Loader):
     def batch(self, index: np.ndarray) -> Batch:
         found = super().batch(index)
         assert found.label is not None
-        return found if found.label.ndim > 2 else replace(found, label=found.label[:, : found.x.shape[-1]])
+        step = self.modality.step_of(self.modality.spec)
+        return found if found.label.ndim > 2 else replace(found, label=found.label[:, : -(-found.x.shape[-1] // step)])
 
 
 class Pairs(Loader):

@@ -59,6 +59,22 @@ class Network(nn.Module):
     def encoder(self) -> nn.Module:
         return self.model.encoder
 
+    @property
+    def step(self) -> int:
+        """Stored values that one tag stands for."""
+        return self.model.modality.step_of(self.model.spec)
+
+    @property
+    def cell(self) -> tuple[int, ...]:
+        """Tags that one feature covers, along each of their axes."""
+        cell = self.model.encoder.cell
+        return cell[-1:] if self.step > 1 else cell
+
+    def grid(self, view: Batch) -> tuple[int, ...]:
+        """How the features of a view are arranged along the axes of its tags."""
+        grid = self.model.encoder.cells(self.model.plain(view)).grid
+        return grid[-1:] if self.step > 1 else grid
+
     def read(self, batch: Batch, cast: bool = False) -> Tensor:
         """Features of every item [B, D], or of its tokens [B, M, D]."""
         if self.head.level == "sequence":
@@ -66,6 +82,8 @@ class Network(nn.Module):
             return f.masked_fill(~there[..., None], torch.nan)
         if self.head.level != "token":
             return self.model.read(batch, self.tiles, cast)
+        if self.step > 1:
+            return self.moments(batch, cast)[0]
         with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=cast):
             return self.model.encoder(self.model.plain(batch)).tokens.float()
 
@@ -145,7 +163,7 @@ class Network(nn.Module):
 
     def spread(self, out: np.ndarray, places: Sequence[int]) -> np.ndarray:
         """Outputs of tokens [N, M, K] at every place of the item: [N, *places, K]."""
-        cell, size = self.model.encoder.cell, self.seen or tuple(places)
+        cell, size = self.cell, self.seen or tuple(places)
         grid = tuple(-(-s // c) for s, c in zip(size, cell, strict=True))
         return at_places(out, grid, cell, size, places)
 

@@ -52,7 +52,7 @@ class Audio(Grid):
     transformers, tall 0 = all bands.
     """
 
-    unit, reads_files, tagged = "recordings", True, "samples"
+    unit, reads_files, tagged = "recordings", True, "frames"
     item_bytes: ClassVar[int] = 2
     flat = True
     at_once: ClassVar[int] = 2**22
@@ -159,6 +159,10 @@ class Audio(Grid):
     @classmethod
     def known(cls, sample: Sequence[Raw]) -> Spec:
         return Spec("audio", 1, (1,), ragged=True)
+
+    @classmethod
+    def step_of(cls, spec: Spec) -> int:
+        return int(spec.extra["hop"])
 
     @classmethod
     def decode_many(cls, block: Sequence[Any], spec: Spec) -> Iterator[np.ndarray | BadItem]:

@@ -149,6 +149,8 @@ def test_fine_tuning_hears_all_that_is_said_and_numbers_are_no_words(spelled: Pa
     answers = supervise(data, head="transcription")
     task = Task(run.model, data, answers, lambda: Transcription(answers.classes), FinetuneConfig())
     network = task.probed(np.arange(8), True, 0)
+    few, more = np.argsort(data.lengths)[:3], np.argsort(data.lengths)[-3:]
+    assert task.pretrained(np.concatenate([few, more]), False).shape == (6, *task.pretrained(few, False).shape[1:])
     assert FineTuning(network, FinetuneConfig(), set(), "full").views == Views(plain=1)
     rows = [["file_name", "said"], *[[f"{k}.wav", f"00{k}"] for k in range(60)]]
     with (tmp_path / "numbers.csv").open("w", newline="") as file:

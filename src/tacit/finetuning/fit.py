@@ -157,8 +157,12 @@ class Task:
     def read(self, network: Network, rows: np.ndarray) -> np.ndarray:
         """Features of these rows of the data."""
         x, lengths = self.data.x[rows], None if self.data.lengths is None else self.data.lengths[rows]
-        flat = network.head.level == "token" and isinstance(x, Flat)
-        return network.features(x, lengths, -(-self.answers.values.shape[1] // network.cell[-1]) if flat else 0)
+        most = 0
+        if network.head.level == "token" and isinstance(x, Flat):
+            most = -(-self.answers.values.shape[1] // network.cell[-1])
+        elif network.head.level == "sequence" and self.data.lengths is not None:  # rows are read in several calls, and joined
+            most = -(-int(self.data.lengths.max()) // self.model.modality.samples_of(self.model.encoder.cell))
+        return network.features(x, lengths, most)
 
     def pretrained(self, rows: np.ndarray, tiles: bool) -> np.ndarray:
         """Features of these rows by the pretrained encoder, each computed once."""

@@ -242,3 +242,17 @@ def test_a_rate_that_no_recorder_has_is_not_believed(tmp_path: Path) -> None:
     raw[24:28] = (1).to_bytes(4, "little")
     with pytest.raises(BadItem, match="1 samples a second"):
         sound.head(bytes(raw))
+
+
+def test_a_model_hears_other_rates_at_its_own(tmp_path: Path) -> None:
+    import tacit
+
+    for rate, folder in ((RATE, "a"), (16_000, "b")):
+        (tmp_path / folder).mkdir()
+        for k in range(8):
+            soundfile.write(tmp_path / folder / f"{k}.wav", tone(0.5, 300 + 50 * k, rate), rate)
+    run = tacit.pretrain(dataset.open(tmp_path / "a", cache=False), steps=2, size="tiny", out=tmp_path / "run")
+    own, other = (dataset.open(tmp_path / f, cache=False) for f in "ab")
+    assert other.spec.extra["rate"] == 16_000
+    a, b = (run.model.embed(d).vectors for d in (own, other))
+    assert np.allclose(a, b, atol=0.05 * np.abs(a).max()) and run.model.prepare(other).spec.extra["rate"] == RATE

@@ -447,4 +447,4 @@ def marked(data: Dataset, labels: Sequence[str | None] | None = None) -> Entitie
 
 def _decoding(spec: Spec) -> list[Any]:
     """What decides the decoded values, of all that a spec holds; the scale says how deep pixels become 8 bits."""
-    return [spec.channels, list(spec.sizes), spec.ragged, *(spec.extra.get(k) for k in ("scale", "fit", "columns", "tokenizer", "redact"))]
+    return [spec.channels, list(spec.sizes), spec.ragged, *(spec.extra.get(k) for k in ("scale", "fit", "columns", "tokenizer", "redact", "rate"))]

@@ -23,10 +23,10 @@ from tacit.errors import Asked, BadData, nearest
 from tacit.modality import BadItem, Modality
 from tacit.types import Spec
 
-MEASURED = (1_000, 10_000)  # at least and at most so many training items are measured for mean, std and the rest of the spec
+MEASURED = (1_000, 10_000, 64 * 2**20)  # training items that a spec is measured on, at least and at most, and their bytes
 # of how it was opened: what decides the items, their labels and the split
 REMEMBERED = ("target", "group", "split", "sequence_by", "order_by", "text_column", "max_bad", "seed")
-MEASURED_BYTES = 64 * 2**20
+DECIDING = ("scale", "fit", "columns", "tokenizer", "redact", "rate")  # what else of a spec decides decoded values
 
 
 @dataclass(frozen=True)
@@ -384,7 +384,7 @@ def _build(
     given = None if listing.splits is None else [listing.splits[i] for i in rows]
     split, split_rule = splits.assign(names, stored.hashes, grouped, given, seed)
     train = np.flatnonzero(split == splits.TRAIN)
-    most = min(MEASURED[1], max(MEASURED[0], MEASURED_BYTES // max(1, stored.x[0].nbytes)))
+    most = min(MEASURED[1], max(MEASURED[0], MEASURED[2] // max(1, stored.x[0].nbytes)))
     measured = train[:: max(1, -(-len(train) // most))]
     if trained is None:
         flat = isinstance(stored.x, Flat)
@@ -447,4 +447,4 @@ def marked(data: Dataset, labels: Sequence[str | None] | None = None) -> Entitie
 
 def _decoding(spec: Spec) -> list[Any]:
     """What decides the decoded values, of all that a spec holds; the scale says how deep pixels become 8 bits."""
-    return [spec.channels, list(spec.sizes), spec.ragged, *(spec.extra.get(k) for k in ("scale", "fit", "columns", "tokenizer", "redact", "rate"))]
+    return [spec.channels, list(spec.sizes), spec.ragged, *(spec.extra.get(k) for k in DECIDING)]

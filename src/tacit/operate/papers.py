@@ -19,7 +19,7 @@ def requirements(about: Mapping[str, Any], data: str) -> str:
     library = {"hf": ["transformers"], "timm": ["timm"]}.get(about["config"]["backbone"]["name"], [])
     runs = ["torch", "safetensors", *library] if about["graph"] is None else ["onnxruntime"]
     more = ["scikit-learn"] if data.startswith("builtin:") else []
-    more += ["tokenizers"] if about["spec"]["modality"] == "text" else []
+    more += {"text": ["tokenizers"], "audio": ["soundfile", "soxr"]}.get(about["spec"]["modality"], [])
     lines = [f"# beside tacit itself: pip install --no-deps tacit=={about['tacit']}"]
     return "\n".join([*lines, *(f"{name}=={_version(name)}" for name in sorted([*NEEDS, *runs, *more]))]) + "\n"
 

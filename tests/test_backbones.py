@@ -22,7 +22,7 @@ def spec_of(kind: str, *sizes: int) -> Spec:
 
 
 def fits(backbone: type[Backbone], spec: Spec, needs: frozenset[str] = frozenset()) -> bool:
-    rank = len(spec.sizes) or 1
+    rank = make_modality(spec, {}).layout.rank or 1
     wanted = needs | ({"ragged"} if spec.ragged else set()) | ({"unordered"} if not spec.sizes else set())
     return rank in backbone.ranks and wanted <= backbone.can and ("causal" not in needs or bool(spec.sizes))
 

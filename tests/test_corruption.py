@@ -307,11 +307,11 @@ def test_the_values_of_stunt_are_those_of_the_chosen_cells_alone(monkeypatch: py
         (x,) = looked_at(m, mod, items(kind, rows=12))
         m([x], Context(gen(3), 0.2))
         values, changed = made[-1][0], (seen[-1].x != x.x).flatten(1).any(0)
-        inside = x.x.clone().view(12, -1)
+        inside = x.x.clone(memory_format=torch.contiguous_format).view(12, -1)
         inside[:, ~changed] += 1.0
         m([replace(x, x=inside.view(x.x.shape))], Context(gen(3), 0.2))
         assert torch.allclose(values, made[-1][0], atol=1e-5), kind
-        inside = x.x.clone().view(12, -1)
+        inside = x.x.clone(memory_format=torch.contiguous_format).view(12, -1)
         inside[:5, changed] += 1.0
         m([replace(x, x=inside.view(x.x.shape))], Context(gen(3), 0.2))
         assert not torch.allclose(values, made[-1][0], atol=1e-2), kind

@@ -128,7 +128,7 @@ def run(out: Path, kind: str = "image", **options: Any) -> Pretrained:
     return done
 
 
-KIND = {"arrow": "series", **dict.fromkeys(("word2vec", "simcse", "electra", "mlm"), "text")}
+KIND = {"arrow": "series", "enhancement": "audio", **dict.fromkeys(("word2vec", "simcse", "electra", "mlm"), "text")}
 
 
 class Interrupt:

@@ -57,10 +57,17 @@ class Spectral(Backbone):
         b, _, c = tokens.x.shape
         tall, long = tokens.grid
         x = tokens.x.view(b, tall, long, c).movedim(-1, 1)
-        padding = Padding(None if full else tokens.valid.view(b, tall, long)[:, 0], (1, long))
+        rows = -(-tall // self.tall)
+        if tall != rows * self.tall:
+            x = F.pad(x, (0, 0, 0, rows * self.tall - tall))
+        if rows > 1:  # more bands than in training are read in several parts
+            x = x.unflatten(2, (rows, self.tall)).transpose(1, 2).flatten(0, 1)
+        there = None if full else tokens.valid.view(b, tall, long)[:, 0].repeat_interleave(rows, 0)
+        padding = Padding(there, (1, long))
         x = padding(x)
         for i, (layer, bn, step) in enumerate(zip(self.layers, self.norms, self.steps, strict=True)):
             x = padding(self.after(i, F.relu(bn(layer(x))), 1), step[1])
         x = x.permute(0, 3, 1, 2).flatten(2).contiguous()  # [B, T, channels * bands]
         x = self.dropout(F.relu(self.first(x)))
-        return F.relu(self.second(x)), ()
+        x = F.relu(self.second(x))
+        return (x.reshape(b, -1, x.shape[-1]) if rows > 1 else x), ()

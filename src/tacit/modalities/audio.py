@@ -282,6 +282,7 @@ class Audio(Grid):
 
     def heard(self, batch: Batch) -> Batch:
         """A batch of samples as what the network sees of it."""
+        batch = hearing.silenced(batch)
         if self.front == "waveform":
             return batch
         x, valid = self.seen(batch.x), None
@@ -294,7 +295,7 @@ class Audio(Grid):
     def views(self, batch: Batch, want: Views, generator: torch.Generator, cell: Sequence[int]) -> list[Batch]:
         """Global, local and crop views of an item are of one window of it, as in BYOL-A; every weak view has a window of its own (COLA)."""
         if layers.exporting():
-            return [self.heard(hearing.silenced(batch))]
+            return [self.heard(batch)]
         if batch.x.ndim > 3:  # a view, which is looked at as it is
             return [batch]
         batch = hearing.known(batch)

@@ -30,6 +30,7 @@ from tacit.types import Embeddings
 
 BACKBONE = {
     "image": "convnet",
+    "audio": "spectral",
     "series": "conv1d",
     "ragged": "conv1d",
     "vector": "mlp",

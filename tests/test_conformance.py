@@ -205,9 +205,10 @@ def test_what_cannot_work_is_refused() -> None:
         for k in KINDS:
             for b in BACKBONES:
                 backbone = registry.find("backbones", b)
-                can, rank = backbone.can, max(1, len(small(k).spec.sizes))
+                mod = make_modality(small(k).spec, {})
+                can, rank = backbone.can, max(1, mod.layout.rank)
                 needs = needs_before({"name": m}, k not in ("vector", "table")) - LABELS
-                needs |= ({"ragged"} if k in ("ragged", "events", "text") else set()) | (
+                needs |= ({"ragged"} if k in ("ragged", "events", "text", "audio") else set()) | (
                     {"unordered"} if k in ("vector", "table") else set()
                 )
                 no_view = cls.views.task not in {"", *make_modality(small(k).spec, {}).tasks} or (
@@ -215,7 +216,8 @@ def test_what_cannot_work_is_refused() -> None:
                 )
                 no_order = k in ("vector", "table") and bool({"causal", "order"} & needs)
                 no_symbols = k != "text" and "symbols" in needs
-                if not needs - OF_DATA <= can or no_view or no_order or no_symbols or rank not in backbone.ranks:
+                no_values = "values" in needs and not mod.tokenizer(False).valued
+                if not needs - OF_DATA <= can or no_view or no_order or no_symbols or no_values or rank not in backbone.ranks:
                     expected.add((m, k, b))
     assert refused == expected
 

@@ -79,12 +79,12 @@ def test_the_encoder_that_is_kept() -> None:
     with_teacher = set()
     for name in registry.names("methods"):
         network = {"word2vec": "bag", "simcse": "roformer"}.get(name, "transformer")
-        kind = "text" if name in ("word2vec", "simcse", "electra") else "series" if name == "arrow" else "image"
+        kind = "text" if name in ("word2vec", "simcse", "electra") else {"arrow": "series", "enhancement": "audio"}.get(name, "image")
         m, _ = built(name, kind, network)
         assert m.deploy() is kept.get(name, lambda m: m.encoder)(m), name
         if any(isinstance(part, Teacher) for part in m.modules()):
             with_teacher.add(name)
-    assert with_teacher == {*FOLLOWS, "ts2vec"}, "a new method with a teacher belongs into the list above"
+    assert with_teacher == {*FOLLOWS, "ts2vec", "hubert"}, "a new method with a teacher belongs into the list above"
 
 
 # ---- several methods on one encoder ----

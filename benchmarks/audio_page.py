@@ -46,10 +46,7 @@ def _shown(row: list[float]) -> str:
 
 
 def _of(cell: dict[str, Any], way: tuple[str, str], level: Any) -> float:
-    try:
-        return 100 * value(cell, *way, level)
-    except (StopIteration, KeyError, IndexError):
-        return float("nan")
+    return 100 * value(cell, *way, level)
 
 
 def _digits(found: dict[str, Any]) -> Iterator[str]:

@@ -100,6 +100,7 @@ FLOORS: dict[str, float] = {
             "following",
             "speaking",
             "listening",
+            "keeping",
             "cleaning",
             "verification",
             "looking",

@@ -20,6 +20,12 @@ def uniform(generator: torch.Generator, shape: Sequence[int], low: float = 0.0, 
     return torch.rand(*shape, generator=generator, device=generator.device) * (high - low) + low
 
 
+def strangers(count: int, generator: torch.Generator) -> Tensor:
+    """For each of so many rows another one, int64 [count]: a ring in random order, so that nobody gets its own."""
+    order = torch.rand(count, generator=generator, device=generator.device).argsort()
+    return torch.empty_like(order).scatter(0, order, order.roll(1))
+
+
 def interpolation(start: Tensor, extent: Tensor, size_in: Tensor | int, reach: int, size_out: int) -> Tensor:
     """Matrix [B, out, reach] that resamples one axis with a triangle filter as wide as the reduction needs.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,16 +10,14 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tacit import sound, spectra
 from tacit.api import Say
 from tacit.embedding.model import Model, load
-from tacit.errors import Asked, BadData, TacitError
+from tacit.errors import Asked, BadData
+from tacit.keeping import filled, method_of
 from tacit.modality import BadItem
-from tacit.training.pretrain import HEADS
 from tacit.types import Batch
 
 PIECE, OVERLAP = 10.0, 0.5  # seconds that pass the network at once, and in which two pieces are blended
@@ -44,21 +42,13 @@ class Cleaner:
     def __init__(self, run: str | Path) -> None:
         path = Path(run)
         self.net: Model = load(path).eval()
-        method = (
-            tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))["method"]["name"] if (path / "config.toml").is_file() else ""
-        )
-        if self.net.spec.modality != "audio" or method != "enhancement":
+        if self.net.spec.modality != "audio" or method_of(path) != "enhancement":
             raise Asked(f"{path} did not learn to take noise away", "tacit pretrain recordings/ --method enhancement")
         self.mod = cast(Any, self.net.modality)
         if self.mod.front != "logmel":
             raise Asked(f"{path} was trained on {self.mod.front}, and enhancing works on logmel", "train anew without modality.front")
-        try:
-            kept = load_file(path / "model" / HEADS)
-            weight, bias = kept["head.weight"], kept["head.bias"]
-        except (OSError, SafetensorError, KeyError) as error:
-            raise TacitError(f"what the run learned beside its encoder cannot be read: {error}", "copy it again, or train anew") from error
-        self.head = nn.Linear(weight.shape[1], weight.shape[0])
-        self.head.load_state_dict({"weight": weight, "bias": bias})
+        encoder = self.net.encoder
+        self.head = filled(nn.Linear(encoder.dim, self.net.spec.channels * math.prod(encoder.cell)), path)
         self.rate = int(self.net.spec.extra["rate"])
 
     @torch.no_grad()

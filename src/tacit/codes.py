@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tacit.corruption import cell_of
-from tacit.errors import CannotPair
 from tacit.losses import full_precision
 from tacit.types import Cells, Tokens
 
@@ -73,14 +74,13 @@ def nearest(x: Tensor, centres: Tensor) -> Tensor:
     return (centres.square().sum(1) - 2 * x @ centres.T).argmin(-1)
 
 
-def values_of(target: object) -> tuple[Tensor, Tensor]:
-    """What cells hold as numbers [B, N, P], and which of them exist. Raises CannotPair where cells hold no numbers."""
-    values, seen = getattr(target, "values", None), getattr(target, "seen", None)
-    if not isinstance(values, Tensor) or not isinstance(seen, Tensor) or values.ndim != 3:
-        raise CannotPair(
-            "this method sorts what cells hold by numbers, and these hold symbols or columns of several kinds", "use mlm or vime"
-        )
-    return values.float(), seen
+def held(target: Any) -> Tensor:
+    """What cells hold as numbers [B, N, P]; only of tokenizers that are `valued`."""
+    values: Tensor = target.values
+    return values.float()
 
 
-__all__ = ["Gumbel", "nearest", "per_cell", "perplexity", "values_of"]
+def in_use(codes: Tensor, entries: int) -> Tensor:
+    """As many of the entries as are really in use among codes int64 [K]."""
+    count = codes.bincount(minlength=entries).float()
+    return perplexity((count / count.sum().clamp(min=1))[None])

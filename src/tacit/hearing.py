@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tacit.augment import interpolation, uniform
+from tacit import spectra
+from tacit.augment import interpolation, strangers, uniform
+from tacit.layers import unravel
 from tacit.reasons import Reason, Strange
 from tacit.types import Batch
 
@@ -105,8 +107,7 @@ def disturbed(
         x = torch.where(room[:, None, None], reverberated(x, rate, generator), x) * there[:, None]
     if background:
         on = uniform(generator, (b,)) < background
-        order = torch.rand(b, generator=generator, device=generator.device).argsort()
-        stranger = torch.empty_like(order).scatter(0, order, order.roll(1))
+        stranger = strangers(b, generator)
         loud = at_ratio(x, x[stranger], there, uniform(generator, (b,), snr, snr + 30))
         x = torch.where(on[:, None, None], loud, x)
     if noise:
@@ -158,8 +159,7 @@ def mixed_waves(batch: Batch, most: float, generator: torch.Generator) -> Batch:
     b = len(batch.x)
     if not most or b < 2:
         return batch
-    order = torch.rand(b, generator=generator, device=generator.device).argsort()
-    stranger = torch.empty_like(order).scatter(0, order, order.roll(1))
+    stranger = strangers(b, generator)
     share = uniform(generator, (b, 1, 1), 0.0, most)
     return replace(batch, x=((1 - share) * batch.x + share * batch.x[stranger]) * _there(batch)[:, None])
 
@@ -203,8 +203,7 @@ def mixed(batch: Batch, most: float, generator: torch.Generator) -> Batch:
     b = len(batch.x)
     if b < 2:
         return batch
-    order = torch.rand(b, generator=generator, device=generator.device).argsort()
-    stranger = torch.empty_like(order).scatter(0, order, order.roll(1))
+    stranger = strangers(b, generator)
     share = uniform(generator, (b, 1, 1, 1), 0.0, most)
     there = _there(batch)[:, None, None]
     other = batch.x[stranger].masked_fill(~there[stranger], -math.inf)
@@ -281,8 +280,6 @@ def reversed_(batch: Batch, back: Tensor) -> Batch:
 
 def reasons(item: Strange, most: int, modality: Any) -> list[Reason]:
     """Seconds and bands that are not as the rest of the recording lets expect."""
-    from tacit import spectra
-
     out: list[Reason] = []
     taken: set[int] = set()
     second = modality.samples_of([1]) / modality.rate
@@ -295,7 +292,7 @@ def reasons(item: Strange, most: int, modality: Any) -> list[Reason]:
             continue
         where = item.around(first)
         taken |= set(where)
-        at = [list(map(int, np_at)) for np_at in zip(*_unravel(where, item.grid), strict=True)]
+        at = unravel(torch.tensor(where), item.grid).tolist()
         begin = min(a[-1] for a in at) * item.cell[-1] * second
         end = min(length, (max(a[-1] for a in at) + 1) * item.cell[-1] * second)
         words = f"{begin:.2f} to {end:.2f} s"
@@ -304,7 +301,7 @@ def reasons(item: Strange, most: int, modality: Any) -> list[Reason]:
             high = min(modality.mels, (max(a[0] for a in at) + 1) * item.cell[0])
             words += f", {float(corners[low]):,.0f} to {float(corners[high + 1]):,.0f} Hz"
             guess = float(torch.as_tensor(item.guess[where]).float().mean()) * std + mean
-            seen = modality.seen(torch.as_tensor(item.x, dtype=torch.float32).nan_to_num(0.0)[None] / 32_767)[0, 0]
+            seen = modality.seen(modality.load(torch.as_tensor(item.x)).nan_to_num(0.0)[None])[0, 0]
             left = round(begin / second)
             observed = float(seen[low:high, left : max(left + 1, round(end / second))].mean())
             words += f": expected {_decibel(guess)}, observed {_decibel(observed)}"
@@ -312,12 +309,6 @@ def reasons(item: Strange, most: int, modality: Any) -> list[Reason]:
             words += ": not as the rest lets expect"
         out.append((tuple(where), words))
     return out
-
-
-def _unravel(where: Any, grid: tuple[int, ...]) -> Any:
-    import numpy as np
-
-    return np.unravel_index(where, grid)
 
 
 def _decibel(log_power: float) -> str:

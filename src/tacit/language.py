@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import re
 import shlex
-import tomllib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,14 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tacit import wording
 from tacit.api import Say
 from tacit.embedding.model import Model, load
-from tacit.errors import Asked, TacitError, few, nearest
+from tacit.errors import Asked, few, nearest
+from tacit.keeping import digest_of, filled, folder_of, method_of
 from tacit.runtime import choose_device
 from tacit.training.pretrain import HEADS
 from tacit.types import Batch
@@ -386,39 +383,15 @@ def text_model(path: Path) -> Model:
 
 def _head(net: Model, path: Path, method: str) -> nn.Module:
     """What turns features into predictions, as `method` left it beside the encoder. Raises Asked for a run that has none of its kind."""
-    causal, folder = method == "autoregressive", _folder(path)
+    causal, folder = method == "autoregressive", folder_of(path)
     fits = net.encoder.causal if causal else net.encoder.mask_token is not None and not net.encoder.causal
     does = "what comes next" if causal else "what is hidden"
     again = f"tacit pretrain {_learned_from(path)} --method {method}"
-    if not fits or (not (folder / HEADS).is_file() and _method(path) != method):
-        raise Asked(f"the run in {path} learned with {_method(path) or 'another method'}, which does not say {does}", again)
+    if not fits or (not (folder / HEADS).is_file() and method_of(path) != method):
+        raise Asked(f"the run in {path} learned with {method_of(path) or 'another method'}, which does not say {does}", again)
     if not (folder / HEADS).is_file():
         raise Asked(f"the run in {path} is of a version that did not keep what predicts tokens", f"train anew: {again}")
-    head = net.encoder.head()
-    try:
-        held = load_file(folder / HEADS)
-        head.load_state_dict({k.removeprefix("head."): v for k, v in held.items() if k.startswith("head.")})
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise TacitError(f"{folder / HEADS} is damaged: {error}", "copy it again, or train anew") from error
-    return head.to(next(net.parameters()).device).eval()
-
-
-def _folder(path: Path) -> Path:
-    """The model folder of a run folder, or of itself."""
-    return path / "model" if (path / "model" / "model.json").is_file() else path
-
-
-def digest_of(path: Path) -> str:
-    """Hash of the model of a run, or of a model folder."""
-    return hashlib.blake2b((_folder(path) / "model.safetensors").read_bytes(), digest_size=16).hexdigest()
-
-
-def _method(path: Path) -> str:
-    """The name of the run's method, "" if it does not say."""
-    try:
-        return str(tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))["method"]["name"])
-    except (OSError, ValueError, KeyError):
-        return ""
+    return filled(net.encoder.head(), path).to(next(net.parameters()).device)
 
 
 def _learned_from(path: Path) -> str:

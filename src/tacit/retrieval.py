@@ -17,7 +17,8 @@ from tacit.api import Say
 from tacit.data.texts import documents
 from tacit.errors import Asked
 from tacit.evaluation.bootstrap import bootstrap
-from tacit.language import Words, digest_of, short, text_model
+from tacit.keeping import digest_of
+from tacit.language import Words, short, text_model
 from tacit.modalities.text import LONGEST
 from tacit.origin import as_read
 from tacit.training.run import write_text

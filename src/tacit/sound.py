@@ -20,6 +20,7 @@ MARGIN = 0.05  # seconds beyond a part that resampling looks at
 DENSEST = 20_000  # frames that a byte of a compressed file may stand for; silence in FLAC is far below
 MOST = 10_000 * 3600  # seconds of one file that are believed
 RATES = (1_000, 384_000)  # samples a second that are believed
+FULL = 32_767  # of a stored sample
 LOUD = 4.0  # peak of samples up to which a file with values beyond 1 was merely recorded too loud
 Raw = Path | bytes
 
@@ -86,16 +87,6 @@ def read(clip: Clip, rate: int, longest: float) -> np.ndarray:
         skip = round((first - before) / about.rate * rate)
         x = x[skip : skip + max(1, round((last - first) / about.rate * rate))]
     return x.clip(-1, 1)
-
-
-def write(path: Path, x: np.ndarray, rate: int) -> None:
-    """Write float32 [T] in -1..1 as a 16-bit file; its ending says in which format. Raises ValueError for an ending that none has."""
-    import soundfile
-
-    try:
-        soundfile.write(str(path), x, rate)
-    except (soundfile.LibsndfileError, TypeError) as error:
-        raise ValueError(f"{path.name}: {str(error).splitlines()[0]}") from None
 
 
 def _mono(file: Any, start: int, count: int) -> np.ndarray:

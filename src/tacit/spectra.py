@@ -69,11 +69,6 @@ def window(size: int, device: torch.device | None = None) -> Tensor:
     return (w / w.square().sum().sqrt()).float().to(device)
 
 
-def frames_of(samples: int | Tensor, hop: int) -> int | Tensor:
-    """Frames of a sound with so many samples."""
-    return (samples + hop - 1) // hop
-
-
 def _framed(x: Tensor, size: int, hop: int) -> Tensor:
     """[..., T] with silence around, so that every frame is whole."""
     left = (size - hop) // 2

@@ -16,7 +16,7 @@ from tacit.data.listing import ALONE
 from tacit.embedding.model import load
 from tacit.errors import Asked
 from tacit.evaluation.verification import Trials, cosines, trials, verified
-from tacit.language import digest_of
+from tacit.keeping import digest_of
 from tacit.origin import as_read
 
 

@@ -15,7 +15,7 @@ class Spectral(Backbone):
     """Convolutions over bands and time, then one feature for each moment that knows which band was which.
 
     channels: of the first layer, doubled by each, up to 4 times as many. depth: layers that halve the bands; the first `slow` of them
-    halve the time too. dim: width of the features. pool: "mean", "max" or "both" over time gives the embedding. dropout: in training.
+    halve the time too. dim: width of the features. pool: "mean", "max" or "both" over time gives the embedding.
     """
 
     source = "the encoder of Niizumi et al. 2021, arXiv:2103.06695 (BYOL-A); ours strides instead of pooling"
@@ -34,7 +34,6 @@ class Spectral(Backbone):
         depth: Count = 3,
         slow: Annotated[int, Field(ge=0)] = 2,
         pool: Annotated[str, Field(pattern="^(mean|max|both)$")] = "both",
-        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
         super().__init__(width, layout, grid)
         tall = grid[0]
@@ -49,7 +48,6 @@ class Spectral(Backbone):
         for _ in range(depth):
             left = -(-left // 2)
         self.first, self.second = nn.Linear(widths[-1] * left, dim), nn.Linear(dim, dim)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self, tokens: Tokens, position: Tensor, full: bool, *, causal: bool = False, layers: int = 0
@@ -68,6 +66,5 @@ class Spectral(Backbone):
         for i, (layer, bn, step) in enumerate(zip(self.layers, self.norms, self.steps, strict=True)):
             x = padding(self.after(i, F.relu(bn(layer(x))), 1), step[1])
         x = x.permute(0, 3, 1, 2).flatten(2).contiguous()  # [B, T, channels * bands]
-        x = self.dropout(F.relu(self.first(x)))
-        x = F.relu(self.second(x))
+        x = F.relu(self.second(F.relu(self.first(x))))
         return (x.reshape(b, -1, x.shape[-1]) if rows > 1 else x), ()

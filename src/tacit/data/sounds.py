@@ -8,6 +8,7 @@ import numpy as np
 
 from tacit.data.listing import few
 from tacit.later import later
+from tacit.sound import FULL
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +20,6 @@ else:
     torch, F, spectra = later("torch"), later("torch.nn.functional"), later("tacit.spectra")
 
 LOOKED = 20_000  # recordings that are looked into; of more, every n-th
-FULL = 32_767
 CLIPPED, RUN, STEPS = 0.98, 4, 1.5  # of full scale, and of the peak; samples in a row that differ by so many steps of 16 bits at most
 SILENT = 1e-3  # of full scale: -60 dB
 OFFSET = 0.02  # of full scale

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from tacit import spectra
+from tacit.sound import FULL
 from tacit.types import Spec
 
 KEPT = 200_000  # recordings whose rows are remembered
-SCALE = 32_767
 
 
 def items(x: Any) -> Iterator[np.ndarray]:
@@ -28,7 +28,7 @@ def items(x: Any) -> Iterator[np.ndarray]:
 def log_mel(item: np.ndarray, spec: Spec, bands: int) -> torch.Tensor:
     """Log-mel bands [1, 1, bands, frames] of one recording, by the frames that the data's spec names."""
     e = spec.extra
-    wave = torch.from_numpy(np.asarray(item, np.float32))[None, None] / SCALE
+    wave = torch.from_numpy(np.asarray(item, np.float32))[None, None] / FULL
     p = spectra.power(wave, int(e["fft"]), int(e["window"]), int(e["hop"]))
     return spectra.log_bands(p, spectra.mel_filters(p.shape[-2], int(e["rate"]), bands))
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tacit.codes import nearest, values_of
+from tacit.codes import held, in_use, nearest
 from tacit.encoder import Encoder
 from tacit.losses import cross_entropy
 from tacit.masking import block_mask
@@ -42,12 +42,9 @@ class BestRQ(Method):
         (x,) = views
         mask = block_mask(self.encoder.cells(x), self.ratio, self.span, ctx.generator)
         f = self.encoder(x, mask=mask)
-        values, _ = values_of(self.encoder.target(x, raw=True))
-        held = values[mask]
-        held = (held - held.mean(0)) / held.std(0, correction=0).clamp(min=1e-5)
-        answer = nearest(F.normalize(held @ self.projection, dim=1), self.codebook)
+        values = held(self.encoder.target(x, raw=True))[mask]
+        values = (values - values.mean(0)) / values.std(0, correction=0).clamp(min=1e-5)
+        answer = nearest(F.normalize(values @ self.projection, dim=1), self.codebook)
         logits = self.head(f.tokens[mask])
-        used = answer.bincount(minlength=len(self.codebook)).float()
-        use = (used / used.sum().clamp(min=1))[None]
-        log = {"codes": (-(use * (use + 1e-9).log()).sum()).exp()}
+        log = {"codes": in_use(answer, len(self.codebook))}
         return Step(cross_entropy(logits, answer), f.pooled.detach(), log, chance=math.log(len(self.codebook)))

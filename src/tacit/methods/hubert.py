@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit.clusters import kmeans
-from tacit.codes import nearest, values_of
+from tacit.codes import held, in_use, nearest
 from tacit.encoder import Encoder
 from tacit.losses import cross_entropy
 from tacit.masking import block_mask
@@ -62,16 +62,14 @@ class HuBERT(Method):
         if self.training:
             self._remember(own[cells.valid], ctx)
         answer = nearest(own[mask], self.first if not int(self.state[0]) else self.later)
-        used = answer.bincount(minlength=self.entries).float()
-        use = used / used.sum().clamp(min=1)
-        log = {"codes": (-(use * (use + 1e-9).log()).sum()).exp()}
+        log = {"codes": in_use(answer, self.entries)}
         return Step(cross_entropy(self.head(f.tokens[mask]), answer), f.pooled.detach(), log, chance=math.log(self.entries))
 
     @torch.no_grad()
     def _content(self, x: Batch) -> Tensor:
         """What is clustered [B, N, P]: what cells hold, later the features of the copy."""
         if not int(self.state[0]):
-            return values_of(self.encoder.target(x, raw=True))[0]
+            return held(self.encoder.target(x, raw=True))
         features: Tensor = self.teacher(x).tokens.float()
         return features
 

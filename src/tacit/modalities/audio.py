@@ -34,7 +34,6 @@ else:
 RATES = 16_000  # samples a second at most, unless asked otherwise: speech has little above 8 kHz
 LEAST, VIEW = 0.25, 1.0  # seconds that training looks at, at least and at most, unless asked otherwise
 LONGEST = 30.0  # seconds of an item
-SCALE = 32_767
 
 Front = Annotated[str, Field(pattern="^(logmel|mfcc|stft|waveform)$")]
 
@@ -57,7 +56,6 @@ class Audio(Grid):
     flat = True
     at_once: ClassVar[int] = 2**22
     tuned = "weak"
-    gives: ClassVar[frozenset[str]] = frozenset({"global_", "local", "weak", "plain", "crop"})
     strengths = {
         "crop": (1.0, 0.6, 0.3),
         "bands": (1.0, 0.6),
@@ -199,7 +197,7 @@ class Audio(Grid):
         longest = max((len(item) for item in x), default=1)
         for i in rows:
             item = x[i] if isinstance(x, list) else x.item(i)
-            wave = torch.from_numpy(item[: 5 * int(spec.extra["rate"])].astype(np.float32))[None, None] / SCALE
+            wave = torch.from_numpy(item[: 5 * int(spec.extra["rate"])].astype(np.float32))[None, None] / sound.FULL
             for f, kind in made.items():
                 v = kind.seen(wave).double()
                 total[f] += np.array([v.numel(), float(v.sum()), float(v.square().sum())])
@@ -245,11 +243,9 @@ class Audio(Grid):
         """A small PNG of the log-mel bands of one recording [1, T], low bands below, three times as wide as high."""
         from PIL import Image
 
-        if "rate" not in spec.extra:
-            return None
         there = x[0][~np.isnan(x[0])] if x.dtype.kind == "f" else x[0]
         made = cls(spec)
-        wave = torch.from_numpy(np.asarray(there[: 30 * made.rate], np.float32))[None, None] / SCALE
+        wave = torch.from_numpy(np.asarray(there[: 30 * made.rate], np.float32))[None, None] / sound.FULL
         logs = made.seen(wave)[0, 0].flip(0).numpy()
         low, high = float(np.quantile(logs, 0.05)), float(logs.max())
         grey = (255 * (1 - ((logs - low) / max(high - low, 1e-6)).clip(0, 1))).astype(np.uint8)
@@ -260,7 +256,7 @@ class Audio(Grid):
     # ---- right of the line ----
 
     def load(self, x: Tensor) -> Tensor:
-        return x.float() / SCALE
+        return x.float() / sound.FULL
 
     @property
     def most(self) -> tuple[int, ...]:
@@ -386,9 +382,6 @@ class Audio(Grid):
         middle = PARTS // 2
         return [part(torch.full_like(answer, middle)), replace(part(answer + (answer >= middle)), answer=answer)]
 
-    def tiles_of(self, batch: Batch) -> list[Batch]:
-        return []
-
     def reasons(self, item: Strange, most: int) -> list[Reason]:
         return hearing.reasons(item, most, self)
 
@@ -426,4 +419,4 @@ def _samples(raw: Any, rate: int) -> np.ndarray:
     else:
         clip = raw if isinstance(raw, sound.Clip) else sound.Clip(lambda: raw)
         x = sound.read(clip, rate, LONGEST)
-    return np.rint(x.clip(-1, 1) * SCALE).astype(np.int16)
+    return np.rint(x.clip(-1, 1) * sound.FULL).astype(np.int16)

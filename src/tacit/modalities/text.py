@@ -231,9 +231,8 @@ class Text(Modality):
         early, late = (slices.front(batch, s.clamp(max=batch.x.shape[-1] - 1), n, half) for s in (start, start + n))
         assert early.valid is not None and late.valid is not None
         swap = answer == 1
-        order = torch.rand(b, generator=generator, device=generator.device).argsort()
-        stranger = torch.empty_like(order).scatter(0, order, order.roll(1))
-        row = torch.where(answer == 2, stranger, torch.arange(b, device=order.device))
+        stranger = augment.strangers(b, generator)
+        row = torch.where(answer == 2, stranger, torch.arange(b, device=stranger.device))
 
         def chosen(where: Tensor, a: Tensor, c: Tensor) -> Tensor:
             return torch.where(where.view(-1, *[1] * (a.ndim - 1)), a, c)

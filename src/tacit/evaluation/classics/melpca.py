@@ -18,7 +18,7 @@ class MelPCA:
     """The first 64 principal components of the log-mel bands, each recording stretched to 32 frames."""
 
     modalities: ClassVar[frozenset[str]] = frozenset({"audio"})
-    name: ClassVar[str] = "log-mel PCA"
+    name: ClassVar[str] = "melpca"
     scale: ClassVar[str] = "whole"
 
     def __init__(self, *, components: int = 64, bands: int = 40) -> None:

@@ -16,7 +16,7 @@ class MFCCForest:
 
     source: ClassVar[str] = "Breiman 2001; on cepstra as in the baseline of ESC-50 (Piczak 2015)"
     modalities: ClassVar[frozenset[str]] = frozenset({"audio"})
-    name: ClassVar[str] = "mfcc forest"
+    name: ClassVar[str] = "mfccforest"
     regression: ClassVar[bool] = True
 
     def __init__(self, *, trees: int = 300, seed: int = 0) -> None:

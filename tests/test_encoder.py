@@ -221,6 +221,7 @@ def test_pooling_is_over_what_exists() -> None:
     mean, most = pool(x, valid, "mean"), pool(x, valid, "max")
     assert torch.allclose(mean[0], x[0, :2].mean(0)) and torch.equal(most[0], x[0, :2].amax(0))
     assert torch.allclose(mean[1], x[1].mean(0)) and torch.allclose(pool(x, None, "mean"), x.mean(1))
+    assert torch.allclose(pool(x, valid, "both"), mean + most)
     assert torch.equal(most[1], x[1].amax(0)) and torch.equal(pool(x, None, "max"), x.amax(1))
     assert mean.isfinite().all() and most.isfinite().all(), "an item without any cell has an embedding too"
 

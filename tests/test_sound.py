@@ -131,6 +131,12 @@ def test_long_recordings_become_windows_that_stay_together(tmp_path: Path) -> No
     assert len(short) > 40
     with pytest.raises(Asked, match=r"data\.window=0"):
         dataset.open(tmp_path, cache=False, options={"window": 0})
+    (tmp_path / "p").mkdir()
+    np.save(tmp_path / "p" / "X.npy", np.zeros((4, 8, 8, 3), np.uint8))
+    with pytest.raises(
+        BadData, match="4 of 4 audio items cannot be used"
+    ):  # images have nothing to cut, and nothing that is asked is ignored
+        dataset.open(tmp_path / "p", cache=False, options={"window": 2})
 
 
 def table(path: Path, rows: list[list[object]]) -> None:
@@ -206,6 +212,10 @@ def test_inspect_names_clipping_silence_offsets_and_copies_that_were_encoded_ane
     assert found["clipped"]["names"] == ["clipped.wav"] and found["silent"]["names"] == ["silent.wav"]
     assert found["offset"]["names"] == ["offset.wav"]
     assert found["near"]["pairs"] == [["03.wav", "copy.mp3"]], found["near"]
+    parts = [["file_name", "split"], *[[p.name, "test" if p.name == "copy.mp3" else "train"] for p in sorted(tmp_path.glob("*.*"))]]
+    table(tmp_path / "metadata.csv", parts)
+    across = json.loads(call("inspect", tmp_path, "--json", "--no-cache").out)
+    assert any("1 recordings are held out and in training, encoded anew: 03.wav = copy.mp3" in w for w in across["warnings"])
     words = call("inspect", tmp_path, "--no-cache").out
     assert "clipped.wav" in words and "encoded anew" in words and "level" in words
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from tacit import registry
 from tacit.errors import Asked, TacitError
-from tacit.head import Head, at_places, of_pair
+from tacit.head import Decided, Head, at_places, of_pair
 from tacit.outliers import Reference
 
 FORMAT = 1
@@ -34,7 +34,8 @@ class Knowledge:
 
     calibration: of the head, {} = none. reference: of the pretrained features, None = none. ids, labels: of the reference's items. cell:
     samples that one feature covers. seen: the size to which items are brought, None = their own. pair: mean, scale, weight and bias of
-    a pair's reading. about: what a person may want to know of the training, plain JSON.
+    a pair's reading. about: what a person may want to know of the training, plain JSON. step: stored values along the last axis that one
+    tag stands for.
     """
 
     head: Head
@@ -48,11 +49,7 @@ class Knowledge:
     seen: tuple[int, ...] | None
     pair: Mapping[str, np.ndarray] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def step(self) -> int:
-        """Stored values along the last axis that one tag stands for."""
-        return int(self.about.get("step", 1))
+    step: int = 1
 
     def write(self, folder: Path) -> None:
         """Write decider.json and reference.npz, atomically."""
@@ -63,6 +60,7 @@ class Knowledge:
             "calibration": dict(self.calibration),
             "cell": list(self.cell),
             "seen": None if self.seen is None else list(self.seen),
+            "step": self.step,
             **self.about,
         }
         arrays = {f"pair.{k}": v for k, v in self.pair.items()}
@@ -98,7 +96,7 @@ class Knowledge:
                 arrays = {k: held[k] for k in held.files}
             known = {k.removeprefix("reference."): v for k, v in arrays.items() if k.startswith("reference.")}
             pair = {k.removeprefix("pair."): v for k, v in arrays.items() if k.startswith("pair.")}
-            own = {"format", "head", "classes", "calibration", "cell", "seen"}
+            own = {"format", "head", "classes", "calibration", "cell", "seen", "step"}
             return cls(
                 head,
                 raw["head"]["name"],
@@ -111,6 +109,7 @@ class Knowledge:
                 None if raw["seen"] is None else tuple(raw["seen"]),
                 pair,
                 {k: v for k, v in raw.items() if k not in own},
+                int(raw.get("step", 1)),
             )
         except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
             said = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
@@ -137,6 +136,10 @@ class Knowledge:
             return at_places(raw, grid, self.cell, size, places)
         return raw
 
+    def told(self, out: np.ndarray, lengths: np.ndarray | None = None) -> Decided:
+        """What the head says of outputs from `outcome`; lengths: of ragged items, in stored values."""
+        return self.head.decide(out, self.calibration, None if lengths is None else -(-lengths // self.step))
+
     def decide(
         self, ids: Sequence[str], z: np.ndarray, out: np.ndarray, pairs: np.ndarray | None = None, lengths: np.ndarray | None = None
     ) -> Predictions:
@@ -145,8 +148,7 @@ class Knowledge:
         ids: of the items. z: pretrained features [N, D]. out: from `outcome`. pairs: as there. lengths: of ragged
         items, whose places end there.
         """
-        lengths = -(-lengths // self.step) if lengths is not None and self.head.level == "token" else lengths
-        decided = self.head.decide(out, self.calibration, lengths)
+        decided = self.told(out, lengths)
         rows = {"id": list(ids)} if pairs is None else {"a": [ids[i] for i in pairs[:, 0]], "b": [ids[i] for i in pairs[:, 1]]}
         columns: dict[str, Any] = {**rows, **decided.columns}
         strange, why = np.zeros(len(out), bool), list(decided.why)

@@ -230,7 +230,7 @@ class Modality:
 
     @classmethod
     def step_of(cls, spec: Spec) -> int:
-        """Stored values along the last axis that one tag stands for; more than 1: tags are of moments, whatever the network's grid is."""
+        """Stored values along the last axis that one tag stands for."""
         return 1
 
     @property

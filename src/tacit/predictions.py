@@ -42,7 +42,7 @@ def decided(model: Any, data: Dataset, pairs: np.ndarray | None = None) -> Predi
     done = joined(parts)
     if "spans" in done.columns and data.raws is not None:
         done.columns["spans"] = entities.located(done.columns["spans"], data.raws(), data.spec.extra["tokenizer"])
-    if "tags" in done.columns and knowledge.step > 1:
+    if "tags" in done.columns and data.modality == "audio":
         second = int(data.spec.extra["rate"]) / knowledge.step
         done.columns["spans"] = [happenings.heard(t, knowledge.head.classes, second) for t in done.columns["tags"]]
     return done

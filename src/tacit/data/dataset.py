@@ -204,10 +204,9 @@ def open(
     modality: "image", "series", "table", ..., None = detect. target, group, split: columns (or keys) with the label, the group
     (patient, session) and the part. sequence_by, order_by: columns of a table that say which rows are one item (an event log), and in
     which order. text_column: column of a table that holds the text, several with commas between. size: training size in pixels, samples,
-    events or tokens, None = choose. limit: largest chosen size.
-    cache: keep the decoded items on disk. seed: of the split. max_bad: share of unusable items that is tolerated, 0..1.
-    options: more settings of the modality, such as fit="pad". spec: decode as this says instead of measuring, for a trained model.
-    say: called with words for a person; progress, about once a second, ends in a carriage return.
+    events or tokens, None = choose. limit: largest chosen size. cache: keep the decoded items on disk. seed: of the split. max_bad: share
+    of unusable items that is tolerated, 0..1. options: more settings of the modality, such as fit="pad". spec: decode as this says, for a
+    trained model. say: called with words for a person; progress, about once a second, ends in a carriage return.
     """
     say = say or (lambda line: None)
     opened: dict[str, Any] = {"path": path, "modality": modality, "target": target, "group": group, "split": split}
@@ -216,14 +215,15 @@ def open(
     rows = finding.sequences_asked(sequence_by, order_by, modality, spec)
     modality, options = "events" if rows else modality, dict(options)
     written, modality = finding.texts_asked(text_column, options.pop("documents", None), modality, spec)
-    cut = finding.cut_asked(options.pop("window", None), modality, spec)
+    cut, modality = finding.cut_asked(options.pop("window", None), modality, spec)
     if modality is not None and modality not in registry.names("modalities"):
         raise Asked(f"there is no modality {modality!r}", nearest(modality, registry.names("modalities")))
     made = str(path).startswith("builtin:")
     source, tree = (builtin, None) if made else finding.source(finding.grown(Path(path)), modality)
-    if rows and "events" not in getattr(source, "modalities", ()):
+    kinds = getattr(source, "modalities", ())
+    if rows and "events" not in kinds:
         raise Asked(f"{path} is no table, and only tables have rows that are sequences", "leave --sequence-by out")
-    rows = {"text": written, "audio": cut}.get(next(iter(getattr(source, "modalities", ())), ""), rows)
+    rows = written if "text" in kinds else cut if "audio" in kinds else rows
     if made:
         listing = builtin.read(str(path).split(":", 1)[1])
     else:

@@ -109,7 +109,7 @@ def within(
     """What labels name within items: spans of texts, events in recordings; None where they are labels of whole items."""
     if raws is not None and given(classes):
         return Entities(kind, spec, names, lengths, raws, said(y, classes))
-    if kind.step_of(spec) > 1 and happenings.given(classes):
+    if spec.modality == "audio" and happenings.given(classes):
         return happenings.Happenings(kind, spec, names, lengths, said(y, classes))
     return None
 

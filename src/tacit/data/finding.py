@@ -81,13 +81,13 @@ def texts_asked(column: str | None, documents: str | None, modality: str | None,
     return given, "text" if column is not None or documents is not None else modality
 
 
-def cut_asked(window: Any, modality: str | None, spec: Spec | None) -> dict[str, Any]:
-    """Seconds into which longer recordings are cut, as asked or as a trained model had it, for the sources of audio."""
+def cut_asked(window: Any, modality: str | None, spec: Spec | None) -> tuple[dict[str, Any], str | None]:
+    """Seconds into which longer recordings are cut, as asked or as a trained model had it, for the sources of audio; and the modality."""
     if window is not None and modality not in (None, "audio"):
         raise Asked(f"data.window cuts recordings, and {modality} data has none", "leave it out")
     like = spec.extra.get("cut") if spec is not None and spec.modality == "audio" else None
     try:
         asked = like if window is None else window
-        return {"window": None if asked is None else float(asked)}
+        return {"window": None if asked is None else float(asked)}, modality if window is None else "audio"
     except (TypeError, ValueError):
         raise Asked(f"data.window={window} is no number of seconds", "give one such as data.window=10") from None

@@ -160,7 +160,8 @@ def finetune(
         network.cell,
         network.seen if network.head.level == "token" else None,
         _pair(network),
-        {**found, "target": None, "step": network.step},
+        {**found, "target": None},
+        network.step,
     )
     decider = Decider(network, pretrained, knowledge)
     probe_out = out_test = None

@@ -84,13 +84,13 @@ class FineTuning(Method):
         answer, other, share = view.label, None, 1.0
         if self.settings.mixup and head.mixes and not self.alike:
             view, other, share = self._mixed(view, ctx)
-        f = net.read(view, torch.is_autocast_enabled(view.x.device.type)) if head.level != "sequence" else view.x
+        cast = torch.is_autocast_enabled(view.x.device.type)
+        f, there = net.moments(view, cast) if head.level == "sequence" else (net.read(view, cast), None)
         if self.alike:
             loss = losses.cosines_of_classes(f, answer)
         elif head.level == "pair":
             loss = head.loss(net.pairs(f), answer[: len(answer) // 2])
-        elif head.level == "sequence":
-            f, there = net.moments(view, torch.is_autocast_enabled(view.x.device.type))
+        elif there is not None:
             loss = head.loss(net.read_out(f, there), answer)
         elif head.level == "token":
             assert net.layer is not None

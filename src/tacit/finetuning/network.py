@@ -67,13 +67,15 @@ class Network(nn.Module):
     @property
     def cell(self) -> tuple[int, ...]:
         """Tags that one feature covers, along each of their axes."""
-        cell = self.model.encoder.cell
-        return cell[-1:] if self.step > 1 else cell
+        return self._of_tags(self.model.encoder.cell)
 
     def grid(self, view: Batch) -> tuple[int, ...]:
         """How the features of a view are arranged along the axes of its tags."""
-        grid = self.model.encoder.cells(self.model.plain(view)).grid
-        return grid[-1:] if self.step > 1 else grid
+        return self._of_tags(self.model.encoder.cells(self.model.plain(view)).grid)
+
+    def _of_tags(self, axes: tuple[int, ...]) -> tuple[int, ...]:
+        """Of the axes of the network's grid those that items are stored along: a spectrum has bands that its sound has not."""
+        return axes[-max(1, len(self.model.spec.sizes)) :]
 
     def read(self, batch: Batch, cast: bool = False) -> Tensor:
         """Features of every item [B, D], or of its tokens [B, M, D]."""
@@ -82,7 +84,7 @@ class Network(nn.Module):
             return f.masked_fill(~there[..., None], torch.nan)
         if self.head.level != "token":
             return self.model.read(batch, self.tiles, cast)
-        if self.step > 1:
+        if self.cell != self.model.encoder.cell:
             return self.moments(batch, cast)[0]
         with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=cast):
             return self.model.encoder(self.model.plain(batch)).tokens.float()

@@ -104,9 +104,11 @@ class Audio(Grid):
         # parts and order are of time: a band stays where it is
         self.parts = PARTS
         self.tasks = {"permute": len(permutations(PARTS)), "relation": PARTS - 1, "reverse": 2, "noise": spec.channels}
-        said = [f"which {self.lowest:.0%} to 100 % of {self.length / self.rate:.2g} s is heard and at which speed", "level"]
+        said = [f"which {self.lowest:.0%} to 100 % of {self.length / self.rate:.2g} s is heard"]
+        said += ["at which speed"] if front != "waveform" else []
+        said += ["level"] if fade and front != "mfcc" else []
         said += ["pitch"] if self.bands < 1 and front != "waveform" else []
-        said += [f"other sounds at up to {mix:.0%}"] if mix else []
+        said += [f"other sounds at up to {mix:.0%}"] if mix and front in ("logmel", "waveform") else []
         said += [word for word, on in (("noise", noise), ("background", background), ("speed", speed), ("the room", reverb)) if on]
         self.ignores = ", ".join(said)
 

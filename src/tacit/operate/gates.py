@@ -165,7 +165,7 @@ def _decisions(
     """Whether a head decides alike, and how far its probabilities move."""
     n = len(out)
     pairs = np.stack([np.arange(n), np.roll(np.arange(n), -1)], 1) if knowledge.head.level == "pair" else None
-    old, new = (knowledge.head.decide(knowledge.outcome(v, places, pairs), knowledge.calibration, lengths).columns for v in (out, raw))
+    old, new = (knowledge.told(knowledge.outcome(v, places, pairs), lengths).columns for v in (out, raw))
     what = "tags" if "tags" in old else "prediction"
     said, now = old[what], new[what]
     numbers = isinstance(said, np.ndarray) and said.dtype.kind == "f"

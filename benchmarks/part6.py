@@ -1,6 +1,6 @@
 """The measurements of part 6: digits and emotions of unseen speakers, whose voice it is, robustness, noise taken away, speed.
 
-    python benchmarks/part6.py [--quick] [--only digits,speakers,emotion,denoise,asr,methods,speed] [--data PATH] [--write]
+    python benchmarks/part6.py [--quick] [--only digits,speakers,emotion,denoise,asr,methods,preset,speed] [--data PATH] [--write]
 
 Finished cells (one JSON file each in benchmarks/results/part6) are skipped. --quick: a little of each on generated sound in about a minute;
 its numbers are printed and thrown away. --write: renew docs/audio.md from the cells. No speaker that is tested on is ever pretrained on.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,59 @@ def robust(data: Any, model: Any) -> dict[str, dict[str, float]]:
     return out
 
 
+# one thing at a time is changed in the preset of sound: name of a row -> overrides
+CHANGES: dict[str, dict[str, Any]] = {
+    "the preset": {},
+    "no boxes": {"modality": {"crop": 1.0, "bands": 1.0}},
+    "mixup 0.4": {"modality": {"mix": 0.4}},
+    "fade 1": {"modality": {"fade": 1.0}},
+    "no fade": {"modality": {"fade": 0.0}},
+    "no noise": {"modality": {"noise": 0.0}},
+    "tilt 2": {"modality": {"tilt": 2.0}},
+    "SpecAugment 0.3": {"modality": {"hide": 0.3}},
+    "256 features": {"backbone": {"dim": 256}},
+    "mean over time": {"backbone": {"pool": "mean"}},
+    "AdamW at 1e-3": {"optim": {"kind": "adamw", "lr": 1e-3}},
+    "BYOL": {"method": "byol"},
+    "VICReg": {"method": "vicreg"},
+}
+
+
+def preset(cells: Cells, quick: bool, data: Path, work: Path) -> None:
+    """What each part of the preset brings, 200 steps; one of four training speakers of the first fold is held out, twice."""
+    place = recordings.generated(work) if quick else recordings.fsdd(data, work)
+    if place is None:
+        return
+    for name in list(CHANGES)[: 2 if quick else None]:
+        cells.measure(f"preset_{name.replace(' ', '-')}", lambda n=name: _preset(place, n, work, quick))
+
+
+def _preset(place: Path, name: str, work: Path, quick: bool) -> dict[str, Any]:
+    import tacit
+
+    given = dict(CHANGES[name])
+    method = given.pop("method", "simclr")
+    out: dict[str, Any] = {"rows": []}
+    for held in ("s2", "s3") if quick else ("yweweler", "nicolas"):
+        whole = recordings.held_out(opened(place, "digit"), (held,))
+        away = np.isin(np.array([*whole.group_names, ""])[whole.groups], ("s0", "s1") if quick else recordings.FOLDS[0])
+        data = replace(whole, split=np.where(away, 2, whole.split).astype(np.int8))
+        run = tacit.pretrain(
+            data,
+            steps=20 if quick else 200,
+            batch_size=8 if quick else 64,
+            method=method,
+            overrides=given,
+            out=Path(tempfile.mkdtemp(dir=work)) / "run",
+        )
+        out["rows"] += [
+            {"held": held, **r}
+            for r in judged(data, run, quick)["rows"]
+            if r["representation"] in ("ssl", "mfcc") and r["probe"] == "linear"
+        ]
+    return out
+
+
 def methods(cells: Cells, quick: bool, data: Path, work: Path) -> None:
     """Other pretext tasks, three minutes each, on the first fold."""
     place = recordings.generated(work) if quick else recordings.fsdd(data, work)
@@ -175,8 +229,6 @@ def speakers(cells: Cells, quick: bool, data: Path, work: Path) -> None:
 
 
 def _identified(place: Path, work: Path, quick: bool) -> dict[str, Any]:
-    from dataclasses import replace
-
     import tacit
 
     data = tacit.open(place, target="speaker", group="take")
@@ -309,14 +361,16 @@ def _speed(place: Path, work: Path, quick: bool) -> dict[str, Any]:
     import soundfile
     import torch
 
+    import tacit
     from tacit.config import OptimConfig, RunConfig, TrainConfig
+    from tacit.modalities.audio import Audio
     from tacit.runtime import choose_precision
     from tacit.training.loader import Loader
     from tacit.training.loop import Loop, make_fabric
     from tacit.training.pretrain import _method
 
     data = opened(place, "digit")
-    preset = __import__("tacit.modalities.audio", fromlist=["Audio"]).Audio.preset
+    preset = Audio.preset
     config = RunConfig(
         data={}, modality={}, method={"name": preset["method"]}, backbone={"name": "spectral"}, optim=OptimConfig(kind="muon"),
         train=TrainConfig(steps=10**6, batch=preset["batch"], seed=0), precision=choose_precision("cpu").value,
@@ -338,8 +392,7 @@ def _speed(place: Path, work: Path, quick: bool) -> dict[str, Any]:
         said = subprocess.run([sys.executable, "-c", code, str(part)], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
         sizes[name] = {"items": int(said[0]), "seconds": float(said[1]), "peak_mb": int(said[2]) / 1024}
     out |= {"file_hours": hours, "decoding": sizes, "decoded_hours_per_minute": hours / sizes["long"]["seconds"] * 60}
-    begin = time.perf_counter()
-    model = __import__("tacit").pretrain(data, steps=2, out=Path(tempfile.mkdtemp(dir=work)) / "run").model
+    model = tacit.pretrain(data, steps=2, out=Path(tempfile.mkdtemp(dir=work)) / "run").model
     rows = np.arange(min(len(data), 2000))
     begin = time.perf_counter()
     model.vectors(data.x[rows], data.lengths[rows])
@@ -363,6 +416,7 @@ PIECES: dict[str, parts.Piece] = {
     "denoise": denoise,
     "asr": asr,
     "methods": methods,
+    "preset": preset,
     "speed": speed,
 }
 

@@ -66,6 +66,7 @@ FLOORS: dict[str, float] = {
             "eventtokens",
             "texttokens",
             "wavetokens",
+            "publishedwaves",
             "sound",
             "slices",
             "modality",

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from tacit import published, wording
+from tacit import published, publishedwaves, registry, wording
 from tacit.assemble import make_encoder, make_modality
 from tacit.embedding.model import Model
 from tacit.encoder import Encoder
@@ -22,7 +22,9 @@ from tacit.errors import Asked, BadData, CannotPair, MissingExtra
 from tacit.types import Spec
 
 LIBRARIES = {"hf": "transformers", "timm": "timm"}
+HIDES = "masked_spec_embed"  # what stands for a hidden moment of sound
 WORDS = "words"  # the vectors of the tokens, which are the tokenizer's here
+SPEECH = 16_000  # samples a second, unless a checkpoint says otherwise
 MEASURED = ("counts", "longest", "cut", "windowed", "measured")  # of a spec, on training texts in their tokens
 UNPICKLED = "only *.safetensors is read, because a pickled file (.bin, .pt) can run code: save the model again with save_pretrained"
 
@@ -44,6 +46,7 @@ class Checkpoint:
     tokenizer: wording.Learned | None = None
     marks: tuple[int | None, int | None] = (None, None)
     mask: int | None = None
+    rate: int = 0
 
 
 def is_foreign(name: str) -> bool:
@@ -52,37 +55,36 @@ def is_foreign(name: str) -> bool:
 
 
 def fetch(name: str, spec: Spec, size: int | None = None) -> Model:
-    """The network of a published checkpoint with its weights, for images or texts such as a spec describes.
+    """The network of a published checkpoint with its weights, for images, texts or sound such as a spec describes.
 
     name: hf:NAME or timm:NAME, where NAME is a name on the hub, or a folder with config.json and model.safetensors. spec: of the data;
-    mean, deviation and size become those of the checkpoint, and so does the tokenizer. size: side of the images in pixels, None = the
-    checkpoint's. What a checkpoint has seen is not known, and many have read labels: the model's labels_seen is None.
+    mean, deviation and size become those of the checkpoint, and so do the tokenizer and the rate. size: side of the images in pixels,
+    None = the checkpoint's. What a checkpoint has seen is not known, and many have read labels: the model's labels_seen is None.
     Raises Asked for what is not there or reads no such data, CannotPair for other data, BadData for weights that do not fit,
     MissingExtra without the package.
     """
-    if len(spec.sizes) != 2 and not of_text(spec):
+    if len(spec.sizes) != 2 and spec.modality not in READERS:
         raise CannotPair(f"{name} does not read {spec.modality} data", "pretrain a model on such data: tacit pretrain DATA")
-    return fetched(look_up(name, of_text(spec)), name, spec, size)
+    return fetched(look_up(name, spec.modality), name, spec, size)
 
 
 def fetched(found: Checkpoint, name: str, spec: Spec, size: int | None = None) -> Model:
     """The same of a checkpoint that was looked up."""
-    knobs = {"name": spec.modality, **(found.modality if of_text(spec) else {"tiles": 0})}
-    modality = make_modality(cut_by(found, spec) if of_text(spec) else _like(spec, found.images, size), knobs)
-    encoder = make_encoder(modality, found.backbone, frozenset())
+    own = spec.modality in READERS
+    knobs = {"name": spec.modality, **(found.modality if own else {"tiles": 0})}
+    modality = make_modality(shown_by(found, spec) if own else _like(spec, found.images, size), knobs)
+    needs = frozenset({"mask"}) if own else frozenset[str]()
+    encoder = make_encoder(modality, found.backbone, needs)
     _fill(encoder, found, name)
-    trained: dict[str, Any] = {"backbone": dict(found.backbone), "modality": knobs, "needs": [], "labels_seen": None}
+    trained: dict[str, Any] = {"backbone": dict(found.backbone), "modality": knobs, "needs": sorted(needs), "labels_seen": None}
     said = {"source": name, "ignores": f"what the makers of {name} chose, which is not known here"}
     return Model(encoder, modality, {**trained, **said}).eval()
 
 
-def of_text(spec: Spec) -> bool:
-    """Does this describe texts?"""
-    return "tokenizer" in spec.extra
-
-
-def cut_by(found: Checkpoint, spec: Spec) -> Spec:
-    """The spec of texts that are cut into the tokens of a checkpoint; how often each occurs is not known then."""
+def shown_by(found: Checkpoint, spec: Spec) -> Spec:
+    """The spec of texts that are cut into the tokens of a checkpoint, or of sound at its rate; what was measured on either is not known."""
+    if found.rate:
+        return registry.find("modalities", spec.modality).at_rate(spec, found.rate)  # type: ignore[no-any-return]
     made = found.tokenizer
     if made is None or spec.extra["tokenizer"] == made.text:
         return spec
@@ -91,8 +93,8 @@ def cut_by(found: Checkpoint, spec: Spec) -> Spec:
     return replace(spec, extra={**kept, **about})
 
 
-def look_up(name: str, text: bool = False) -> Checkpoint:
-    """What a checkpoint says of itself; nothing but small files is read. text: it is to read texts, not images.
+def look_up(name: str, modality: str = "image") -> Checkpoint:
+    """What a checkpoint says of itself; nothing but small files is read. modality: of the data that it is to read.
 
     Raises Asked if there is none.
     """
@@ -109,8 +111,8 @@ def look_up(name: str, text: bool = False) -> Checkpoint:
         raise Asked(f"{name} has no config.json", "name a model on the hub, or a folder that save_pretrained wrote")
     if library == "timm":
         return _of_timm(about, place, name)
-    if text:
-        return _of_text(about, place)
+    if modality in READERS:
+        return READERS[modality](about, place, name)
     from tacit.backbones import hf
 
     whole = hf.configured(json.dumps(about), 3).to_json_string(use_diff=False)
@@ -118,7 +120,7 @@ def look_up(name: str, text: bool = False) -> Checkpoint:
     return Checkpoint({"name": "hf", "config": stored}, place, _json(place, "preprocessor_config.json", name) or {})
 
 
-def _of_text(about: Mapping[str, Any], place: str) -> Checkpoint:
+def _of_text(about: Mapping[str, Any], place: str, name: str) -> Checkpoint:
     """A network of transformers that reads texts, with its tokenizer."""
     config = published.configured(json.dumps(about), what="a network of text")
     stored = json.dumps(published.plain(json.loads(config.to_json_string(use_diff=False))))
@@ -131,6 +133,22 @@ def _of_text(about: Mapping[str, Any], place: str) -> Checkpoint:
     first, last, mask = wording.marks(tokens.text)
     body = {"name": "hftext", "config": stored, "begin": first is not None, "end": last is not None}
     return Checkpoint(body, place, {}, {"width": int(wide), "sif": 0.0, "pairs": 0}, tokens, (first, last), mask)
+
+
+def _of_sound(about: Mapping[str, Any], place: str, name: str) -> Checkpoint:
+    """A network of transformers that reads samples of sound, with its own convolutions."""
+    config = published.configured(json.dumps(about), what="a network of sound")
+    plain = published.plain(json.loads(config.to_json_string(use_diff=False)))
+    with torch.device("meta"):
+        publishedwaves.network(json.dumps(plain))
+    shown = _json(place, "preprocessor_config.json", name) or {}
+    waves = json.dumps({**plain, "do_normalize": bool(shown.get("do_normalize", True))})
+    body, rate = {"name": "hfaudio", "config": json.dumps(plain)}, int(shown.get("sampling_rate") or SPEECH)
+    return Checkpoint(body, place, {}, {"front": "waveform", "convolutions": waves}, rate=rate)
+
+
+# how a checkpoint of transformers describes itself as a reader of a modality that has networks of its own
+READERS: dict[str, Callable[[Mapping[str, Any], str, str], Checkpoint]] = {"text": _of_text, "audio": _of_sound}
 
 
 def _of_timm(about: Mapping[str, Any], place: str, name: str) -> Checkpoint:
@@ -182,24 +200,29 @@ def _shown_at(spec: Spec, side: int) -> Spec:
 
 def _fill(encoder: Encoder, found: Checkpoint, name: str) -> None:
     """Copy the checkpoint's weights into a network. Raises BadData unless all are there on which a feature depends."""
-    net = encoder.backbone.get_submodule("net")
     weights = _tensors(found, name) if found.backbone["name"] == "timm" else _of_hf(found, name)
+    hides = None if not found.rate else weights.pop(HIDES, None)
     if found.tokenizer is not None:
         table = weights.pop(WORDS)
+        hides = None if found.mask is None else table[found.mask]
         with torch.no_grad():
             own_table = encoder.get_parameter("tokenizer.table")
             own_table.copy_(table[: len(own_table)])
             for edge, number in zip(("first", "last"), found.marks, strict=True):
                 if number is not None:
                     encoder.backbone.get_parameter(edge).copy_(table[number])
-    own = net.state_dict()
-    fits = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
-    idle = {n for n, p in net.named_parameters() if not p.requires_grad}
-    if lacking := sorted(set(own) - set(fits) - idle):
-        said = f"{name} lacks {len(lacking)} weight(s) of its own architecture, such as {lacking[0]}"
-        raise BadData(said, "download or save it again; a model's own code, if it has any, is not run")
-    # of what no feature depends on, nothing random stays
-    net.load_state_dict({**{k: torch.zeros_like(own[k]) for k in own}, **fits})
+    if hides is not None:
+        encoder.mask_token = nn.Parameter(hides.clone())
+    for part in [encoder.backbone, *([encoder.tokenizer] if found.rate else [])]:
+        net = part.get_submodule("net")
+        own = net.state_dict()
+        fits = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+        idle = {n for n, p in net.named_parameters() if not p.requires_grad}
+        if lacking := sorted(set(own) - set(fits) - idle):
+            said = f"{name} lacks {len(lacking)} weight(s) of its own architecture, such as {lacking[0]}"
+            raise BadData(said, "download or save it again; a model's own code, if it has any, is not run")
+        # of what no feature depends on, nothing random stays
+        net.load_state_dict({**{k: torch.zeros_like(own[k]) for k in own}, **fits})
 
 
 def _of_hf(found: Checkpoint, name: str) -> dict[str, Tensor]:
@@ -209,10 +232,11 @@ def _of_hf(found: Checkpoint, name: str) -> dict[str, Tensor]:
     from tacit.backbones import hf, hftext
 
     config, texts = found.backbone["config"], found.tokenizer is not None
+    own = texts or bool(found.rate)
     with _quiet(), _reading(name, UNPICKLED):
         net, about = AutoModel.from_pretrained(
             found.place,
-            config=published.configured(config) if texts else hf.configured(config, 3),
+            config=published.configured(config) if own else hf.configured(config, 3),
             use_safetensors=True,
             trust_remote_code=False,
             dtype=torch.float32,

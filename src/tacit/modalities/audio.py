@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from tacit import registry, sound
+from tacit.errors import CannotPair
 from tacit.grid import PARTS, Grid, permutations
 from tacit.later import later
 from tacit.measured import because
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from tacit import augment, hearing, layers, patches, spectra, wavetokens
+    from tacit import augment, hearing, layers, patches, publishedwaves, spectra, wavetokens
     from tacit.encoder import Tokenizer
 else:
     torch, augment, hearing, layers = later("torch"), later("tacit.augment"), later("tacit.hearing"), later("tacit.layers")
-    patches, spectra, wavetokens = later("tacit.patches"), later("tacit.spectra"), later("tacit.wavetokens")
+    patches, publishedwaves = later("tacit.patches"), later("tacit.publishedwaves")
+    spectra, wavetokens = later("tacit.spectra"), later("tacit.wavetokens")
 
 RATES = 16_000  # samples a second at most, unless asked otherwise: speech has little above 8 kHz
 LEAST, VIEW = 0.25, 1.0  # seconds that training looks at, at least and at most, unless asked otherwise
@@ -48,7 +50,8 @@ class Audio(Grid):
     of another microphone. noise: probability of noise, of a random colour. background: probability of another item as background. snr:
     lowest ratio of both, in dB, up to 30 above it. speed: largest change of speed and pitch together, 0.1 = 10 %. reverb: probability of a
     synthetic room. hide: largest share of the time, and of the bands, that is silenced. patch, tall: frames and bands of a token for
-    transformers, tall 0 = all bands.
+    transformers, tall 0 = all bands. convolutions: the configuration of the published network whose convolutions make the tokens, as JSON
+    text; `--init hf:NAME` fills it in.
     """
 
     unit, reads_files, tagged = "recordings", True, "frames"
@@ -68,6 +71,7 @@ class Audio(Grid):
         "hide": (0.0, 0.2),
     }
     preset = {"method": "simclr", "batch": 64, "lr": 2e-3, "weight_decay": 0.05, "passes": 100, "optim": {"kind": "muon"}}
+    carried = {"method": "wav2vec2", "optim": {"kind": "adamw", "lr": 1e-4, "weight_decay": 0.01, "clip": 1.0}}
 
     def __init__(
         self,
@@ -87,8 +91,12 @@ class Audio(Grid):
         hide: Fraction = 0.0,
         patch: Count = 8,
         tall: Annotated[int, Field(ge=0)] = 16,
+        convolutions: str = "",
     ) -> None:
         super().__init__(spec)
+        if convolutions and front != "waveform":
+            raise CannotPair("a published network of sound reads samples", "leave out modality.front")
+        self.convolutions = convolutions
         self.front, self.rate = front, int(spec.extra["rate"])
         self.size, self.hop, self.fft = (int(spec.extra[k]) for k in ("window", "hop", "fft"))
         self.mels = int(spec.extra["mels"])
@@ -148,13 +156,20 @@ class Audio(Grid):
             raise BadItem(f"a rate of {chosen} samples a second is not possible")
         long = np.array([s for _, s in heads])
         view = seconds or float(np.clip(np.quantile(long, 0.9), LEAST, VIEW))
-        step = max(1, round(hop * chosen))
-        width = max(-(-3 * step // 2), round(frame * chosen))  # frames overlap, or no sound comes back from its spectrum
-        stored = size or max(step, round(view * chosen))
-        extra: dict[str, Any] = {"rate": chosen, "mels": mels, "window": width, "hop": step, "fft": 1 << (2 * width - 1).bit_length()}
+        extra: dict[str, Any] = {"rate": chosen, "mels": mels, **_frames(frame * chosen, hop * chosen)}
+        stored = size or max(extra["hop"], round(view * chosen))
         extra["rates"] = {str(r): rates.count(r) for r in sorted(set(rates))}
         extra["seconds"] = [float(long.min()), float(np.median(long)), float(long.max())]
         return Spec("audio", 1, (stored,), ragged=True, extra=extra)
+
+    @classmethod
+    def at_rate(cls, spec: Spec, rate: int) -> Spec:
+        """The spec of the same recordings at another rate; what was measured stays until it is measured anew."""
+        e, ratio = spec.extra, rate / spec.extra["rate"]
+        if ratio == 1:
+            return spec
+        extra = {**e, "rate": rate, **_frames(e["window"] * ratio, e["hop"] * ratio), "longest": round(e.get("longest", 0) * ratio)}
+        return replace(spec, sizes=(max(extra["hop"], round(spec.sizes[0] * ratio)),), extra=extra)
 
     @classmethod
     def known(cls, sample: Sequence[Raw]) -> Spec:
@@ -390,8 +405,17 @@ class Audio(Grid):
     def tokenizer(self, dense: bool) -> Tokenizer:
         mean, std = self.spec.extra["measured"][self.front]
         if self.front == "waveform":
+            if self.convolutions:
+                return publishedwaves.PublishedWaves(mean, std, self.convolutions)
             return wavetokens.WaveTokenizer(mean, std, self.rate)
         return patches.GridTokenizer((mean,), (std,), (1, 1) if dense else (self.tall, self.patch), normalise_target=False)
+
+
+def _frames(frame: float, hop: float) -> dict[str, int]:
+    """Samples of the short-time spectrum: its window, its step, its transform."""
+    step = max(1, round(hop))
+    width = max(-(-3 * step // 2), round(frame))  # frames overlap, or no sound comes back from its spectrum
+    return {"window": width, "hop": step, "fft": 1 << (2 * width - 1).bit_length()}
 
 
 def _length(raw: Any, rate: int) -> tuple[int, float]:

@@ -16,7 +16,7 @@ from tacit.config import RunConfig
 from tacit.data.dataset import Dataset
 from tacit.embedding.model import load
 from tacit.errors import Asked
-from tacit.foreign import MEASURED, Checkpoint, cut_by, fetched, is_foreign, look_up, of_text
+from tacit.foreign import MEASURED, READERS, Checkpoint, fetched, is_foreign, look_up, shown_by
 from tacit.method import Method
 from tacit.teacher import Teacher
 from tacit.training.run import Run
@@ -77,25 +77,27 @@ class Inherited:
 
 
 def read_for(found: Checkpoint, data: Dataset) -> Dataset:
-    """The data as a checkpoint reads it: texts are cut into its tokens, and these are counted."""
-    return _cut(data, cut_by(found, data.spec)) if of_text(data.spec) else data
+    """The data as a checkpoint reads it: texts in its tokens, sound at its rate; what is measured on them is measured anew."""
+    return _anew(data, shown_by(found, data.spec)) if data.modality in READERS else data
 
 
 def as_before(path: Path, data: Dataset) -> Dataset:
-    """The data as the run in this folder read it, where its texts were cut into the tokens of a checkpoint, which may be gone by now."""
+    """The data as the run in this folder read it for a checkpoint that may be gone by now."""
     info = Run(path).info()
-    if not of_text(data.spec) or not is_foreign(str(info.get("init") or "")):
+    if data.modality not in READERS or not is_foreign(str(info.get("init") or "")):
         return data
     stored = json.loads((path / "data.json").read_text(encoding="utf-8"))["spec"]["extra"]
+    if data.modality == "audio":
+        return _anew(data, registry.find("modalities", "audio").at_rate(data.spec, stored["rate"]))
     kept = {k: v for k, v in data.spec.extra.items() if k not in MEASURED}
-    return _cut(data, replace(data.spec, extra={**kept, **{k: stored[k] for k in ("tokenizer", "kind", "why", "vocabulary")}}))
+    return _anew(data, replace(data.spec, extra={**kept, **{k: stored[k] for k in ("tokenizer", "kind", "why", "vocabulary")}}))
 
 
-def _cut(data: Dataset, wanted: Spec) -> Dataset:
-    """The texts in other tokens, which are counted."""
-    if wanted.extra["tokenizer"] == data.spec.extra["tokenizer"]:
-        return data
+def _anew(data: Dataset, wanted: Spec) -> Dataset:
+    """The items decoded in another form, which is measured."""
     again = data.decoded_for(wanted)
+    if again.x is data.x:
+        return data
     kind = registry.find("modalities", data.modality)
     return replace(again, spec=kind.finish(again.spec, again.x[again.train]))
 
@@ -123,11 +125,8 @@ def start_from(method: Method, init: str, spec: Spec) -> Inherited:
 
     spec: of the data.
     """
-    found = look_up(init, of_text(spec)) if is_foreign(init) else None
-    model = load(init) if found is None else fetched(found, init, spec)
-    source = dict(model.encoder.state_dict())
-    if found is not None and found.mask is not None:
-        source["mask_token"] = source["tokenizer.table"][found.mask]
+    model = fetched(look_up(init, spec.modality), init, spec) if is_foreign(init) else load(init)
+    source = model.encoder.state_dict()
     targets = [method.encoder, *(t.module for t in method.modules() if isinstance(t, Teacher) and hasattr(t.module, "tokenizer"))]
     for encoder in targets:
         mine = encoder.state_dict()

@@ -26,7 +26,7 @@ from tacit.data.dataset import Dataset
 from tacit.data.inspect import duplicates
 from tacit.embedding.model import Model
 from tacit.errors import Asked, TacitError
-from tacit.foreign import is_foreign, look_up, of_text
+from tacit.foreign import is_foreign, look_up
 from tacit.method import Method
 from tacit.modality import Modality
 from tacit.runtime import commit
@@ -90,7 +90,7 @@ def pretrain(
     request = {**asked, "budget": limit, "steps": steps, "epochs": epochs, "init": init}
     resumed = resume and path is not None and (path / "config.toml").is_file()
     time_ = None if steps is not None or epochs is not None else limit or DEFAULT_BUDGET
-    brought = look_up(init, of_text(data.spec)) if not resumed and init is not None and is_foreign(init) else None
+    brought = look_up(init, data.modality) if not resumed and init is not None and is_foreign(init) else None
     carried = registry.find("modalities", data.modality).carried if brought is not None and brought.modality else {}
     ours = {"backbone", *(f"optim.{k}" for k in set(carried.get("optim", {})) - set(given.get("optim", {})))}
     if resumed and path is not None:

@@ -325,7 +325,7 @@ def _asr(place: Path, held: tuple[str, ...], work: Path, quick: bool) -> dict[st
     single = recordings.held_out(opened(place, "digit"), held)
     folder, rows = Path(tempfile.mkdtemp(dir=work)), []
     shares = {
-        share: recordings.rowed(single, work, 60 if quick else 1000, 20 if quick else 200, share)
+        share: recordings.rowed(single, work, 60 if quick else 600, 20 if quick else 200, share)
         for share in ((1.0,) if quick else (0.05, 1.0))
     }
     data = tacit.open(shares[1.0], target="said")

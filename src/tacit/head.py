@@ -35,7 +35,8 @@ class Head:
     level: "item" (one output an item), "token" (one for each feature of its grid), "sequence" (one for each moment, read in order) or
     "pair" (one for two items). metrics: names of what `scores` returns, the one that decides first; all but those in `errors` are better
     when larger. mixes: whether two items with two answers may be mixed (mixup). ordered: of pairs, whether the first item differs from
-    the second. classes: names of the classes or labels, empty for numbers.
+    the second. classes: names of the classes or labels, empty for numbers. calibrates: labels are set aside to find out how sure outputs
+    are. least: steps of fine-tuning, at least. batch: items a step, at most; 0 = any number.
     """
 
     level: ClassVar[str] = "item"
@@ -44,6 +45,9 @@ class Head:
     source: ClassVar[str] = ""
     mixes: ClassVar[bool] = False
     ordered: ClassVar[bool] = False
+    calibrates: ClassVar[bool] = True
+    least: ClassVar[int] = 0
+    batch: ClassVar[int] = 0
 
     def __init__(self, classes: Sequence[str] = ()) -> None:
         self.classes = tuple(classes)
@@ -76,6 +80,10 @@ class Head:
 
     def probe(self, f: np.ndarray, y: np.ndarray, *, small: bool, seed: int, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Weight [D, outputs] and bias [outputs] of the best linear reading of standardised features f [N, D] (tokens: [N, M, D])."""
+        raise NotImplementedError
+
+    def learn(self, layer: Any, f: np.ndarray, y: np.ndarray, seed: int) -> None:
+        """Train `layer`, which reads moments in their order, on features f [N, M, D], NaN = no such moment; of sequences only."""
         raise NotImplementedError
 
     def loss(self, out: Tensor, answer: Tensor) -> Tensor:

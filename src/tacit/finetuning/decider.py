@@ -17,6 +17,7 @@ from tacit.data.dataset import Dataset
 from tacit.deciding import Knowledge, Predictions
 from tacit.embedding.model import Model, load
 from tacit.errors import TacitError
+from tacit.finetuning.moments import Moments
 from tacit.finetuning.network import Network, Scaled
 from tacit.head import together
 from tacit.predictions import decided
@@ -99,7 +100,8 @@ class Decider:
             for part in ("layer", "inner"):
                 mine = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
                 if mine:
-                    made = Scaled(mine["mean"].numpy(), mine["scale"].numpy(), len(mine["linear.bias"]))
+                    kind = Moments if part == "layer" and knowledge.head.level == "sequence" else Scaled
+                    made = kind(mine["mean"].numpy(), mine["scale"].numpy(), len(mine["linear.bias"]))
                     made.load_state_dict(mine)
                     setattr(network, part, made.to(device))
             if network.layer is None:

@@ -32,11 +32,20 @@ class Parts:
     notes: list[str] = field(default_factory=list)
 
 
-def divide(strata: np.ndarray | None, n: int, groups: np.ndarray | None, names: tuple[str, ...], seed: int, folds: int | None) -> Parts:
+def divide(
+    strata: np.ndarray | None,
+    n: int,
+    groups: np.ndarray | None,
+    names: tuple[str, ...],
+    seed: int,
+    folds: int | None,
+    calibrated: bool = True,
+) -> Parts:
     """Divide n labelled training items.
 
     strata: int64 [n], classes to be balanced, None where there are none. groups: int64 [n], -1 = its own; names: of the groups. folds: of
-    cross-validation, None = only where labels are few. Raises Asked where folds were asked for and the groups make them impossible.
+    cross-validation, None = only where labels are few. calibrated: some labels are kept for finding out how sure
+    outputs are. Raises Asked where folds were asked for and the groups make them impossible.
     """
     every, none = np.arange(n), np.zeros(0, np.int64)
     classes = 0 if strata is None else int(strata.max(initial=0)) + 1
@@ -44,6 +53,9 @@ def divide(strata: np.ndarray | None, n: int, groups: np.ndarray | None, names: 
     present = max(1, len(np.unique(y))) if classes else 1
     small = n / present < SMALL
     codes = own_groups(groups)
+    if not calibrated and folds is None:
+        learn, stop = _aside(every, y, classes, codes, seed + 1, 0.1) if n >= MANY else (every, none)
+        return Parts(learn, stop, none, small=small)
     if folds is not None or n < MANY:
         many = folds or FOLDS
         reason = f"{n} labels are too few to calibrate with" if n < FEWEST and folds is None else ""

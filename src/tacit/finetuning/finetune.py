@@ -101,8 +101,10 @@ def finetune(
         groups, said = _linked(data, answers.items[train])
         notes += said
     strata = fresh().strata(answers.values[train])
-    parts = divide(strata, len(train), groups, data.group_names, seed, folds)
+    parts = divide(strata, len(train), groups, data.group_names, seed, folds, fresh().calibrates)
     notes += parts.notes
+    if strategy == "probe":  # which is never stopped early
+        parts = replace(parts, learn=np.sort(np.concatenate([parts.learn, parts.stop])), stop=parts.stop[:0])
     task = Task(model, data, answers, fresh, config, strategy, seed)
     if fresh().level == "token":
         notes += _coarse(task, train)

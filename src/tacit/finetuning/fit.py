@@ -27,6 +27,7 @@ from tacit.finetuning.config import FinetuneConfig, strategy
 from tacit.finetuning.depth import depths, frozen
 from tacit.finetuning.loaders import Pairs, Tagged, wide
 from tacit.finetuning.lora import adapt, merge
+from tacit.finetuning.moments import Moments
 from tacit.finetuning.network import Network, Scaled, shares
 from tacit.head import Head, of_pair
 from tacit.method import Method
@@ -93,10 +94,10 @@ class FineTuning(Method):
         elif there is not None:
             loss = head.loss(net.read_out(f, there), answer)
         elif head.level == "token":
-            assert net.layer is not None
+            assert isinstance(net.layer, Scaled)
             loss = head.loss(net.layer(f), shares(answer, view, net.grid(view), net.cell, head.outputs))
         else:
-            assert net.layer is not None
+            assert isinstance(net.layer, Scaled)
             out = net.layer(f)
             loss = head.loss(out, answer)
             if other is not None:
@@ -222,9 +223,15 @@ class Task:
             f = self.pretrained(where, tiles)
         if head.level == "token":
             y = self._shares(network, y)
-        weight, bias = head.probe((f - mean) / scale, y, small=small, seed=seed, groups=groups)
-        network.layer = Scaled(mean, scale, head.outputs)
-        network.layer.set(weight, bias)
+        if head.level == "sequence":
+            network.layer = Moments(mean, scale, head.outputs)
+            network.layer.reset(seed)
+            if strategy(self.strategy)[0] != "full":
+                head.learn(network.layer, f, y, seed)
+        else:
+            weight, bias = head.probe((f - mean) / scale, y, small=small, seed=seed, groups=groups)
+            network.layer = Scaled(mean, scale, head.outputs)
+            network.layer.set(weight, bias)
         return network.to(next(self.model.parameters()).device)
 
     def _shares(self, network: Network, y: np.ndarray) -> np.ndarray:
@@ -257,8 +264,9 @@ class Task:
         """(batch, steps) that are planned for so many labels."""
         c = self.config
         usual = min(64, int(self.model.modality.settings("simclr", self.model.spec)["batch"]))
-        batch = max(2, min(c.batch or usual, count))
-        return batch, int(np.clip(math.ceil(c.passes * count / batch), c.least, c.most))
+        head = self.head()
+        batch = max(2, min(c.batch or min(usual, head.batch or usual), count))
+        return batch, int(np.clip(math.ceil(c.passes * count / batch), max(c.least, min(head.least, c.most)), c.most))
 
     def fit(
         self,
@@ -286,8 +294,7 @@ class Task:
         network = self.probed(chosen, small, seed)
         if kind == "probe":
             return network, {"steps": 0, "seconds": 0.0}
-        if kind == "full":  # what fine-tuning is where no probe comes first
-            assert network.layer is not None
+        if kind == "full" and isinstance(network.layer, Scaled):  # what fine-tuning is where no probe comes first
             network.layer.set(np.zeros((network.layer.linear.in_features, network.head.outputs)), np.zeros(network.head.outputs))
         stay = frozen(network.encoder, self.config.freeze, last)
         if kind == "setfit":  # the head is learned afterwards, so there is nothing to stop by

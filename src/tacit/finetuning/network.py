@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tacit.embedding.model import Model
 from tacit.errors import Asked
+from tacit.finetuning.moments import Moments
 from tacit.head import ABSENT, Head, at_places, of_pair, together
 from tacit.types import Batch
 
@@ -52,7 +53,7 @@ class Network(nn.Module):
     def __init__(self, model: Model, head: Head, tiles: bool) -> None:
         super().__init__()
         self.model, self.head, self.tiles = model, head, tiles
-        self.layer: Scaled | None = None
+        self.layer: Scaled | Moments | None = None
         self.inner: Scaled | None = None
 
     @property
@@ -95,10 +96,11 @@ class Network(nn.Module):
         if self.head.level == "pair":
             assert self.inner is not None
             return (f - self.inner.mean) / self.inner.scale
-        assert self.layer is not None
         if self.head.level == "sequence":
             return self.read_out(f.nan_to_num(0.0), ~f[..., 0].isnan())
-        return self.layer(f)
+        assert isinstance(self.layer, Scaled)
+        out: Tensor = self.layer(f)
+        return out
 
     def moments(self, batch: Batch, cast: bool = False) -> tuple[Tensor, Tensor]:
         """Features along the last axis of an item (time), means over its others: [B, M, D], and which of them exist, bool [B, M]."""
@@ -113,14 +115,14 @@ class Network(nn.Module):
 
     def read_out(self, f: Tensor, there: Tensor) -> Tensor:
         """Outputs [B, M, K] of moments; one that does not exist says so: its first output is ABSENT, the others 0."""
-        assert self.layer is not None
+        assert isinstance(self.layer, Moments)
         none = torch.zeros(self.head.outputs, device=f.device)
         none[0] = ABSENT
-        return torch.where(there[..., None], self.layer(f), none)
+        return torch.where(there[..., None], self.layer(f, there), none)
 
     def pairs(self, f: Tensor) -> Tensor:
         """Outputs [B, outputs] for features [2 B, D] whose first half belongs to the second, one by one."""
-        assert self.inner is not None and self.layer is not None
+        assert self.inner is not None and isinstance(self.layer, Scaled)
         a, b = F.normalize((f.float() - self.inner.mean) / self.inner.scale, dim=1).chunk(2)
         return self.layer(torch.cat([(a - b).abs(), a * b, *((a, b) if self.head.ordered else ())], 1))
 
@@ -137,20 +139,30 @@ class Network(nn.Module):
 
     def outcome(self, f: np.ndarray, pairs: np.ndarray | None = None) -> np.ndarray:
         """The head's output for features: [N, outputs], [N, M, outputs], or [R, outputs] for pairs [R, 2] of rows."""
-        assert self.layer is not None
+        if self.head.level == "sequence":
+            return self._read_in_order(f)
         mean, scale, weight, bias = (t.detach().cpu().double().numpy() for t in self.reading())
         if pairs is not None:
             assert self.inner is not None
             f = (f - self.inner.mean.cpu().numpy()) / self.inner.scale.cpu().numpy()
             f = of_pair(f[pairs[:, 0]], f[pairs[:, 1]], self.head.ordered)
-        out = ((f - mean) / scale) @ weight.T + bias
-        if self.head.level == "sequence":
-            out[np.isnan(out[..., 0])] = np.eye(1, out.shape[-1]) * ABSENT
-        return np.asarray(out)
+        return np.asarray(((f - mean) / scale) @ weight.T + bias)
+
+    @torch.no_grad()
+    def _read_in_order(self, f: np.ndarray, at_once: int = 64) -> np.ndarray:
+        """The same of moments [N, M, D], NaN where there is none."""
+        assert isinstance(self.layer, Moments)
+        was, parts = self.layer.training, []
+        self.layer.eval()
+        for i in range(0, len(f), at_once):
+            x = torch.from_numpy(np.asarray(f[i : i + at_once], np.float32)).to(self.layer.mean.device)
+            parts.append(self.read_out(x.nan_to_num(0.0), ~x[..., 0].isnan()).cpu().numpy())
+        self.layer.train(was)
+        return np.concatenate(parts) if parts else np.zeros((0, f.shape[1], self.head.outputs), np.float32)
 
     def reading(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Mean, scale, weight and bias of the reading."""
-        assert self.layer is not None
+        assert isinstance(self.layer, Scaled)
         return self.layer.mean, self.layer.scale, self.layer.linear.weight, self.layer.linear.bias
 
     @property

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 else:
     torch, F = later("torch"), later("torch.nn.functional")
 
-PASSES, LEAST, MOST = 40, 300, 3000  # of the frozen reading over its labels; its steps at least and at most
-RATE = 0.02
+PASSES, LEAST, MOST = 10, 200, 3000  # of the frozen reading over its labels; its steps at least and at most
+BATCH, RATE = 32, 3e-3
 
 
 class Transcription(Head):
@@ -31,6 +31,7 @@ class Transcription(Head):
 
     source = "Graves et al. 2006 (connectionist temporal classification); beams without a language model, as in Hannun 2017"
     level = "sequence"
+    calibrates, least, batch = False, 200, BATCH
     metrics: tuple[str, ...] = ("cer", "wer")
 
     def __init__(self, classes: tuple[str, ...] = (), *, beam: Count = 1) -> None:
@@ -48,35 +49,31 @@ class Transcription(Head):
         each = F.ctc_loss(p, answer.clamp(min=0), long, said, reduction="none", zero_infinity=True)
         return (each / said.clamp(min=1)).mean()
 
-    def probe(self, f: np.ndarray, y: np.ndarray, *, small: bool, seed: int, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """f: [N, M, D], NaN = no such moment; y: [N, L]. There is no solution in one step, so this learns by small ones."""
-        draw = torch.Generator().manual_seed(seed)
-        there = ~np.isnan(f[..., 0])
-        x = torch.from_numpy(np.nan_to_num(f).astype(np.float32))
-        exist, answer = torch.from_numpy(there), torch.from_numpy(y.astype(np.int64))
-        layer = torch.nn.Linear(x.shape[-1], self.outputs)
-        torch.nn.init.zeros_(layer.weight)
-        torch.nn.init.zeros_(layer.bias)
-        n = len(x)
-        batch = min(64, n)
+    def learn(self, layer: Any, f: np.ndarray, y: np.ndarray, seed: int) -> None:
+        x, answer = torch.from_numpy(np.asarray(f, np.float32)), torch.from_numpy(y.astype(np.int64))
+        exist, n = ~x[..., 0].isnan(), len(x)
+        batch = min(BATCH, n)
         steps = int(np.clip(PASSES * n / batch, LEAST, MOST))
-        optimizer = torch.optim.AdamW(layer.parameters(), lr=RATE / math.sqrt(x.shape[-1] / 64), weight_decay=0.01)
+        optimizer = torch.optim.AdamW(layer.parameters(), lr=RATE, weight_decay=0.01)
         none = torch.zeros(self.outputs)
         none[0] = ABSENT
-        with torch.enable_grad():
+        draw = np.random.default_rng(seed)
+        layer.train()
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.manual_seed(seed)
             for step in range(steps):
-                rows = torch.randint(0, n, (batch,), generator=draw)
+                rows = draw.choice(n, batch, replace=False)
+                there = exist[rows]
+                there = there[:, : int(there.sum(1).max())]  # what is padding in the whole batch costs nothing
                 for group in optimizer.param_groups:
-                    group["lr"] = RATE / math.sqrt(x.shape[-1] / 64) * 0.5 * (1 + math.cos(math.pi * step / steps))
-                out = torch.where(exist[rows][..., None], layer(x[rows]), none)
+                    group["lr"] = RATE * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))
+                out = torch.where(there[..., None], layer(x[rows][:, : there.shape[1]].nan_to_num(0.0), there), none)
                 loss = self.loss(out, answer[rows])
                 optimizer.zero_grad()
                 loss.backward()
+                torch.nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
                 optimizer.step()
-        return layer.weight.detach().numpy().T.astype(np.float64), layer.bias.detach().numpy().astype(np.float64)
-
-    def calibrate(self, out: np.ndarray, y: np.ndarray, alpha: float) -> dict[str, Any]:
-        return {"n": len(y)}
+        layer.eval()
 
     def decide(self, out: np.ndarray, calibration: Mapping[str, Any], lengths: np.ndarray | None = None) -> Decided:
         """out: [N, M, outputs]."""

@@ -222,7 +222,7 @@ class Task:
         else:
             f = self.pretrained(where, tiles)
         if head.level == "token":
-            y = self._shares(network, y)
+            y = network.shares_of(y)
         if head.level == "sequence":
             network.layer = Moments(mean, scale, head.outputs)
             network.layer.reset(seed)
@@ -234,20 +234,10 @@ class Task:
             network.layer.set(weight, bias)
         return network.to(next(self.model.parameters()).device)
 
-    def _shares(self, network: Network, y: np.ndarray) -> np.ndarray:
-        parts = []
-        spec = self.model.spec
-        for i in range(0, len(y), 64):
-            label = torch.from_numpy(y[i : i + 64].astype(np.int64))
-            size = [*label.shape[1:-1], label.shape[-1] * network.step]
-            view = network.model.plain(Batch(torch.zeros(len(label), spec.channels, *size), torch.arange(len(label))))
-            parts.append(shares(label, view, network.grid(view), network.cell, network.head.outputs).numpy())
-        return np.concatenate(parts)
-
     def ceiling(self, chosen: np.ndarray) -> float:
         """The best score that any head of tokens could have on these examples: that of every token's own shares of the labels."""
         network, y = self.fresh(), self.answers.values[chosen]
-        out = np.log(np.maximum(self._shares(network, y), 1e-9))
+        out = np.log(np.maximum(network.shares_of(y), 1e-9))
         found = network.head.scores(network.spread(out, y.shape[1:]), y, {})
         return found[network.head.metrics[0]]
 

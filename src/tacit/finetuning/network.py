@@ -165,6 +165,16 @@ class Network(nn.Module):
         assert isinstance(self.layer, Scaled)
         return self.layer.mean, self.layer.scale, self.layer.linear.weight, self.layer.linear.bias
 
+    def shares_of(self, y: np.ndarray, at_once: int = 64) -> np.ndarray:
+        """Shares of each tag in every cell of items with tags y [N, *S], float32 [N, M, outputs]."""
+        parts, spec = [], self.model.spec
+        for i in range(0, len(y), at_once):
+            label = torch.from_numpy(y[i : i + at_once].astype(np.int64))
+            size = [*label.shape[1:-1], label.shape[-1] * self.step]
+            view = self.model.plain(Batch(torch.zeros(len(label), spec.channels, *size), torch.arange(len(label))))
+            parts.append(shares(label, view, self.grid(view), self.cell, self.head.outputs).numpy())
+        return np.concatenate(parts)
+
     @property
     def seen(self) -> tuple[int, ...] | None:
         """The size to which every item is brought, None where items keep their own."""

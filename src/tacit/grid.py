@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from tacit import augment, layers
+    from tacit import augment, layers, pieces
+    from tacit.encoder import Tokenizer
 else:
-    torch, augment, layers = later("torch"), later("tacit.augment"), later("tacit.layers")
+    torch, augment, layers, pieces = later("torch"), later("tacit.augment"), later("tacit.layers"), later("tacit.pieces")
 
 PARTS = 3  # a side, of the pretext tasks that cut an item into parts
 PART = 0.85  # of a part's place that the part shows
@@ -49,6 +50,7 @@ class Grid(Modality):
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"global_", "local", "weak", "plain", "crop"})
+    piece: ClassVar[str] = "patch"  # what a part of an item is called
     lowest: float = 0.3
     local: int = 0
     stretch: float = 4 / 3
@@ -133,6 +135,22 @@ class Grid(Modality):
         frame = torch.stack([start, extent], -1).expand(b, -1, -1)
         return replace(batch, x=augment.apply_axes(x, matrices, gaps), valid=None, frame=frame)
 
+    def cut_up(self, view: Batch, tokenizer: Tokenizer, most: int) -> pieces.Pieces:
+        sizes = view.x.shape[2:]
+        valid = torch.ones(sizes, dtype=torch.bool, device=view.x.device) if view.valid is None else view.valid[0].view(sizes)
+        return pieces.blocks(valid, tokenizer.patch, most, self.piece, lambda box: self.placed(box, tuple(sizes)))
+
+    def without(self, view: Batch, parts: pieces.Pieces, keep: Tensor, background: Tensor | None) -> Batch:
+        return pieces.filled(view, parts, keep, self.emptied)
+
+    def placed(self, box: pieces.Box, sizes: tuple[int, ...]) -> str:
+        """Where a box lies, in words; sizes: of what the encoder sees."""
+        return " x ".join(stretch(a, b, n) for (a, b), n in zip(box, sizes, strict=True))
+
+    def emptied(self, x: Tensor, stay: Tensor) -> Tensor:
+        """What stands in an item [1, C, *S] where a part is gone, [K or 1, C, *S]; stay: bool [K, 1, *S]."""
+        return x.nanmean(tuple(range(2, x.ndim)), keepdim=True)
+
     def whole(self, batch: Batch) -> Batch:
         """The item itself at the training size; untouched where it is stored at that size."""
         return batch if tuple(batch.x.shape[2:]) == self.sizes else self.scaled(batch)
@@ -208,6 +226,13 @@ class Grid(Modality):
         begin = torch.stack(list(start), 1) / whole
         extent = (torch.tensor(size, device=x.device) / whole).expand(b, -1)
         return replace(batch, x=x, valid=None if valid is None else valid.flatten(1), frame=torch.stack([begin, extent], -1))
+
+
+def stretch(begin: float, end: float, size: int) -> str:
+    """Positions of an axis in words; begin, end: shares of it."""
+    first = round(begin * size)
+    last = max(first, round(end * size) - 1)
+    return str(first) if first == last else f"{first} to {last}"
 
 
 @cache

@@ -278,6 +278,22 @@ def reversed_(batch: Batch, back: Tensor) -> Batch:
     return replace(batch, x=torch.where(back.view(-1, *[1] * (x.ndim - 1)), turned * there, x))
 
 
+def placed(box: tuple[tuple[float, float], ...], sizes: tuple[int, ...], modality: Any) -> str:
+    """Where a box of a spectrum, or a stretch of samples, lies: seconds, and Hz where there are bands."""
+    second = modality.samples_of([1]) / modality.rate * sizes[-1]
+    begin, end = (v * second for v in box[-1])
+    said = f"{begin:.2f} to {end:.2f} s"
+    if len(box) < 2 or modality.front == "mfcc":
+        return said if len(box) < 2 else f"{said}, coefficients {round(box[0][0] * sizes[0])} to {round(box[0][1] * sizes[0]) - 1}"
+    low, high = (round(v * sizes[0]) for v in box[0])
+    if modality.front == "stft":
+        hz = [v / (sizes[0] - 1) * modality.rate / 2 for v in (low, high - 1)]
+    else:
+        edge = spectra.corners(modality.rate, modality.mels)
+        hz = [float(edge[low]), float(edge[high + 1])]
+    return f"{said}, {hz[0]:,.0f} to {hz[1]:,.0f} Hz"
+
+
 def reasons(item: Strange, most: int, modality: Any) -> list[Reason]:
     """Seconds and bands that are not as the rest of the recording lets expect."""
     out: list[Reason] = []

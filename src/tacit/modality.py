@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tacit.encoder import Tokenizer
+    from tacit.pieces import Pieces
 
 Raw = Path | bytes | np.ndarray
 RECIPE = Views()
@@ -141,6 +142,14 @@ class Modality:
     def like(cls, planned: Spec, trained: Spec) -> Spec:
         """The spec with which further data is decoded for a trained model."""
         return trained
+
+    def cut_up(self, view: Batch, tokenizer: Tokenizer, most: int) -> Pieces:
+        """The parts that an explanation of one item tells apart, at most `most`. view: the item as the encoder sees it, [1, ...]."""
+        raise CannotPair(f"{self.spec.modality} data has no parts that could be explained")
+
+    def without(self, view: Batch, pieces: Pieces, keep: Tensor, background: Tensor | None) -> Batch:
+        """Copies of one item in which only some pieces are left, bool [K, P]; with background items [R, ...], R of each copy in a row."""
+        raise CannotPair(f"{self.spec.modality} data has no parts that could be taken away")
 
     @classmethod
     def notes(cls, spec: Spec) -> list[str]:

@@ -174,3 +174,33 @@ def _first(raw: Path) -> bytes:
 def _said(error: Exception) -> str:
     """libsndfile's own words, without the path."""
     return (str(error).splitlines() or [type(error).__name__])[0].rpartition(": ")[2][:120] or type(error).__name__
+
+
+def length_of(raw: Any, rate: int, usual: int) -> tuple[int, float]:
+    """Rate and seconds of a raw recording: a Clip, a file, or samples, which have the given rate, 0 = the usual one. Raises BadItem."""
+    if isinstance(raw, np.ndarray):
+        return rate or usual, max(raw.shape, default=0) / (rate or usual)
+    clip = raw if isinstance(raw, Clip) else Clip(lambda: raw)
+    about = head(clip.file())
+    stop = about.seconds if clip.stop is None else min(clip.stop, about.seconds)
+    return about.rate, max(0.0, stop - clip.start)
+
+
+def samples_of(raw: Any, rate: int, longest: float) -> np.ndarray:
+    """A raw recording as int16 [T] at a rate; longest: seconds, at most. Raises BadItem."""
+    if isinstance(raw, BadItem):
+        raise raw
+    if isinstance(raw, np.ndarray):
+        x = raw.reshape(-1) if raw.ndim < 2 or raw.shape[0] == 1 else raw.mean(0)
+        if x.ndim != 1 or not x.size or x.dtype.kind not in "if":
+            raise BadItem(f"shape {raw.shape} of {raw.dtype} is no recording: samples [T] are")
+        if x.dtype == np.int16:
+            return x
+        x = x.astype(np.float32) / np.float32(1.0 if raw.dtype.kind == "f" else np.iinfo(raw.dtype).max)
+        x = x[: len(x) - int(np.isnan(x)[::-1].argmin())] if np.isnan(x).any() else x  # padding
+        if not np.isfinite(x).all():
+            raise BadItem(f"{int((~np.isfinite(x)).sum()):,} samples are not finite numbers")
+    else:
+        clip = raw if isinstance(raw, Clip) else Clip(lambda: raw)
+        x = read(clip, rate, longest)
+    return np.rint(x.clip(-1, 1) * FULL).astype(np.int16)

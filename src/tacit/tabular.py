@@ -212,6 +212,20 @@ def said(spec: Spec, f: int, item: Strange, given: str = "the other columns") ->
     return f"{column['name']}: expected {expected} given {given}, observed {observed}"
 
 
+def words_of(spec: Spec, row: Sequence[float]) -> list[str]:
+    """The cells of a row [F] as "name = value"."""
+    out = []
+    for column, value in zip(spec.extra["columns"], row, strict=True):
+        if value != value:
+            said = "no value"
+        elif "values" in column:
+            said = column["values"][int(value)] if 0 <= value < len(column["values"]) else "a value that was never seen"
+        else:
+            said = _day(value) if column["kind"] == "date" else number(value)
+        out.append(f"{column['name']} = {said}")
+    return out
+
+
 def _day(value: float) -> str:
     return str(np.datetime64("1970-01-01") + np.timedelta64(round(value), "D"))
 

@@ -10,15 +10,17 @@ import numpy as np
 
 from tacit.later import later
 from tacit.modality import RECIPE, BadItem, Modality, Raw
+from tacit.reasons import number
 from tacit.types import Batch, Fraction, Layout, Spec, Views
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from tacit import augment
+    from tacit import augment, pieces
+    from tacit.encoder import Tokenizer
 else:
-    torch, augment = later("torch"), later("tacit.augment")
+    torch, augment, pieces = later("torch"), later("tacit.augment"), later("tacit.pieces")
 
 
 class Unordered(Modality):
@@ -53,6 +55,22 @@ class Unordered(Modality):
     @classmethod
     def prefer(cls, spec: Spec, device: str) -> tuple[str, str]:
         return "mlp", "columns have no neighbourhood that another network could use"
+
+    def cut_up(self, view: Batch, tokenizer: Tokenizer, most: int) -> pieces.Pieces:
+        """The columns; neighbouring ones together where there are more than `most`."""
+        of = pieces.runs(torch.arange(view.x.shape[1], device=view.x.device), most)
+        names = self.cells(view.x[0].tolist())
+        joined = (", ".join(n for n, p in zip(names, of.tolist(), strict=True) if p == k) for k in range(int(of.max()) + 1))
+        return pieces.Pieces(of, tuple(joined), "column")
+
+    def without(self, view: Batch, parts: pieces.Pieces, keep: Tensor, background: Tensor | None) -> Batch:
+        """The values of other items stand where a column is gone."""
+        assert background is not None
+        return pieces.exchanged(view, parts, keep, background)
+
+    def cells(self, row: Sequence[float]) -> list[str]:
+        """The cells of a row, in words."""
+        return [f"column {i + 1} = {number(v)}" for i, v in enumerate(row)]
 
     def augment(self, batch: Batch, kind: str, generator: torch.Generator, cell: Sequence[int], want: Views = RECIPE) -> Batch:
         if kind == "plain":

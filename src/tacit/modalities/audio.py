@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from tacit import augment, hearing, layers, patches, publishedwaves, spectra, wavetokens
+    from tacit import augment, hearing, layers, patches, pieces, publishedwaves, spectra, wavetokens
     from tacit.encoder import Tokenizer
 else:
     torch, augment, hearing, layers = later("torch"), later("tacit.augment"), later("tacit.hearing"), later("tacit.layers")
@@ -56,7 +56,7 @@ class Audio(Grid):
 
     unit, reads_files, tagged = "recordings", True, "frames"
     item_bytes: ClassVar[int] = 2
-    flat = True
+    flat, piece = True, "cell"
     at_once: ClassVar[int] = 2**22
     tuned = "weak"
     strengths = {
@@ -144,7 +144,7 @@ class Audio(Grid):
         heads, reason = [], ""
         for i in np.unique(np.linspace(0, len(sample) - 1, min(len(sample), 1000)).astype(int)).tolist():
             try:
-                heads.append(_length(sample[i], rate))
+                heads.append(sound.length_of(sample[i], rate, RATES))
             except BadItem as error:
                 reason = reason or str(error)
         if not heads:
@@ -186,7 +186,7 @@ class Audio(Grid):
 
         def decoded(raw: Any) -> np.ndarray | BadItem:
             try:
-                return _samples(raw, rate)
+                return sound.samples_of(raw, rate, LONGEST)
             except BadItem as error:
                 return error
 
@@ -399,6 +399,13 @@ class Audio(Grid):
         middle = PARTS // 2
         return [part(torch.full_like(answer, middle)), replace(part(answer + (answer >= middle)), answer=answer)]
 
+    def placed(self, box: pieces.Box, sizes: tuple[int, ...]) -> str:
+        return hearing.placed(box, sizes, self)
+
+    def emptied(self, x: Tensor, stay: Tensor) -> Tensor:
+        """Silence: of a spectrum the level that a tenth of the recording lies below."""
+        return x.new_zeros(1) if self.front == "waveform" else x.flatten().nanquantile(0.1)
+
     def reasons(self, item: Strange, most: int) -> list[Reason]:
         return hearing.reasons(item, most, self)
 
@@ -416,33 +423,3 @@ def _frames(frame: float, hop: float) -> dict[str, int]:
     step = max(1, round(hop))
     width = max(-(-3 * step // 2), round(frame))  # frames overlap, or no sound comes back from its spectrum
     return {"window": width, "hop": step, "fft": 1 << (2 * width - 1).bit_length()}
-
-
-def _length(raw: Any, rate: int) -> tuple[int, float]:
-    """Rate and seconds of a raw recording. Raises BadItem."""
-    if isinstance(raw, np.ndarray):
-        return rate or RATES, max(raw.shape, default=0) / (rate or RATES)
-    clip = raw if isinstance(raw, sound.Clip) else sound.Clip(lambda: raw)
-    about = sound.head(clip.file())
-    stop = about.seconds if clip.stop is None else min(clip.stop, about.seconds)
-    return about.rate, max(0.0, stop - clip.start)
-
-
-def _samples(raw: Any, rate: int) -> np.ndarray:
-    """A raw recording as int16 [T]. Raises BadItem."""
-    if isinstance(raw, BadItem):
-        raise raw
-    if isinstance(raw, np.ndarray):
-        x = raw.reshape(-1) if raw.ndim < 2 or raw.shape[0] == 1 else raw.mean(0)
-        if x.ndim != 1 or not x.size or x.dtype.kind not in "if":
-            raise BadItem(f"shape {raw.shape} of {raw.dtype} is no recording: samples [T] are")
-        if x.dtype == np.int16:
-            return x
-        x = x.astype(np.float32) / np.float32(1.0 if raw.dtype.kind == "f" else np.iinfo(raw.dtype).max)
-        x = x[: len(x) - int(np.isnan(x)[::-1].argmin())] if np.isnan(x).any() else x  # padding
-        if not np.isfinite(x).all():
-            raise BadItem(f"{int((~np.isfinite(x)).sum()):,} samples are not finite numbers")
-    else:
-        clip = raw if isinstance(raw, sound.Clip) else sound.Clip(lambda: raw)
-        x = sound.read(clip, rate, LONGEST)
-    return np.rint(x.clip(-1, 1) * sound.FULL).astype(np.int16)

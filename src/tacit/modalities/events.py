@@ -12,17 +12,18 @@ from tacit import celltypes
 from tacit.later import later
 from tacit.modality import RECIPE, BadItem, Raw
 from tacit.reasons import Reason, Strange
-from tacit.tabular import Tabular, said
+from tacit.tabular import Tabular, said, words_of
 from tacit.types import Batch, Count, Fraction, Layout, Share, Spec, Views
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
-    from tacit import augment, eventtokens, layers, slices
+    from tacit import augment, eventtokens, layers, pieces, slices
     from tacit.encoder import Tokenizer
 else:
     torch, augment, layers, eventtokens = later("torch"), later("tacit.augment"), later("tacit.layers"), later("tacit.eventtokens")
-    slices = later("tacit.slices")
+    slices, pieces = later("tacit.slices"), later("tacit.pieces")
 
 LATEST = 200  # events of a sequence that are kept unless asked otherwise
 WEAKEST = 0.7  # of a sequence that a weak view shows
@@ -166,6 +167,18 @@ class Events(Tabular):
         out = x.transpose(1, 2).clone()
         out[view.valid] = torch.where(swapped, rows.gather(0, other), rows)
         return replace(view, x=out.transpose(1, 2).contiguous())
+
+    def cut_up(self, view: Batch, tokenizer: Tokenizer, most: int) -> pieces.Pieces:
+        """The events; several in a row together where there are more than `most`."""
+        assert view.valid is not None
+        count = int(view.valid[0].sum())
+        of = pieces.runs(torch.where(view.valid[0], torch.arange(view.x.shape[2], device=view.x.device), -1), most)
+        rows = [f"event {t + 1}: {', '.join(words_of(self.spec, view.x[0, :, t].tolist()))}" for t in range(count)]
+        names = ["; ".join(rows[t] for t in (of == k).nonzero()[:, 0].tolist()) for k in range(int(of.max()) + 1)]
+        return pieces.Pieces(of, tuple(names), "event")
+
+    def without(self, view: Batch, parts: pieces.Pieces, keep: Tensor, background: Tensor | None) -> Batch:
+        return pieces.removed(view, parts, keep)
 
     def reasons(self, item: Strange, most: int) -> list[Reason]:
         """The strangest events, each with its strangest column."""

@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from pydantic import Field
 
 from tacit import pictures
-from tacit.grid import PARTS, Grid, Size, no_larger, permutations
+from tacit.grid import PARTS, Grid, Size, no_larger, permutations, stretch
 from tacit.later import later
 from tacit.modality import RECIPE, BadItem, Raw, class_numbers
 from tacit.reasons import Reason, Strange, regions
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import functional as F
 
-    from tacit import augment, patches
+    from tacit import augment, patches, pieces
     from tacit.encoder import Tokenizer
 else:
     torch, F, augment, patches = later("torch"), later("torch.nn.functional"), later("tacit.augment"), later("tacit.patches")
+    pieces = later("tacit.pieces")
 
 SAMPLE = 512
 CHROMA = 0.25  # of I and Q that counts as full colour; few pixels have more
@@ -148,6 +149,14 @@ class Image(Grid):
             zero = torch.zeros(b, device=x.device)
             x = augment.apply_axes(x, [augment.interpolation(zero, zero + 1, side, side, s) for s in self.sizes])
         return [replace(view, x=x, frame=None, answer=quarter)]
+
+    def placed(self, box: pieces.Box, sizes: tuple[int, ...]) -> str:
+        down, across = (stretch(a, b, n) for (a, b), n in zip(box, sizes, strict=True))
+        return f"pixels {across} across, {down} down"
+
+    def emptied(self, x: Tensor, stay: Tensor) -> Tensor:
+        """A blur that leaves the light of a place and no shape."""
+        return pieces.blurred(x)
 
     def reasons(self, item: Strange, most: int) -> list[Reason]:
         return regions(item, most)

@@ -18,11 +18,12 @@ from tacit.types import Batch, NonNegative, Share, Spec, Views
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
-    from tacit import augment, patches
+    from tacit import augment, patches, pieces
     from tacit.encoder import Tokenizer
 else:
-    torch, augment, patches = later("torch"), later("tacit.augment"), later("tacit.patches")
+    torch, augment, patches, pieces = later("torch"), later("tacit.augment"), later("tacit.patches"), later("tacit.pieces")
 
 
 def _steps(spec: Spec, items: int) -> int:
@@ -42,6 +43,7 @@ class Series(Grid):
     """
 
     unit, axes, tagged = "series", 3, "samples"
+    piece = "segment"
     tuned = "plain"  # stretched windows cost more than they teach: docs/decisions.md
     strengths = {"crop": (0.8, 0.5, 0.25), "scale": (0.0, 0.2, 0.5), "noise": (0.0, 0.1, 0.3)}
     tasks = {"permute": len(permutations(PARTS)), "relation": PARTS - 1, "reverse": 2}
@@ -109,6 +111,13 @@ class Series(Grid):
         view = self.resample(batch, *self.place(len(batch.x), (self.weakest, 1.0), generator), self.sizes)
         back = augment.uniform(generator, (len(batch.x),)) < 0.5
         return [replace(view, x=torch.where(back[:, None, None], view.x.flip(-1), view.x), frame=None, answer=back.long())]
+
+    def placed(self, box: pieces.Box, sizes: tuple[int, ...]) -> str:
+        return f"samples {super().placed(box, sizes)}"
+
+    def emptied(self, x: Tensor, stay: Tensor) -> Tensor:
+        """A straight line from what is left before it to what is left behind it."""
+        return pieces.bridged(x, stay)
 
     def reasons(self, item: Strange, most: int) -> list[Reason]:
         return segments(item, most)

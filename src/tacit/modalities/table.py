@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tacit.later import later
 from tacit.reasons import Reason, Strange
-from tacit.tabular import Tabular, said
+from tacit.tabular import Tabular, said, words_of
 from tacit.types import Count, Fraction, Spec
 from tacit.unordered import Unordered
 
@@ -43,6 +44,9 @@ class Table(Tabular, Unordered):
         rng = np.random.default_rng(0)
         x = np.concatenate([rng.normal(size=(200, 5)), rng.integers(0, 3, (200, 2)), rng.integers(0, 2, (200, 1))], 1)
         return cls.finish(spec, x.astype(np.float32))
+
+    def cells(self, row: Sequence[float]) -> list[str]:
+        return words_of(self.spec, row)
 
     def reasons(self, item: Strange, most: int) -> list[Reason]:
         return [((f,), said(self.spec, f, item)) for f in item.strongest(most)]

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from tacit import augment, layers, personal, slices, texttokens
+    from tacit import augment, layers, personal, pieces, slices, texttokens
     from tacit.encoder import Tokenizer
 else:
     torch, augment, layers, slices = later("torch"), later("tacit.augment"), later("tacit.layers"), later("tacit.slices")
-    texttokens, personal = later("tacit.texttokens"), later("tacit.personal")
+    texttokens, personal, pieces = later("tacit.texttokens"), later("tacit.personal"), later("tacit.pieces")
 
 CONTEXT = (16, 128)  # tokens of a training window at least and at most, unless asked otherwise
 LONGEST = 8192  # tokens of a document that are kept
@@ -240,6 +240,20 @@ class Text(Modality):
         first = replace(early, x=chosen(swap, late.x, early.x), valid=chosen(swap, late.valid, early.valid), frame=None)
         second = replace(late, x=chosen(swap, early.x, late.x[row]), valid=chosen(swap, early.valid, late.valid[row]), frame=None)
         return [first, replace(second, answer=answer)]
+
+    def cut_up(self, view: Batch, tokenizer: Tokenizer, most: int) -> pieces.Pieces:
+        """The words, and not what a tokenizer cuts them into; several in a row together where there are more than `most`."""
+        ids = view.x[0, 0].nan_to_num(0).long()
+        there = torch.ones_like(ids, dtype=torch.bool) if view.valid is None else view.valid[0]
+        units = tokenizer.units(view)
+        assert units is not None
+        of = pieces.runs(torch.where(there, units[0], -1), most)
+        names, _ = wording.plain(self.spec.extra["tokenizer"], self.spec.extra["kind"])
+        words = ["".join(names[int(i)] for i in ids[of == k]).strip() for k in range(int(of.max()) + 1)]
+        return pieces.Pieces(of, tuple(words), "word")
+
+    def without(self, view: Batch, parts: pieces.Pieces, keep: Tensor, background: Tensor | None) -> Batch:
+        return pieces.removed(view, parts, keep)
 
     def reasons(self, item: Strange, most: int) -> list[Reason]:
         """The strangest words, and what was expected there."""

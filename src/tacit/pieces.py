@@ -1,0 +1,154 @@
+"""The parts of one item that an explanation tells apart, and copies of the item without some of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tacit.types import Batch
+
+Box = tuple[tuple[float, float], ...]  # start and end along each axis of what the encoder sees, as shares of it
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """of: int64 [*S], the piece of every position of what the encoder sees of the item, -1 = of none (padding).
+
+    names: of each piece, in the data's own words. kind: what a piece is called. boxes: where each piece lies, () = it has no place.
+    """
+
+    of: Tensor
+    names: tuple[str, ...]
+    kind: str
+    boxes: tuple[Box, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def total(self, each: Tensor) -> Tensor:
+        """Sums [P] of values [*S] of the positions over each piece."""
+        there = self.of >= 0
+        return torch.zeros(len(self), dtype=each.dtype, device=each.device).index_add(0, self.of[there], each[there])
+
+    def kept(self, keep: Tensor) -> Tensor:
+        """Which positions stay, bool [K, *S], of the pieces that stay [K, P]; what belongs to none stays."""
+        flat = keep[:, self.of.clamp(min=0).flatten()] | (self.of.flatten() < 0)
+        return flat.unflatten(1, tuple(self.of.shape))
+
+
+def blocks(valid: Tensor, unit: Sequence[int], most: int, kind: str, named: Callable[[Box], str]) -> Pieces:
+    """Blocks of a grid, at most `most`: blocks of a token each, doubled along the axis that has most of them.
+
+    valid: bool [*S], which positions exist. unit: positions of a token along each axis.
+    """
+    sizes = tuple(valid.shape)
+    there = [valid.movedim(a, 0).reshape(sizes[a], -1).any(1) for a in range(valid.ndim)]
+    long = [int(t.nonzero()[-1, 0]) + 1 if bool(t.any()) else 1 for t in there]
+    side = [min(u, n) for u, n in zip(unit, long, strict=True)]
+    count = [-(-n // s) for n, s in zip(long, side, strict=True)]
+    while math.prod(count) > most:
+        axis = max(range(len(side)), key=lambda a: count[a])
+        side[axis] *= 2
+        count[axis] = -(-long[axis] // side[axis])
+    index = torch.zeros(sizes, dtype=torch.int64)
+    for a, (n, s) in enumerate(zip(sizes, side, strict=True)):
+        place = (torch.arange(n) // s).clamp(max=count[a] - 1).view([-1 if b == a else 1 for b in range(len(sizes))])
+        index = index * count[a] + place
+    index = torch.where(valid.cpu(), index, -1)
+    known, of = index.unique(return_inverse=True)
+    of = of - int((known < 0).any())
+    boxes = []
+    for number in known[known >= 0].tolist():
+        box, rest = [], int(number)
+        for a in reversed(range(len(sizes))):
+            at = rest % count[a]
+            rest //= count[a]
+            box.append((at * side[a] / sizes[a], min((at + 1) * side[a], long[a]) / sizes[a]))
+        boxes.append(tuple(reversed(box)))
+    return Pieces(of.to(valid.device), tuple(named(b) for b in boxes), kind, tuple(boxes))
+
+
+def runs(unit: Tensor, most: int) -> Tensor:
+    """Units in a row [T], -1 = none, joined to at most `most` pieces that are numbered from 0."""
+    known, of = unit.unique(return_inverse=True)
+    of = of - int((known < 0).any())
+    each = -(-(int(of.max()) + 1) // most) if len(of) else 1
+    return torch.where(of < 0, -1, of // each)
+
+
+def filled(view: Batch, pieces: Pieces, keep: Tensor, fill: Callable[[Tensor, Tensor], Tensor]) -> Batch:
+    """Copies of one item on a grid [1, C, *S] with something else where pieces are gone; keep: bool [K, P].
+
+    fill: x [1, C, *S], which positions stay [K, 1, *S] -> what stands there [K or 1, C, *S].
+    """
+    stay = pieces.kept(keep)[:, None]
+    return repeated(replace(view, x=torch.where(stay, view.x, fill(view.x, stay))), len(keep))
+
+
+def removed(view: Batch, pieces: Pieces, keep: Tensor) -> Batch:
+    """Copies of one sequence [1, C, T] without the positions of pieces that are gone: what follows moves forward."""
+    stay = pieces.kept(keep)
+    if view.valid is not None:
+        stay = stay & view.valid
+    n = stay.sum(1)
+    size = max(1, int(n.max()))
+    place = (~stay).to(torch.uint8).argsort(dim=1, stable=True)[:, :size]
+    valid = torch.arange(size, device=n.device) < n[:, None]
+    x = view.x.expand(len(keep), -1, -1).gather(2, place[:, None].expand(-1, view.x.shape[1], -1)).masked_fill(~valid[:, None], torch.nan)
+    return replace(repeated(view, len(keep)), x=x, valid=valid, frame=None)
+
+
+def exchanged(view: Batch, pieces: Pieces, keep: Tensor, background: Tensor) -> Batch:
+    """Copies of one row [1, F] with the values of other rows [R, F] where pieces are gone: [K * R, F], those of one copy in a row."""
+    stay = pieces.kept(keep)[:, None]
+    x = torch.where(stay, view.x[:, None], background[None]).flatten(0, 1)
+    return replace(repeated(view, len(x)), x=x)
+
+
+def repeated(view: Batch, count: int) -> Batch:
+    """One item, or copies of it already, as a batch of `count` that are the same item."""
+    x = view.x if len(view.x) == count else view.x.expand(count, *view.x.shape[1:])
+    valid = None if view.valid is None else view.valid[:1].expand(count, -1)
+    frame = None if view.frame is None else view.frame[:1].expand(count, -1, -1)
+    return Batch(x, torch.arange(count, device=x.device), valid, frame, stream=view.stream)
+
+
+def blurred(x: Tensor, share: float = 1 / 8) -> Tensor:
+    """Images [B, C, H, W] with a blur of this share of each side, which leaves the light of a place and no shape."""
+    for axis in (-2, -1):
+        n = x.shape[axis]
+        place = torch.arange(n, device=x.device, dtype=x.dtype)
+        weight = torch.exp(-0.5 * ((place[:, None] - place) / max(1.0, share * n)).square())
+        weight = weight / weight.sum(1, keepdim=True)
+        x = torch.matmul(x.movedim(axis, -1), weight.T).movedim(-1, axis)
+    return x
+
+
+def bridged(x: Tensor, stay: Tensor) -> Tensor:
+    """Series [1, C, T] with straight lines across what is gone, [K, C, T]; the mean of the series where nothing stays. stay: [K, 1, T]."""
+    size = x.shape[-1]
+    place = torch.arange(size, device=x.device)
+    left = torch.where(stay, place, -1).cummax(-1).values
+    right = torch.where(stay, place, size).flip(-1).cummin(-1).values.flip(-1)
+    mean = x.nanmean(-1, keepdim=True)
+
+    def at(where: Tensor) -> Tensor:
+        found = x.expand(len(stay), -1, -1).gather(2, where.clamp(0, size - 1).expand(-1, x.shape[1], -1))
+        return torch.where((where >= 0) & (where < size), found, torch.nan)
+
+    a, b = at(left), at(right)
+    a, b = torch.where(a.isnan(), b, a), torch.where(b.isnan(), a, b)
+    share = (place - left) / (right - left).clamp(min=1)
+    return torch.where(a.isnan(), mean, a + (b - a) * share)
+
+
+def edges(x: Tensor) -> Tensor:
+    """How much an image or a spectrum [1, C, H, W] changes from one position to the next, [H, W]."""
+    down = F.pad((x[..., 1:, :] - x[..., :-1, :]).abs(), (0, 0, 0, 1))
+    across = F.pad((x[..., 1:] - x[..., :-1]).abs(), (0, 1))
+    return (down + across).sum((0, 1))

@@ -29,6 +29,7 @@ _PUBLIC = {
     "detect": "tacit.detection",
     "predict": "tacit.operate.predict",
     "recommend": "tacit.recommendation",
+    "explain": "tacit.explanation",
     "export": "tacit.operate.export",
     "generate": "tacit.language",
     "fill": "tacit.language",
@@ -45,6 +46,7 @@ __all__ = [
     "embed",
     "enhance",
     "evaluate",
+    "explain",
     "export",
     "fill",
     "finetune",
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from tacit.cleaning import enhance
     from tacit.data.dataset import open
     from tacit.detection import detect
+    from tacit.explanation import explain
     from tacit.language import fill, generate, similar
     from tacit.operate.embed import embed
     from tacit.operate.export import export

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -55,12 +56,32 @@ class Place(nn.Module):
 SHORT = 512  # tokens up to which attention as plain products is faster
 
 
+_seen: list[Tensor] | None = None  # where the attention of every layer is kept while somebody looks at it
+
+
+@contextlib.contextmanager
+def watching() -> Iterator[list[Tensor]]:
+    """A list that attention weights [B, H, N, N] are added to, layer by layer, while this lasts."""
+    global _seen
+    before, _seen = _seen, []
+    try:
+        yield _seen
+    finally:
+        _seen = before
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
     """Scaled dot-product attention [B, H, N, D].
 
     A CPU's fused kernel is five times slower on the way back in half precision than plain products, for short sequences.
     """
     n = q.shape[-2]
+    if _seen is not None:
+        own = (torch.ones(n, n, dtype=torch.bool, device=q.device).tril() if causal else None) if mask is None else mask
+        logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        weights = (logits if own is None else logits.masked_fill(~own, -torch.inf)).float().softmax(-1)
+        _seen.append(weights)
+        return weights.to(v.dtype) @ v
     if q.device.type != "cpu" or q.dtype not in (torch.bfloat16, torch.float16) or n > SHORT or not torch.is_grad_enabled():
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)

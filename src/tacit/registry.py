@@ -30,8 +30,14 @@ KINDS = {
     "heads": "what decides on top of an encoder: fine-tuning, calibration, prediction",
     "classics": "representations without self-supervision, the bar to beat",
     "sources": "layouts of data on disk",
+    "attributions": "ways of finding out which parts of an item matter",
 }
-FOLDERS = {"probes": "evaluation/probes", "classics": "evaluation/classics", "sources": "data/sources"}
+FOLDERS = {
+    "probes": "evaluation/probes",
+    "classics": "evaluation/classics",
+    "sources": "data/sources",
+    "attributions": "explainers/attributions",
+}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 
 from tacit.errors import Asked, BadData, TacitError
-from tacit.report import charts, costing, deciders, scores
+from tacit.report import charts, costing, deciders, scores, why
 from tacit.report import map as maps
 from tacit.report.costing import duration
 from tacit.report.read import LISTED, Folder, chosen, files_of, parts_of, read_folder, real, sayings, somewhere, words
@@ -87,6 +87,7 @@ def build(run: Path) -> Path:
         "verdict": {**asdict(page["verdict"]), "raw": next((h.get("verdict") for _, h in _newest_first(folder.evaluations)), None)},
         "evaluations": {name: held.get("results") for name, held in folder.evaluations.items()},
         "deciders": folder.finetuned,
+        "explanations": [{"item": w.item, "explains": w.said, "how": w.how, "state": w.state[2:]} for w in page["why"]],
         "cost": folder.run.get("cost"),
         "health": folder.run.get("health"),
         "map": None if flat is None else {"method": flat.how, "trustworthiness": flat.trust, "k": flat.k, "n": len(flat.xy)},
@@ -133,6 +134,8 @@ def _page(
     made = _newest_first(folder.finetuned)
     models = [deciders.show(name, held, str(folder.path)) for name, held in made[:MODELS]]
     checked = {"Calibration"} if any(m.calibrated for m in models) else set()
+    reasons = why.show(folder.path)
+    checked |= {"Explanations"} if reasons else set()
     command = run.get("command")
     command = shlex.join(words(part, 500) for part in command) if isinstance(command, list) else words(command, 2000)
     given = run.get("health")
@@ -163,6 +166,8 @@ def _page(
         "items": items,
         "agreed": agreed,
         "not_checked": [(name, what) for name, what in NOT_CHECKED if name not in checked],
+        "why": reasons,
+        "explain": f"tacit explain {shlex.quote(str(folder.path))} {shlex.quote(path) if path != 'DATA' else path} --item 0",
         "deciders": models,
         "deciders_left": [words(name, 60) for name, _ in made[MODELS:]],
         "finetune": f"tacit finetune {shlex.quote(str(folder.path))} {shlex.quote(path) if path != 'DATA' else path}",

@@ -1,0 +1,84 @@
+"""Is a way of attributing to be believed on this run at all? The tests of one map, over many items, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from tacit.explainers.attribution import Attributed, Attribution
+from tacit.explainers.checks import AGREE, COMPLETE, FEWEST, SILENT, areas, jaccard, ranked
+from tacit.explainers.problem import Problem
+from tacit.statistics import interval
+
+ORDERS = 10  # random orders an item
+DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class Trial:
+    """n: items with enough parts. gains: test -> (mean, low, high) of paired differences, each better when larger. complete, stable: share
+    of items that keep the promise, None = it makes none. seconds: a map. passed: every gain but the trivial one lies above 0 with its whole
+    interval, and promises are kept."""
+
+    n: int
+    gains: dict[str, tuple[float, float, float]]
+    complete: float | None
+    stable: float | None
+    seconds: float
+    passed: bool | None
+
+
+def trial(problems: Sequence[Problem], twins: Sequence[Problem], way: Attribution, seed: int, clock: Callable[[], float]) -> Trial:
+    """problems: one an item. twins: the same items before a network with random weights.
+
+    Gains: areas of deletion and insertion by the attribution against random orders; insertion minus deletion against the order by how much
+    hiding a part changes what goes in (trivial), and against that of the twin's map on the trained network (random weights).
+    """
+    rows: dict[str, list[float]] = {"deletion": [], "insertion": [], "trivial": [], "random weights": []}
+    kept: dict[str, list[float]] = {"complete": [], "stable": []}
+    draw, spent = np.random.default_rng([seed, 707]), 0.0
+    for problem, twin in zip(problems, twins, strict=True):
+        if problem.count < FEWEST:
+            continue
+        begin = clock()
+        found = _by(way, problem, seed)
+        spent += clock() - begin
+        if float(found.each.abs().max()) <= SILENT:
+            continue
+        n = problem.count
+        orders = [ranked(found.each), ranked(problem.change()), ranked(_by(way, twin, seed).each)]
+        orders += [draw.permutation(n).tolist() for _ in range(ORDERS)]
+        gone, there = (areas(problem, orders, insert)[0] for insert in (False, True))
+        score = there - gone
+        rows["deletion"].append(float(gone[3:].mean() - gone[0]))
+        rows["insertion"].append(float(there[0] - there[3:].mean()))
+        rows["trivial"].append(float(score[0] - score[1]))
+        rows["random weights"].append(float(score[0] - score[2]))
+        if way.complete:
+            whole = problem.all - problem.none if found.total is None else found.total
+            kept["complete"].append(float(abs(float(found.each.sum()) - whole) <= COMPLETE * max(abs(whole), 1e-9)))
+        if way.random:
+            other = _by(way, problem, seed + 1)
+            kept["stable"].append(jaccard(found.each, other.each, max(1, n // 4)))
+    count = len(rows["deletion"])
+    if not count:
+        return Trial(0, {}, None, None, 0.0, None)
+    gains = {k: _mean(np.array(v), seed) for k, v in rows.items()}
+    complete, stable = (float(np.mean(v)) if v else None for v in kept.values())
+    good = all(low > 0 for k, (_, low, _) in gains.items() if k != "trivial")
+    passed = good and (complete is None or complete >= 0.95) and (stable is None or stable >= AGREE)
+    return Trial(count, gains, complete, stable, spent / count, passed if count >= 2 else None)
+
+
+def _by(way: Attribution, problem: Problem, seed: int) -> Attributed:
+    return way(problem, torch.Generator().manual_seed(1000 * seed))
+
+
+def _mean(x: np.ndarray, seed: int) -> tuple[float, float, float]:
+    rng = np.random.default_rng([seed, 717])
+    means = x[rng.integers(0, len(x), (DRAWS, len(x)))].mean(1)
+    low, high = interval(means)
+    return float(x.mean()), float(low), float(high)

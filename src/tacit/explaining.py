@@ -1,0 +1,134 @@
+"""The verb that gives reasons: explain."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tacit.options import DataArg, Group, Json, MaxBad, NoCache, Quiet, RunArg, Split, Target, TextColumn
+from tacit.terminal import Teller, out, table
+
+Settings = Annotated[list[str] | None, typer.Argument(metavar="[explain.name=value]...", help="Settings of the attribution.")]
+SHOWN, WIDE = 8, 16
+
+
+def explain(
+    run: RunArg,
+    data: DataArg,
+    overrides: Settings = None,
+    item: Annotated[str | None, typer.Option(help="Number or name of the item; default 0.")] = None,
+    pair: Annotated[tuple[str, str] | None, typer.Option(help="Two items: which parts make them alike?")] = None,
+    these: Annotated[str | None, typer.Option("--class", help="Why is it nearer to the items of this class than to others?")] = None,
+    those: Annotated[str | None, typer.Option("--rather-than", help="The class that it is held against; default: all others.")] = None,
+    anomaly: Annotated[bool, typer.Option("--anomaly", help="Why is it far from the training items?")] = False,
+    examples: Annotated[bool, typer.Option("--examples", help="Which training items is it like, and do they explain it?")] = False,
+    clusters: Annotated[int | None, typer.Option(help="What lies together? So many groups; 0 = the clearest number.", min=0)] = None,
+    global_: Annotated[
+        bool, typer.Option("--global", help="Which attributions can be believed on this run? On 30 held-out items.")
+    ] = False,
+    how: Annotated[str | None, typer.Option(help="Attribution; see `tacit list attributions`.")] = None,
+    parts: Annotated[int, typer.Option(help="Parts of an item, at most.")] = 64,
+    copy: Annotated[bool, typer.Option("--untrained", help="Test the map of a network with random weights: it has to fail.")] = False,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    target: Target = None,
+    group: Group = None,
+    split: Split = None,
+    text_column: TextColumn = None,
+    no_cache: NoCache = False,
+    max_bad: MaxBad = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Why does the encoder say so? Every answer is tested before it is shown."""
+    from tacit.config import parse_overrides
+    from tacit.explanation import WORDS
+    from tacit.explanation import explain as explained
+
+    teller = Teller(quiet)
+    given: dict[str, Any] = {"cache": not no_cache, "target": target, "group": group, "split": split, "max_bad": max_bad}
+    given["text_column"] = text_column
+    options = {k: v for k, v in given.items() if v is not None}
+    if sum((examples, clusters is not None, global_)):
+        _overview(run, data, item, examples, clusters, how, parts, seed, options, json_, teller)
+        return
+    try:
+        found = explained(
+            run, data, item=item, pair=pair, these=these, those=those, anomaly=anomaly, how=how, parts=parts, seed=seed,
+            settings=parse_overrides(overrides or [], ("explain",))["explain"], untrained_copy=copy,
+            options=options, say=teller.say,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if json_:
+        out([e.result for e in found])
+        return
+    for e in found:
+        teller.say(f"{e.item}: {e.said}, by {e.how} on {len(e.names)} parts" + (f" ({e.result['note']})" if e.result["note"] else ""))
+        largest = max(abs(v) for _, v in e.top(1)) or 1.0
+        rows = [[name, f"{v:+.3f}", ("+" if v > 0 else "-") * round(WIDE * abs(v) / largest)] for name, v in e.top(SHOWN)]
+        if e.tested.curves:
+            table("", [e.result["kind"], "adds", ""], rows)
+        for c in e.tested.checks:
+            mark = {True: "passed", False: "FAILED", None: "not tested"}[c.passed]
+            teller.say(f"  {mark:10} {c.name}: {c.said}")
+        cost = e.result["cost"]
+        teller.say(f"The explanation {WORDS[e.verdict]} ({cost['seconds']:.1f} s, {cost['evaluations']:,} looks at the item).")
+        if e.path is not None:
+            print(e.path.with_suffix(".png"))
+
+
+GAINS = ("deletion", "insertion", "trivial", "random weights")
+
+
+def _overview(
+    run: Path, data: str, item: str | None, examples: bool, clusters: int | None, how: str | None, parts: int, seed: int,
+    options: dict[str, Any], json_: bool, teller: Teller,
+) -> None:  # fmt: skip
+    """What is not one map: by example, by group, and the tests of the attributions."""
+    from tacit import overviews
+
+    if examples:
+        found = overviews.like(run, data, item=item or 0, seed=seed, options=options, say=teller.say)
+    elif clusters is not None:
+        found = overviews.clusters(run, data, count=clusters, seed=seed, options=options, say=teller.say)
+    else:
+        ways = how.split(",") if how else None
+        found = overviews.trials(run, data, ways=ways, parts=parts, seed=seed, options=options, say=teller.say)
+    if json_:
+        out(found)
+    elif examples:
+        rows = [[n["id"], n["label"] or "", f"{n['cosine']:.3f}", _weight(found, n["id"])] for n in found["nearest"]]
+        table("", ["like", "label", "cosine", "share of the mixture"], rows)
+        teller.say(found["sentence"])
+    elif clusters is not None:
+        rows = [
+            [str(k + 1), f"{g['items']:,}", "; ".join(g["apart"]), ", ".join(f"{c} {n}" for c, n in g["classes"].items()), g["typical"][0]]
+            for k, g in enumerate(found["groups"])
+        ]
+        table("", ["group", "items", "apart by", "classes", "typical"], rows)
+        teller.say(f"How clearly they are apart (silhouette): {found['silhouette']:.2f}")
+    else:
+        rows = [[name, *(_gain(m, k) for k in GAINS), f"{m.get('seconds', 0):.2f}", _word(m)] for name, m in found["methods"].items()]
+        table("", ["attribution", *GAINS, "seconds", ""], rows)
+        teller.say(
+            f"on {found['items']} items: gains over random orders, over hiding what changes most, over a network with random weights"
+        )
+
+
+def _gain(method: dict[str, Any], name: str) -> str:
+    if name not in method.get("gains", {}):
+        return ""
+    mean, low, high = method["gains"][name]
+    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _word(method: dict[str, Any]) -> str:
+    return {True: "passed", False: "FAILED", None: str(method.get("why", "not testable"))}[method["passed"]]
+
+
+def _weight(found: dict[str, Any], name: str) -> str:
+    return next((f"{m['weight']:.0%}" for m in found["mixture"] if m["id"] == name), "")

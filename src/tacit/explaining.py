@@ -32,6 +32,7 @@ def explain(
     how: Annotated[str | None, typer.Option(help="Attribution; see `tacit list attributions`.")] = None,
     parts: Annotated[int, typer.Option(help="Parts of an item, at most.")] = 64,
     copy: Annotated[bool, typer.Option("--untrained", help="Test the map of a network with random weights: it has to fail.")] = False,
+    train: Annotated[str | None, typer.Option(help="The data that was learned from; default: as the run says.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     target: Target = None,
     group: Group = None,
@@ -52,11 +53,11 @@ def explain(
     given["text_column"] = text_column
     options = {k: v for k, v in given.items() if v is not None}
     if sum((examples, clusters is not None, global_)):
-        _overview(run, data, item, examples, clusters, how, parts, seed, options, json_, teller)
+        _overview(run, data, item, examples, clusters, how, parts, train, seed, options, json_, teller)
         return
     try:
         found = explained(
-            run, data, item=item, pair=pair, these=these, those=those, anomaly=anomaly, how=how, parts=parts, seed=seed,
+            run, data, item=item, pair=pair, these=these, those=those, anomaly=anomaly, how=how, parts=parts, train=train, seed=seed,
             settings=parse_overrides(overrides or [], ("explain",))["explain"], untrained_copy=copy,
             options=options, say=teller.say,
         )  # fmt: skip
@@ -85,19 +86,19 @@ GAINS = ("deletion", "insertion", "trivial", "random weights")
 
 
 def _overview(
-    run: Path, data: str, item: str | None, examples: bool, clusters: int | None, how: str | None, parts: int, seed: int,
-    options: dict[str, Any], json_: bool, teller: Teller,
+    run: Path, data: str, item: str | None, examples: bool, clusters: int | None, how: str | None, parts: int,
+    train: str | None, seed: int, options: dict[str, Any], json_: bool, teller: Teller,
 ) -> None:  # fmt: skip
     """What is not one map: by example, by group, and the tests of the attributions."""
     from tacit import overviews
 
     if examples:
-        found = overviews.like(run, data, item=item or 0, seed=seed, options=options, say=teller.say)
+        found = overviews.like(run, data, item=item or 0, train=train, seed=seed, options=options, say=teller.say)
     elif clusters is not None:
         found = overviews.clusters(run, data, count=clusters, seed=seed, options=options, say=teller.say)
     else:
         ways = how.split(",") if how else None
-        found = overviews.trials(run, data, ways=ways, parts=parts, seed=seed, options=options, say=teller.say)
+        found = overviews.trials(run, data, ways=ways, parts=parts, train=train, seed=seed, options=options, say=teller.say)
     if json_:
         out(found)
     elif examples:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import torch
 from tacit import registry
 from tacit.api import Say, digest, untrained
 from tacit.data.dataset import Dataset
+from tacit.deciding import Knowledge
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked, few, nearest
 from tacit.explainers import values
@@ -33,6 +36,7 @@ from tacit.types import Batch
 
 MOST = 64  # parts of an item
 BACKGROUND = 16  # other items whose values stand in for a part that is gone
+CENTRE = 500  # items that settle the directions of a network with random weights
 CORPUS = 200  # items of a class that an item is held against
 DEFAULT = {"image": "occlusion", "series": "occlusion", "audio": "occlusion", "text": "occlusion", "table": "shapley", "vector": "shapley"}
 WORDS = {"passed": "passed its tests", "failed": "FAILED a test", "not testable": "could not be tested"}
@@ -73,13 +77,15 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Mapped:
-    """One map before it is kept: of which problem, by which attribution, what it found, its tests, seconds and looks at the item."""
+    """One map before it is kept: of which problem, by which attribution, what it found, its tests, seconds and looks at the item, and
+    whether the attribution says what the network uses."""
 
     problem: Problem
     name: str
     found: Attributed
     tested: Tested
     cost: dict[str, Any]
+    tells: bool = True
 
 
 def explain(
@@ -95,6 +101,7 @@ def explain(
     settings: Mapping[str, Any] | None = None,
     parts: int = MOST,
     untrained_copy: bool = False,
+    train: Any = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     say: Say | None = None,
@@ -105,13 +112,16 @@ def explain(
     number or name. pair: two items: which parts make them alike. these: a class: why the item is nearer to its items than to those of the
     class `those`, None = of all others. anomaly: why it is far from the training items. None of these: what its embedding comes from. how:
     an attribution, None = what suits the kind of data. settings: of the attribution. parts: of an item, at most. untrained_copy: the map of
-    a copy of the network with random weights, tested on the run's network: it has to fail. options: for opening paths.
+    a copy of the network with random weights, tested on the run's network: it has to fail. train: the data that was learned from, None = as
+    the run says. options: for opening paths.
     Raises Asked for an item or class that does not exist, CannotPair where the network or the data has not what an attribution needs.
     """
     say = say or (lambda words: None)
     path, options = Path(run), dict(options or {})
     if sum((pair is not None, these is not None, anomaly)) > 1:
         raise Asked("--pair, --class and --anomaly ask for different things", "ask for one of them")
+    if those is not None and these is None:
+        raise Asked("--rather-than needs a class to hold against it", "name it with --class")
     if parts < 2:
         raise Asked(f"--parts {parts}: there is nothing to compare", "give 2 or more")
     decider = Decider.load(path, choose_device().value) if is_decider(path) else None
@@ -121,19 +131,24 @@ def explain(
     items = as_read(net, path, data, options, say)
     rows = [row_named(items, v) for v in (pair if pair is not None else (0 if item is None else item,))]
     name, way = attribution(net, how, settings)
-    shown = [seen(net, items, r) for r in rows]
+    if decider is not None and decider.network.tiles and net.modality.tiles:
+        shown = [stored(net, items, r) for r in rows]  # the network cuts items that are as large as they are stored
+    else:
+        shown = [seen(net, items, r) for r in rows]
     known = None
     if anomaly or not net.modality.layout.ordered:
-        known = items if decider is not None or not isinstance(data, (str, Path)) else training_data(net, path, None, options, say)
-    background = None if net.modality.layout.ordered or known is None else background_of(net, known, seed)
+        known = known_to(net, path, data, items, train, options, say)
+    background = None if net.modality.layout.ordered or known is None else background_of(net, known, seed, _same(known, items, rows[0]))
     if decider is not None:
-        asked_of = [_decision(decider, shown[0], these)]
+        asked_of = [_decision(decider, stored(net, items, rows[0]), these)]
     else:
         asked_of = [_value(net, items, shown, rows, k, these, those, known if anomaly else None) for k in range(len(rows))]
+    some = np.arange(0, len(items), max(1, len(items) // CENTRE))
+    fresh = partial(untrained_like, net, items.x[some], None if items.lengths is None else items.lengths[some])
     about = {"run": str(path), "data": items.path, "fingerprint": items.fingerprint, "model": digest(path), "commit": commit()}
     out = []
     for k, (row, view) in enumerate(zip(rows, shown, strict=True)):
-        done = one(net, view, asked_of[k], name, way, parts=parts, background=background, seed=seed, copy=untrained_copy)
+        done = one(net, view, asked_of[k], name, way, fresh, parts=parts, background=background, seed=seed, copy=untrained_copy)
         asked = {"item": str(items.names[row]), "row": row, **about, "seed": seed, "parts": parts, "untrained_copy": untrained_copy}
         out.append(_kept(path, done, asked, view))
     return out
@@ -145,6 +160,7 @@ def one(
     value_of: Callable[[Model], Value],
     name: str,
     way: Attribution,
+    fresh: Callable[[int], Model],
     *,
     parts: int,
     background: torch.Tensor | None,
@@ -153,28 +169,56 @@ def one(
 ) -> Mapped:
     """The map of one item with its tests and what it cost.
 
-    value_of: what is explained, by a network. copy: the map is that of a network with random weights.
+    value_of: what is explained, by a network. fresh: the network with random weights, by a seed. copy: the map is that of such a one.
     """
     begin = time.perf_counter()
     problem = Problem(net, view, value_of(net), parts, background)
 
-    def by(s: int) -> Attributed:
-        return way(problem, torch.Generator().manual_seed(1000 * seed + s))
+    def by(s: int, of: Problem = problem) -> Attributed:
+        found = way(of, torch.Generator().manual_seed(1000 * seed + s))
+        return found if found.total is not None else replace(found, total=of.all - of.none)
 
-    def by_random_weights() -> Attributed:
-        other = untrained(net, seed).eval()
-        other.centre = net.centre
-        twin = Problem(other, view, value_of(other), parts, background)
-        try:
-            return way(twin, torch.Generator().manual_seed(1000 * seed))
-        finally:
-            problem.evaluations += twin.evaluations
+    def twin(s: int) -> Problem:
+        other = fresh(s)
+        return Problem(other, view, value_of(other), parts, background)
 
-    found = by_random_weights() if copy else by(0)
+    mapped = twin(seed) if copy else problem
+    found = by(0, mapped)
     own = time.perf_counter() - begin
-    tested = check(problem, found, way, seed, copy=by_random_weights, again=by)
-    cost = {"seconds": round(time.perf_counter() - begin, 3), "seconds_of_map": round(own, 3), "evaluations": problem.evaluations}
-    return Mapped(problem, name, found, tested, cost)
+    other = twin(seed + 1)
+    tested = check(
+        problem, found, way, seed, copy=lambda: by(0, other), own=(lambda: by(0)) if copy else None, again=lambda s: by(s, mapped)
+    )
+    looks = sum(p.evaluations for p in {id(p): p for p in (problem, mapped, other)}.values())
+    cost = {"seconds": round(time.perf_counter() - begin, 3), "seconds_of_map": round(own, 3), "evaluations": looks}
+    return Mapped(problem, name, found, tested, cost, way.tells)
+
+
+def untrained_like(net: Model, x: Any, lengths: np.ndarray | None, seed: int) -> Model:
+    """The network with random weights; x, lengths: items by which its directions are settled, where such data has any."""
+    return untrained(net, seed).eval().settle(x, lengths)
+
+
+def known_to(net: Model, path: Path, data: Any, items: Dataset, train: Any, options: Mapping[str, Any], say: Say) -> Dataset:
+    """The items that a run or a fine-tuned model learned from; where nobody knows, the training part of the explained ones.
+
+    Raises Asked where the data of a path is asked for, and what the run learned from is gone.
+    """
+    if train is None and is_decider(path):
+        about = Knowledge.read(path).about
+        train = about.get("place") or None
+        options = {**about.get("options", {}), **options}
+    try:
+        return training_data(net, path, train, options, say)
+    except Asked:
+        if isinstance(data, (str, Path)):
+            raise
+        return items
+
+
+def _same(known: Dataset, items: Dataset, row: int) -> int | None:
+    """The row of the explained item among the known ones, None = it is none of them."""
+    return row if known.fingerprint == items.fingerprint else None
 
 
 def attribution(net: Model, how: str | None, settings: Mapping[str, Any] | None = None) -> tuple[str, Attribution]:
@@ -186,31 +230,38 @@ def attribution(net: Model, how: str | None, settings: Mapping[str, Any] | None 
 
 def row_named(items: Dataset, asked: int | str) -> int:
     """The row of an item by its number or name. Raises Asked."""
-    if isinstance(asked, int) or str(asked).lstrip("-").isdigit():
+    names = [str(n) for n in items.names]
+    if isinstance(asked, str) and asked in names:  # names may be numbers
+        return names.index(asked)
+    if isinstance(asked, int) or re.fullmatch(r"-?[0-9]+", asked):
         row = int(asked)
         if not 0 <= row < len(items):
             raise Asked(f"there is no item {row}: {items.path} has items 0 to {len(items) - 1}")
         return row
-    names = [str(n) for n in items.names]
-    if asked not in names:
-        near = difflib.get_close_matches(str(asked), names[:20_000], 1)
-        raise Asked(
-            f"there is no item {asked!r}", f"did you mean {near[0]!r}?" if near else f"a number from 0 to {len(items) - 1}, or a name"
-        )
-    return names.index(asked)
+    near = difflib.get_close_matches(asked, names[:20_000], 1)
+    way = f"did you mean {near[0]!r}?" if near else f"a number from 0 to {len(items) - 1}, or a name"
+    raise Asked(f"there is no item {asked!r}", way)
 
 
 def seen(net: Model, items: Dataset, row: int) -> Batch:
     """One item as the encoder sees it."""
+    with torch.no_grad():
+        return row_of(net.plain(stored(net, items, row)), 0)
+
+
+def stored(net: Model, items: Dataset, row: int) -> Batch:
+    """One item as it is stored."""
     at = np.array([row])
     (batch,) = net.batches(items.x[at], None if items.lengths is None else items.lengths[at])
-    with torch.no_grad():
-        return row_of(net.plain(batch), 0)
+    return batch
 
 
-def background_of(net: Model, known: Dataset, seed: int) -> torch.Tensor:
-    """Some training items as the encoder sees them."""
+def background_of(net: Model, known: Dataset, seed: int, without: int | None = None) -> torch.Tensor:
+    """Some training items as the encoder sees them; without: a row that is none of them."""
     rows = known.train if len(known.train) else np.arange(len(known))
+    rows = rows[rows != (-1 if without is None else without)]
+    if not len(rows):
+        raise Asked(f"{known.path} has no other item whose values could stand in", "name the data that was learned from: --train DATA")
     rows = np.sort(np.random.default_rng([seed, 808]).choice(rows, min(BACKGROUND, len(rows)), replace=False))
     (batch,) = net.batches(known.x[rows], None)
     return net.plain(batch).x
@@ -231,6 +282,8 @@ def _value(
         return lambda m: values.pair(m, shown[1 - k], f"how near it is to {items.names[rows[1 - k]]}")
     if known is not None:
         near = known.train[:: max(1, len(known.train) // values.BANK)]
+        own = _same(known, items, rows[k])
+        near = near[near != (-1 if own is None else own)]
         return lambda m: values.strangeness(m, _vectors(m, known, near))
     if these is None:
         return lambda m: values.itself(m, shown[k])
@@ -239,8 +292,8 @@ def _value(
     return lambda m: values.contrast(m, _vectors(m, items, a), _vectors(m, items, b), said)
 
 
-def _decision(decider: Decider, view: Batch, these: str | None) -> Callable[[Model], Value]:
-    """What a fine-tuned model says of an item: for a class, or for the one that it decides for."""
+def _decision(decider: Decider, batch: Batch, these: str | None) -> Callable[[Model], Value]:
+    """What a fine-tuned model says of an item, as it is stored: for a class, or for the one that it decides for."""
     network, head = decider.network, decider.knowledge.head
     if head.level != "item":
         raise Asked(f"{decider.knowledge.name} says more than one thing of an item", "explain the run that it was made from")
@@ -248,7 +301,7 @@ def _decision(decider: Decider, view: Batch, these: str | None) -> Callable[[Mod
         raise Asked(f"there is no class {these!r}", f"{nearest(these, list(head.classes))} of {few(head.classes)}")
     exclusive = decider.knowledge.name == "classification"
     with torch.no_grad():
-        best = int(network.decide(view)[0].argmax())
+        best = int(network.decide(batch)[0].argmax())
     k = best if these is None else head.classes.index(these)
     word = f"the log-odds of {head.classes[k]}" if exclusive else f"the evidence for {head.classes[k]}" if head.classes else "the number"
     said = f"{word} that {decider.knowledge.about.get('target') or 'the model'} is decided by"
@@ -282,7 +335,7 @@ def _of_class(items: Dataset, name: str | None, without: str | None, row: int) -
     found = np.flatnonzero(chosen)
     found = found[found != row]
     if not len(found):
-        raise Asked(f"no other item is of the class {name!r}")
+        raise Asked(f"no other item is of {f'the class {name!r}' if name else f'another class than {without!r}'}")
     return found[:: max(1, -(-len(found) // CORPUS))]
 
 
@@ -291,12 +344,12 @@ def _kept(path: Path, done: Mapped, asked: dict[str, Any], view: Batch) -> Expla
     problem, name, found, tested, value = done.problem, done.name, done.found, done.tested, done.problem.value
     each = found.each.numpy()
     doubt = None if found.doubt is None else found.doubt.numpy()
-    drawn = picture(view.x[0].cpu().numpy(), problem.pieces, each.tolist(), None if doubt is None else doubt.tolist())
+    note = "; ".join(filter(None, [found.said, "" if done.tells else "it shows where the network looks, not what it uses"]))
     result: dict[str, Any] = {
         **asked,
         "explains": value.said + (", by a network with random weights" if asked["untrained_copy"] else ""),
         "how": name,
-        "note": found.said,
+        "note": note,
         "kind": problem.pieces.kind,
         "whole": problem.all,
         "empty": problem.none,
@@ -312,8 +365,10 @@ def _kept(path: Path, done: Mapped, asked: dict[str, Any], view: Batch) -> Expla
     }
     told = "\0".join(map(str, (value.said, asked["fingerprint"], asked["untrained_copy"])))
     key = hashlib.blake2b(told.encode(), digest_size=4).hexdigest()
-    written = path / "explain" / f"{asked['row']}-{name}-{key}.json"
+    short = re.sub(r"\W+", "_", Path(name.rpartition(":")[0] or name).stem)  # an attribution may be named by its file
+    written = path / "explain" / f"{asked['row']}-{short}-{key}.json"
     write_json(written, finite(result))
+    drawn = picture(view.x[0].cpu().numpy(), problem.pieces, each.tolist(), None if doubt is None else doubt.tolist())
     written.with_suffix(".png").write_bytes(drawn)
     return Explanation(
         asked["item"], value.said, name, problem.pieces.names, each, doubt, problem.all, problem.none, tested, drawn, result, written

@@ -143,7 +143,9 @@ def _of_sound(about: Mapping[str, Any], place: str, name: str) -> Checkpoint:
         publishedwaves.network(json.dumps(plain))
     shown = _json(place, "preprocessor_config.json", name) or {}
     waves = json.dumps({**plain, "do_normalize": bool(shown.get("do_normalize", True))})
-    body, rate = {"name": "hfaudio", "config": json.dumps(plain)}, int(shown.get("sampling_rate") or SPEECH)
+    body, rate = {"name": "hfaudio", "config": json.dumps(plain)}, shown.get("sampling_rate") or SPEECH
+    if not isinstance(rate, int) or not 1_000 <= rate <= 384_000:
+        raise Asked(f"{name} was shown {rate!r} samples a second, which is no rate", "is its preprocessor_config.json whole?")
     return Checkpoint(body, place, {}, {"front": "waveform", "convolutions": waves}, rate=rate)
 
 

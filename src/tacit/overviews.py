@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from tacit import registry
-from tacit.api import Say, digest, untrained
+from tacit.api import Say, digest
 from tacit.data.dataset import Dataset
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked, CannotPair
 from tacit.explainers import examples, groups, values
 from tacit.explainers.problem import Problem
 from tacit.explainers.trial import Trial, trial
-from tacit.explanation import attribution, background_of, row_named, seen
-from tacit.origin import as_read, training_data
+from tacit.explanation import CENTRE, attribution, background_of, known_to, row_named, seen, untrained_like
+from tacit.origin import as_read
 from tacit.runtime import choose_device, commit
 from tacit.training.run import finite, write_json
 
@@ -29,14 +29,14 @@ FASTEST = ("occlusion", "integrated", "gradient", "smooth", "expected", "masks",
 
 
 def like(
-    run: str | Path, data: Any, *, item: int | str = 0, count: int = 5, seed: int = 0, options: Mapping[str, Any] | None = None,
-    say: Say | None = None,
+    run: str | Path, data: Any, *, item: int | str = 0, count: int = 5, train: Any = None, seed: int = 0,
+    options: Mapping[str, Any] | None = None, say: Say | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Which training items an item is like, the mixture of them that comes nearest, and whether that explains it. Plain JSON."""
     say = say or (lambda words: None)
     path, net, items = _opened(run, data, options, say)
     row = row_named(items, item)
-    known = training_data(net, path, None, dict(options or {}), say) if isinstance(data, (str, Path)) else items
+    known = known_to(net, path, data, items, train, dict(options or {}), say)
     rows = known.train[:: max(1, -(-len(known.train) // BANK))]
     if len(rows) < 3:
         raise Asked(f"{known.path} has {len(rows)} training items, too few to compare with")
@@ -103,18 +103,20 @@ def clusters(
 
 
 def trials(
-    run: str | Path, data: Any, *, ways: Sequence[str] | None = None, items: int = ITEMS, parts: int = 64, seed: int = 0,
+    run: str | Path, data: Any, *, ways: Sequence[str] | None = None, items: int = ITEMS, parts: int = 64, train: Any = None, seed: int = 0,
     options: Mapping[str, Any] | None = None, say: Say | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Test ways of attributing the embedding itself on held-out items of a run. Plain JSON, kept in RUN/explain/methods.json."""
     say = say or (lambda words: None)
     path, net, data_ = _opened(run, data, options, say)
-    rows = data_.test if len(data_.test) >= items else np.arange(len(data_))
+    held = len(data_.test) > 0
+    rows = data_.test if held else np.arange(len(data_))
     rows = np.sort(np.random.default_rng([seed, 727]).choice(rows, min(items, len(rows)), replace=False))
-    other = untrained(net, seed).eval()
-    other.centre = net.centre
-    known = data_ if not isinstance(data, (str, Path)) else training_data(net, path, None, dict(options or {}), say)
-    background = None if net.modality.layout.ordered else background_of(net, known, seed)
+    some = np.arange(0, len(data_), max(1, len(data_) // CENTRE))
+    other = untrained_like(net, data_.x[some], None if data_.lengths is None else data_.lengths[some], seed)
+    background = None
+    if not net.modality.layout.ordered:
+        background = background_of(net, known_to(net, path, data, data_, train, dict(options or {}), say), seed)
     shown = [seen(net, data_, int(r)) for r in rows]
     problems = [Problem(net, v, values.itself(net, v), parts, background) for v in shown]
     twins = [Problem(other, v, values.itself(other, v), parts, background) for v in shown]
@@ -125,7 +127,7 @@ def trials(
             found[name] = _plain(trial(problems, twins, attribution(net, name)[1], seed, time.perf_counter))
         except CannotPair as error:
             found[name] = {"n": 0, "passed": None, "why": str(error).split("\n")[0]}
-    out = _about(path, data_) | {"items": len(rows), "parts": parts, "seed": seed, "methods": found}
+    out = _about(path, data_) | {"items": len(rows), "held_out": held, "parts": parts, "seed": seed, "methods": found}
     write_json(path / "explain" / "methods.json", finite(out))
     return out
 

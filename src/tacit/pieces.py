@@ -30,6 +30,10 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.names)
 
+    def on(self, device: str) -> Pieces:
+        """The same on another device."""
+        return replace(self, of=self.of.to(device))
+
     def total(self, each: Tensor) -> Tensor:
         """Sums [P] of values [*S] of the positions over each piece."""
         there = self.of >= 0

@@ -214,16 +214,16 @@ def said(spec: Spec, f: int, item: Strange, given: str = "the other columns") ->
 
 def words_of(spec: Spec, row: Sequence[float]) -> list[str]:
     """The cells of a row [F] as "name = value"."""
-    out = []
-    for column, value in zip(spec.extra["columns"], row, strict=True):
-        if value != value:
-            said = "no value"
-        elif "values" in column:
-            said = column["values"][int(value)] if 0 <= value < len(column["values"]) else "a value that was never seen"
-        else:
-            said = _day(value) if column["kind"] == "date" else number(value)
-        out.append(f"{column['name']} = {said}")
-    return out
+    return [f"{column['name']} = {cell(column, value)}" for column, value in zip(spec.extra["columns"], row, strict=True)]
+
+
+def cell(column: Mapping[str, Any], value: float) -> str:
+    """A cell of a column in words."""
+    if value != value:
+        return "no value"
+    if "values" in column:
+        return str(column["values"][int(value)]) if 0 <= value < len(column["values"]) else "a value that was never seen"
+    return _day(value) if column["kind"] == "date" else number(value)
 
 
 def _day(value: float) -> str:

@@ -85,11 +85,13 @@ def check(
     seed: int,
     *,
     copy: Callable[[], Attributed] | None = None,
+    own: Callable[[], Attributed] | None = None,
     again: Callable[[int], Attributed] | None = None,
 ) -> Tested:
     """All checks of one map.
 
-    copy: the map of a copy of the network with random weights, which has to be worse. again: the map by another seed.
+    copy: the map of a copy of the network with random weights, which has to be worse. own: where the map is not the network's own, that
+    one, which must not be better. again: the map by another seed.
     """
     n, each = problem.count, found.each
     if n < FEWEST or float(each.abs().max()) <= SILENT:
@@ -100,6 +102,8 @@ def check(
     other = None if copy is None else copy().each
     if other is not None:
         orders.append(ranked(other))
+    if own is not None:
+        orders.append(ranked(own().each))
     out, curves = [], {}
     scores = {}
     for name, insert in (("deletion", False), ("insertion", True)):
@@ -112,11 +116,17 @@ def check(
         out.append(Check(name, better, float(area[0]), float(random.mean()), f"{said}: better than {beaten} of {ORDERS}"))
         curves[name], curves[f"{name} random"] = curve[0].tolist(), curve[1 : 1 + ORDERS].mean(0).tolist()
         scores[name] = area
-    if other is not None:
-        gap = scores["insertion"] - scores["deletion"]
-        passed = bool(gap[0] > gap[-1] + SILENT)
-        said = f"insertion minus deletion {gap[0]:.3f}; by the map of a network with random weights {gap[-1]:.3f}"
-        out.append(Check("random weights", passed, float(gap[0]), float(gap[-1]), said))
+    gap = scores["insertion"] - scores["deletion"]
+    held_against = (
+        ("random weights", other is not None, "a network with random weights"),
+        ("own map", own is not None, "the network itself"),
+    )
+    for name, there, word in held_against:
+        if there:
+            held = float(gap[1 + ORDERS + (name == "own map" and other is not None)])
+            passed = bool(gap[0] > held + SILENT)
+            said = f"insertion minus deletion {gap[0]:.3f}; by the map of {word} {held:.3f}"
+            out.append(Check(name, passed, float(gap[0]), held, said))
     if way.complete:
         whole = problem.all - problem.none if found.total is None else found.total
         missed = abs(float(each.sum()) - whole) / max(abs(whole), 1e-9)

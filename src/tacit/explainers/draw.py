@@ -49,7 +49,7 @@ def over(x: np.ndarray, pieces: Pieces, each: Sequence[float]) -> Image.Image:
     for box, share in zip(pieces.boxes, shares(each), strict=True):
         (top, bottom), (left, right) = box
         area = (round(left * size[0]), round(top * size[1]), round(right * size[0]) - 1, round(bottom * size[1]) - 1)
-        pen.rectangle(area, fill=colour(float(share)))
+        pen.rectangle((*area[:2], max(area[0], area[2]), max(area[1], area[3])), fill=colour(float(share)))
     marked = Image.alpha_composite(grey.convert("RGBA"), layer).convert("RGB")
     out = Image.new("RGB", (2 * size[0] + 8, size[1]), PAPER)
     out.paste(plain, (0, 0))
@@ -65,7 +65,8 @@ def under(x: np.ndarray, pieces: Pieces, each: Sequence[float]) -> Image.Image:
     pen = ImageDraw.Draw(layer)
     for box, share in zip(pieces.boxes, shares(each), strict=True):
         ((left, right),) = box
-        pen.rectangle((round(left * width), 0, round(right * width) - 1, height), fill=colour(float(share)))
+        start = round(left * width)
+        pen.rectangle((start, 0, max(start, round(right * width) - 1), height), fill=colour(float(share)))
     out = Image.alpha_composite(out, layer)
     pen = ImageDraw.Draw(out)
     step = max(1, x.shape[1] // (2 * width))

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tacit.reasons import number
+from tacit.errors import Asked
+from tacit.tabular import cell
 
 MOST = 12  # groups that are tried
 TYPICAL = 5
@@ -29,8 +30,10 @@ class Group:
 def grouped(z: np.ndarray, count: int = 0, seed: int = 0) -> tuple[np.ndarray, float]:
     """The group of each embedding [N, D], int64 [N], and how clearly they are apart (silhouette, -1 to 1).
 
-    count: 0 = the clearest number.
+    count: 0 = the clearest number. Raises Asked for more groups than items.
     """
+    if count >= len(z):
+        raise Asked(f"{len(z)} items do not make {count} groups", "ask for fewer, or 0 for the clearest number")
     from sklearn.cluster import KMeans
     from sklearn.metrics import silhouette_score
 
@@ -39,8 +42,9 @@ def grouped(z: np.ndarray, count: int = 0, seed: int = 0) -> tuple[np.ndarray, f
     best, told = -2.0, np.zeros(len(z), np.int64)
     for k in tried or [1]:
         found = KMeans(k, n_init=3, random_state=seed).fit_predict(unit)
-        several = len(set(found.tolist())) > 1
-        clear = float(silhouette_score(unit, found, sample_size=min(len(unit), SAMPLE), random_state=seed)) if several else 0.0
+        some = np.random.default_rng(seed).permutation(len(unit))[:SAMPLE]
+        several = 1 < len(set(found[some].tolist())) < len(some)
+        clear = float(silhouette_score(unit[some], found[some])) if several else 0.0
         if clear > best:
             best, told = clear, found.astype(np.int64)
     order = np.argsort(-np.bincount(told), kind="stable")  # the largest first
@@ -111,5 +115,6 @@ def _columns(x: np.ndarray, own: np.ndarray, columns: Sequence[Mapping[str, Any]
         else:
             gap = float((np.median(a) - np.median(b)) / max(float(np.nanstd(x[:, f])), 1e-12))
             word = "higher" if gap > 0 else "lower"
-            found.append((abs(gap), f"{column['name']} {word}: {number(float(np.median(a)))} against {number(float(np.median(b)))}"))
+            own_, theirs = (cell(column, float(np.median(v))) for v in (a, b))
+            found.append((abs(gap), f"{column['name']} {word}: {own_} against {theirs}"))
     return [words for size, words in sorted(found, reverse=True)[:TOLD] if size > 0.2]

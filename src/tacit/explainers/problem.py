@@ -38,17 +38,22 @@ class Problem:
         """Parts."""
         return len(self.pieces)
 
+    @property
+    def limit(self) -> int:
+        """Values of copies that pass the network together."""
+        kind = self.model.modality
+        return int(kind.at_once) if getattr(kind, "flat", False) else AT_ONCE
+
     @torch.no_grad()
     def values(self, keep: Tensor) -> Tensor:
         """The number for each set of parts that stay, bool [K, P] -> float64 [K] on the CPU."""
         rows = 1 if self.background is None else len(self.background)
-        step = max(1, AT_ONCE // max(1, self.view.x.numel() * rows))
-        step = min(step, max(1, 512 // rows))
+        step = max(1, min(self.limit // max(1, self.view.x.numel() * rows), 512 // rows))
         out = []
         for part in keep.to(self.view.x.device).split(step):
             batch = self.model.modality.without(self.view, self.pieces, part, self.background)
             self.evaluations += len(batch.x)
-            out.append(self.value.of(batch, None).double().view(len(part), -1).mean(1).cpu())
+            out.append(self.value.of(batch, None).cpu().double().view(len(part), -1).mean(1))
         return torch.cat(out)
 
     # ---- for what follows gradients ----
@@ -82,15 +87,16 @@ class Problem:
     @torch.no_grad()
     def along(self, start: Tensor, end: Tensor) -> float:
         """How much the number changes from one place to another."""
-        first, last = self.at(torch.cat([start, end])).double().tolist()
+        first, last = self.at(torch.cat([start, end])).cpu().double().tolist()
         return float(last - first)
 
-    def gradients(self, places: Tensor, at_once: int = 16) -> tuple[Tensor, Tensor]:
+    def gradients(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """Numbers [K] and their gradients at places [K, ...]."""
         values, found = [], []
-        for part in places.split(at_once):
+        for part in places.split(max(1, min(16, self.limit // max(1, self.view.x.numel())))):
             leaf = part.detach().requires_grad_(True)
-            with torch.enable_grad():
+            # cuDNN's recurrent networks have a way back in training only
+            with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
                 value = self.at(leaf)
                 (gradient,) = torch.autograd.grad(value.sum(), leaf)
             values.append(value.detach())
@@ -99,28 +105,38 @@ class Problem:
 
     def per_piece(self, each: Tensor) -> Tensor:
         """Attributions of values [1, C, *S] or tokens [1, N, D], summed over every part: float64 [P]."""
+        total = self.pieces.on("cpu").total
         if self._leaf:
-            return self.pieces.total(each[0].double().sum(0)).cpu()
-        return self.pieces.total(each[0].double().sum(-1).view(self.pieces.of.shape)).cpu()
+            return total(each[0].cpu().double().sum(0))
+        return total(each[0].cpu().double().sum(-1).view(self.pieces.of.shape))
 
     def of_tokens(self, each: Tensor) -> Tensor:
         """Attributions [N] of the tokens, shared out over the positions that each covers and summed over every part: float64 [P]."""
         shape, patch = self.pieces.of.shape, self.model.encoder.tokenizer.patch
         grid = [-(-s // p) for s, p in zip(shape, patch, strict=True)]
-        wide = each.double().view(grid)
+        wide = each.cpu().double().view(grid)
         for axis, (size, side) in enumerate(zip(shape, patch, strict=True)):
             wide = wide.repeat_interleave(side, axis).narrow(axis, 0, size) / side
-        return self.pieces.total(wide).cpu()
+        return self.pieces.on("cpu").total(wide)
 
-    def attention(self) -> list[tuple[Tensor, Tensor]]:
-        """Of every layer the attention weights [H, N, N] and the gradient of the number by them. Raises CannotPair where there are none."""
+    def attention(self) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+        """Of every layer the attention weights [H, N, N] and the gradient of the number by them; and which tokens exist, bool [N].
+
+        Raises CannotPair where there is no attention, or not one pass over the whole item.
+        """
+        if not self.value.single:
+            raise CannotPair("this model also reads the item in parts, and attention in each of them is another", "--how occlusion")
         with torch.enable_grad(), watching() as seen:
             value = self.value.of(self.view, None)
             if not seen:
                 raise CannotPair("this network has no attention that could be looked at", "--how occlusion or shapley")
+            if any(w.shape[0] != 1 for w in seen):
+                raise CannotPair("the item is longer than the network looks at in one go", "--how occlusion or shapley")
             gradients = torch.autograd.grad(value.sum(), seen, allow_unused=True)
         self.evaluations += 1
-        return [(w[0].detach(), torch.zeros_like(w[0]) if g is None else g[0]) for w, g in zip(seen, gradients, strict=True)]
+        with torch.no_grad():
+            there = self.model.encoder.tokenizer(self.view).valid[0]
+        return [(w[0].detach(), torch.zeros_like(w[0]) if g is None else g[0]) for w, g in zip(seen, gradients, strict=True)], there
 
     def change(self) -> Tensor:
         """How much hiding each part changes what goes in, whatever the network makes of it: [P], for comparison."""

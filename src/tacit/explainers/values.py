@@ -22,11 +22,12 @@ BANK = 5000
 @dataclass(frozen=True)
 class Value:
     """of: a batch of views, and tokens made of it before or None -> the number of each item, float32 [K]. said: what it is, in words.
-    differentiable: `of` has a gradient."""
+    differentiable: `of` has a gradient. single: the network sees the item once, and not also in parts."""
 
     of: Callable[[Batch, Tokens | None], Tensor]
     said: str
     differentiable: bool = True
+    single: bool = True
 
 
 def vector(model: Model, view: Batch, tokens: Tokens | None = None) -> Tensor:
@@ -87,7 +88,10 @@ def strangeness(model: Model, known: np.ndarray) -> Value:
 
 
 def decision(network: Network, k: int, exclusive: bool, said: str) -> Value:
-    """What a fine-tuned network says for output k; where classes exclude one another (exclusive), its log-odds against all others."""
+    """What a fine-tuned network says for output k; where classes exclude one another (exclusive), its log-odds against all others.
+
+    A network that also reads parts of an image takes items as they are stored, and cuts them itself.
+    """
     tiles = network.tiles and bool(network.model.modality.tiles)
 
     def of(b: Batch, t: Tokens | None) -> Tensor:
@@ -98,7 +102,7 @@ def decision(network: Network, k: int, exclusive: bool, said: str) -> Value:
             return out[:, k]
         return out[:, k] - torch.cat([out[:, :k], out[:, k + 1 :]], 1).logsumexp(1)
 
-    return Value(of, said)
+    return Value(of, said, single=not tiles)
 
 
 def row_of(view: Batch, row: int) -> Batch:

@@ -403,7 +403,9 @@ class Audio(Grid):
         return hearing.placed(box, sizes, self)
 
     def emptied(self, x: Tensor, stay: Tensor) -> Tensor:
-        """Silence: of a spectrum the level that a tenth of the recording lies below."""
+        """Silence: of a spectrum the level that a tenth of the recording lies below. Of cepstra, which have no silence, their means."""
+        if self.front == "mfcc":
+            return x.nanmean(-1, keepdim=True)
         return x.new_zeros(1) if self.front == "waveform" else x.flatten().nanquantile(0.1)
 
     def reasons(self, item: Strange, most: int) -> list[Reason]:

@@ -36,12 +36,11 @@ class Why:
 
 def show(path: Path) -> list[Why]:
     """The newest explanations of a run; what cannot be read is left out."""
-    files = sorted(path.glob("explain/*-*.json"), key=lambda f: (-f.stat().st_mtime_ns, f.name))
     out: list[Why] = []
-    for file in files:
+    for file in _newest(path):
         try:
             held = json.loads(file.read_text(encoding="utf-8", errors="replace"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         if isinstance(held, dict) and (one := _one(held, file)) is not None:
             out.append(one)
@@ -50,10 +49,15 @@ def show(path: Path) -> list[Why]:
     return out
 
 
+def _newest(path: Path) -> list[Path]:
+    found = [(f.stat().st_mtime_ns, f) for f in path.glob("explain/*-*.json") if f.is_file()]
+    return [f for _, f in sorted(found, key=lambda pair: (-pair[0], pair[1].name))]
+
+
 def _one(held: dict[str, Any], file: Path) -> Why | None:
     verdict = held.get("verdict")
     parts, checks = held.get("parts_of_item"), held.get("checks")
-    if verdict not in STATES or not isinstance(parts, list) or not isinstance(checks, list):
+    if not isinstance(verdict, str) or verdict not in STATES or not isinstance(parts, list) or not isinstance(checks, list):
         return None
     look, state = STATES[verdict]
     strong = sorted((p for p in parts if isinstance(p, dict)), key=lambda p: -abs(real(p.get("adds")) or 0.0))[:5]

@@ -14,9 +14,10 @@ class Relevance(Attribution):
 
     def attribute(self, problem: Problem, generator: torch.Generator) -> Attributed:
         whole = None
-        for weights, gradient in problem.attention():
+        layers, there = problem.attention()
+        for weights, gradient in layers:
             whole = torch.eye(weights.shape[-1], device=weights.device) if whole is None else whole
             whole = whole + (weights * gradient).clamp(min=0).mean(0) @ whole
         assert whole is not None
         own = whole - torch.eye(len(whole), device=whole.device)
-        return Attributed(problem.of_tokens(own.mean(0)), None, "parts that speak against the number are not seen")
+        return Attributed(problem.of_tokens(own[there].mean(0)), None, "parts that speak against the number are not seen")

@@ -14,8 +14,9 @@ class Rollout(Attribution):
 
     def attribute(self, problem: Problem, generator: torch.Generator) -> Attributed:
         whole = None
-        for weights, _ in problem.attention():
+        layers, there = problem.attention()
+        for weights, _ in layers:
             step = 0.5 * weights.mean(0) + 0.5 * torch.eye(weights.shape[-1], device=weights.device)
             whole = step if whole is None else step @ whole
         assert whole is not None
-        return Attributed(problem.of_tokens(whole.mean(0)), None, "it does not depend on what is explained")
+        return Attributed(problem.of_tokens(whole[there].mean(0)), None, "it does not depend on what is explained")

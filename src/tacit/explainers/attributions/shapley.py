@@ -3,8 +3,10 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from tacit.errors import Asked
@@ -26,7 +28,7 @@ class Shapley(Attribution):
     source = "Lundberg & Lee 2017, arXiv:1705.07874 (KernelSHAP), sets in pairs (Covert & Lee 2021); all sets where parts are few"
     complete, random = True, True
 
-    def __init__(self, *, error: Positive = 0.05, most: Count = 2048, batch: Count = 256) -> None:
+    def __init__(self, *, error: Positive = 0.05, most: Count = 2048, batch: Annotated[int, Field(ge=8)] = 256) -> None:
         self.error, self.most, self.batch = error, most, batch
 
     def attribute(self, problem: Problem, generator: torch.Generator) -> Attributed:

@@ -74,4 +74,4 @@ def sounds(n: int, rng: np.random.Generator, rate: int = 8000) -> tuple[Any, lis
     return out, y, places
 
 
-KINDS = {"image": images, "series": series, "table": tables, "text": texts, "audio": sounds}
+KINDS = {"image": images, "table": tables, "text": texts, "audio": sounds, "series": series}

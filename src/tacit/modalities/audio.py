@@ -17,7 +17,6 @@ from tacit import registry, sound
 from tacit.errors import CannotPair
 from tacit.grid import PARTS, Grid, permutations
 from tacit.later import later
-from tacit.measured import because
 from tacit.modality import RECIPE, BadItem, Raw
 from tacit.reasons import Reason, Strange
 from tacit.types import Batch, Count, Fraction, Layout, NonNegative, Spec, Views
@@ -244,7 +243,7 @@ class Audio(Grid):
 
     @classmethod
     def suggest(cls, spec: Spec, items: int, seconds: float | None) -> tuple[str, str]:
-        return str(cls.preset["method"]), because(str(cls.preset["method"]), "audio")
+        return "simclr", "spoken digits with 10 labels each: 69.6 %, untrained 34.8, MFCC 45.6 (docs/audio.md)"
 
     @classmethod
     def settings(cls, method: str, spec: Spec) -> Mapping[str, Any]:

@@ -50,7 +50,7 @@ def _real(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
     for name, c in rows.items():
         shares = [f"{100 * c[k]:.0f} %" for k in ("passed", "failed", "not testable")]
         why = ", ".join(f"{k} {v}" for k, v in c["failed"].items() if v)
-        yield f"| {name} | {c['n']} | {c['how']} | {c['parts']} | {' | '.join(shares)} | {c['seconds']:.2f} | {why} |"
+        yield f"| {name} | {c['n']} | {c['how']} | {c['parts']} | {' | '.join(shares)} | {c['each']:.2f} | {why} |"
     yield ""
     yield "### Which attributions can be believed on a run\n"
     yield "Paired differences with 95 % intervals: areas of deletion and insertion against random orders; insertion minus deletion against the"

@@ -67,7 +67,9 @@ def _planted(kind: str, work: Path, quick: bool) -> dict[str, Any]:
         options = {"rate": 8000} if kind == "audio" else {}
         data = from_arrays(x, words, modality="vector" if kind == "table" else kind, split=split, options=options)
     out = Path(tempfile.mkdtemp(dir=work)) / "run"
-    net = tacit.pretrain(data, method="supervised", steps=30 if quick else 200, batch_size=64, out=out).model.eval()
+    net = tacit.pretrain(
+        data, method="supervised", steps=30 if quick else 600 if kind == "text" else 200, batch_size=64, out=out
+    ).model.eval()
     lengths = data.lengths
 
     def vectors(rows: np.ndarray) -> np.ndarray:
@@ -171,7 +173,7 @@ def _real(place: Any, options: dict[str, Any], work: Path, quick: bool) -> dict[
             failed[c.name] = failed.get(c.name, 0) + (c.passed is False)
     tried = overviews.trials(run.path, data, ways=("occlusion", "integrated") if quick else TRIED, items=len(rows))
     share = {v: verdicts.count(v) / len(verdicts) for v in ("passed", "failed", "not testable")}
-    about = {"n": len(rows), "how": one.how, "seconds": float(np.median(seconds)), "failed": failed, "parts": len(one.names)}
+    about = {"n": len(rows), "how": one.how, "each": float(np.median(seconds)), "failed": failed, "parts": len(one.names)}
     return {**share, **about, "methods": tried["methods"], "steps": run.config.train.steps}
 
 

@@ -38,7 +38,7 @@ MOST = 64  # parts of an item
 BACKGROUND = 16  # other items whose values stand in for a part that is gone
 CENTRE = 500  # items that settle the directions of a network with random weights
 CORPUS = 200  # items of a class that an item is held against
-DEFAULT = {"image": "occlusion", "series": "occlusion", "audio": "occlusion", "text": "occlusion", "table": "shapley", "vector": "shapley"}
+DEFAULT = {"image": "integrated", "series": "occlusion", "audio": "occlusion", "text": "occlusion", "table": "shapley", "vector": "shapley"}
 WORDS = {"passed": "passed its tests", "failed": "FAILED a test", "not testable": "could not be tested"}
 
 

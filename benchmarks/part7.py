@@ -171,7 +171,7 @@ def _real(place: Any, options: dict[str, Any], work: Path, quick: bool) -> dict[
         for c in one.tested.checks:
             failed[c.name] = failed.get(c.name, 0) + (c.passed is False)
     tried = overviews.trials(run.path, data, ways=("occlusion", "integrated") if quick else TRIED, items=len(rows))
-    share = {v: verdicts.count(v) / len(verdicts) for v in ("passed", "failed", "not testable")}
+    share = {v: verdicts.count(v) / len(verdicts) for v in ("passed", "not testable")}
     about = {"n": len(rows), "how": one.how, "each": float(np.median(seconds)), "failed": failed, "parts": len(one.names)}
     return {**share, **about, "methods": tried["methods"], "steps": run.config.train.steps}
 

@@ -42,8 +42,6 @@ def planted(cells: Cells, quick: bool, data: Path, work: Path) -> None:
 
 
 def _planted(kind: str, work: Path, quick: bool) -> dict[str, Any]:
-    import torch
-
     import tacit
     from tacit.data.dataset import from_arrays, from_texts
     from tacit.evaluation.readers import standardise
@@ -81,7 +79,7 @@ def _planted(kind: str, work: Path, quick: bool) -> dict[str, Any]:
     if probe < READ and not quick:
         return found
     rows = data.test[: 6 if quick else 40]
-    background = None if net.modality.layout.ordered else background_of(net, data, 0)
+    background = None if net.modality.layout.ordered else background_of(net, data, data.train, 0)
     problems = []
     for row in rows:
         own = data.labels[row]
@@ -93,7 +91,7 @@ def _planted(kind: str, work: Path, quick: bool) -> dict[str, Any]:
     for name in WAYS:
         way, hits, top, begin = attribution(net, name)[1], [], [], time.perf_counter()
         for p, where in zip(problems, inside, strict=True):
-            each = way(p, torch.Generator().manual_seed(0)).each.numpy()
+            each = way(p, 0).each.numpy()
             order = np.argsort(-each, kind="stable")
             hits.append(bool(where[order[0]]))
             top.append(float(where[order[: max(1, round(0.05 * len(each)))]].mean()))

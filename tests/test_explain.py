@@ -31,7 +31,7 @@ WAYS = registry.names("attributions")
 class Row(SimpleNamespace):
     """A row of numbers on a grid whose hidden places are 0, before any function."""
 
-    layout, piece = Layout(1), "place"
+    layout, smooth, flat = Layout(1), True, False
 
     def cut_up(self, view: Batch, tokenizer: Any, most: int) -> pieces.Pieces:
         valid = torch.ones(view.x.shape[2:], dtype=torch.bool)
@@ -50,7 +50,7 @@ def game(x: np.ndarray, f: Any) -> Problem:
 
 
 def by(name: str, problem: Problem, seed: int = 0, **knobs: Any) -> Any:
-    return registry.find("attributions", name)(**knobs)(problem, torch.Generator().manual_seed(seed))
+    return registry.find("attributions", name)(**knobs)(problem, seed)
 
 
 def linear(n: int, seed: int = 0) -> tuple[Problem, torch.Tensor]:
@@ -203,9 +203,9 @@ def test_every_kind_of_data_is_explained(runs: dict[str, Any], kind: str) -> Non
 def test_a_map_of_random_weights_fails(runs: dict[str, Any]) -> None:
     (found,) = explain(runs["image"], small("image"), item=2, untrained_copy=True)
     checks = {c.name: c for c in found.tested.checks}
-    assert found.verdict == "failed" and checks["own map"].passed is False
+    assert found.verdict == "failed" and checks["the network itself"].passed is False
     (own,) = explain(runs["image"], small("image"), item=2)
-    assert checks["own map"].against == pytest.approx({c.name: c for c in own.tested.checks}["random weights"].value)
+    assert checks["the network itself"].against == pytest.approx({c.name: c for c in own.tested.checks}["random weights"].value)
 
 
 def test_pairs_classes_and_strangeness(runs: dict[str, Any]) -> None:
@@ -243,7 +243,7 @@ def test_silence_says_why(runs: dict[str, Any]) -> None:
     view = Batch(torch.full((1, net.spec.channels, *net.modality.sizes), 0.5), torch.zeros(1, dtype=torch.int64))
     problem = Problem(net, view, values.itself(net, view))
     way = registry.find("attributions", "occlusion")()
-    found = check(problem, way(problem, torch.Generator()), way, 0)
+    found = check(problem, way(problem, 0), way, 0, {}, lambda s: way(problem, s))
     assert found.verdict == "not testable" and "the same everywhere" in found.checks[0].said
     (flat,) = explain(runs["image"], small("image"), item=0, how="gradient")
     assert flat.verdict == "not testable" and "gradient is zero" in flat.tested.checks[0].said
@@ -368,6 +368,7 @@ def test_attributions_are_tried_on_a_run(runs: dict[str, Any]) -> None:
     assert low <= mean <= high and (runs["vector"] / "explain" / "methods.json").is_file()
     assert len(clusters(runs["table"], small("table"), count=3)["groups"]) == 3
     said = like(runs["image"], small("image"), item=1)
+    assert said["worth"] and said["label"] == small("image").classes[small("image").labels[1]]
     assert said["nearest"] and sum(m["weight"] for m in said["mixture"]) <= 1 + 1e-6
 
 
@@ -381,9 +382,11 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert one["how"] == "masks" and len(one["parts_of_item"]) == 64
     failed = call("explain", run, "builtin:digits", "--untrained")
     assert failed.code == 0 and "FAILED" in failed.err
-    assert "mixture" in call("explain", run, "builtin:digits", "--examples").out
+    alike = call("explain", run, "builtin:digits", "--examples")
+    assert "mixture" in alike.out and "most is due to" in alike.err
     assert "silhouette" in call("explain", run, "builtin:digits", "--clusters", 4).err
-    assert "occlusion" in call("explain", run, "builtin:digits", "--global", "--how", "occlusion").out
+    tried = call("explain", run, "builtin:digits", "--global", "--how", "occlusion")
+    assert "occlusion" in tried.out and "30 held-out items" in tried.err
     assert call("finetune", run, "builtin:digits", "--strategy", "probe", "--out", tmp_path / "tuned").code == 0
     decided = call("explain", tmp_path / "tuned", "builtin:digits", "--item", 3)
     assert decided.code == 0 and "log-odds" in decided.err

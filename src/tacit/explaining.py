@@ -52,10 +52,10 @@ def explain(
     given: dict[str, Any] = {"cache": not no_cache, "target": target, "group": group, "split": split, "max_bad": max_bad}
     given["text_column"] = text_column
     options = {k: v for k, v in given.items() if v is not None}
-    if sum((examples, clusters is not None, global_)):
-        _overview(run, data, item, examples, clusters, how, parts, train, seed, options, json_, teller)
-        return
     try:
+        if examples or clusters is not None or global_:
+            _overview(run, data, item, examples, clusters, how, parts, train, seed, options, json_, teller)
+            return
         found = explained(
             run, data, item=item, pair=pair, these=these, those=those, anomaly=anomaly, how=how, parts=parts, train=train, seed=seed,
             settings=parse_overrides(overrides or [], ("explain",))["explain"], untrained_copy=copy,
@@ -105,6 +105,9 @@ def _overview(
         rows = [[n["id"], n["label"] or "", f"{n['cosine']:.3f}", _weight(found, n["id"])] for n in found["nearest"]]
         table("", ["like", "label", "cosine", "share of the mixture"], rows)
         teller.say(found["sentence"])
+        if found["worth"]:
+            said = ", ".join(f"{w['id']} ({w['label']}) {w['adds']:+.3f}" for w in found["worth"])
+            teller.say(f"Of a decision for {found['label']} by the nearest training items most is due to: {said}")
     elif clusters is not None:
         rows = [
             [str(k + 1), f"{g['items']:,}", "; ".join(g["apart"]), ", ".join(f"{c} {n}" for c, n in g["classes"].items()), g["typical"][0]]
@@ -115,9 +118,8 @@ def _overview(
     else:
         rows = [[name, *(_gain(m, k) for k in GAINS), f"{m.get('seconds', 0):.2f}", _word(m)] for name, m in found["methods"].items()]
         table("", ["attribution", *GAINS, "seconds", ""], rows)
-        teller.say(
-            f"on {found['items']} items: gains over random orders, over hiding what changes most, over a network with random weights"
-        )
+        held = "held-out " if found["held_out"] else ""
+        teller.say(f"on {found['items']} {held}items: gains over random orders, over what changes most, over random weights")
 
 
 def _gain(method: dict[str, Any], name: str) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,6 @@ MOST = 64  # parts of an item
 BACKGROUND = 16  # other items whose values stand in for a part that is gone
 CENTRE = 500  # items that settle the directions of a network with random weights
 CORPUS = 200  # items of a class that an item is held against
-DEFAULT = {"image": "integrated", "series": "occlusion", "audio": "occlusion", "text": "occlusion", "table": "shapley", "vector": "shapley"}
 WORDS = {"passed": "passed its tests", "failed": "FAILED a test", "not testable": "could not be tested"}
 
 
@@ -77,15 +76,12 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Mapped:
-    """One map before it is kept: of which problem, by which attribution, what it found, its tests, seconds and looks at the item, and
-    whether the attribution says what the network uses."""
+    """One map before it is kept: of which problem, what was found, its tests, seconds and looks at the item."""
 
     problem: Problem
-    name: str
     found: Attributed
     tested: Tested
     cost: dict[str, Any]
-    tells: bool = True
 
 
 def explain(
@@ -138,19 +134,20 @@ def explain(
     known = None
     if anomaly or not net.modality.layout.ordered:
         known = known_to(net, path, data, items, train, options, say)
-    background = None if net.modality.layout.ordered or known is None else background_of(net, known, seed, _same(known, items, rows[0]))
+    background = None
+    if not net.modality.layout.ordered and known is not None:
+        background = background_of(net, known, others(known, items, rows[0]), seed)
     if decider is not None:
         asked_of = [_decision(decider, stored(net, items, rows[0]), these)]
     else:
         asked_of = [_value(net, items, shown, rows, k, these, those, known if anomaly else None) for k in range(len(rows))]
-    some = np.arange(0, len(items), max(1, len(items) // CENTRE))
-    fresh = partial(untrained_like, net, items.x[some], None if items.lengths is None else items.lengths[some])
-    about = {"run": str(path), "data": items.path, "fingerprint": items.fingerprint, "model": digest(path), "commit": commit()}
+    about = about_of(path, items)
     out = []
-    for k, (row, view) in enumerate(zip(rows, shown, strict=True)):
-        done = one(net, view, asked_of[k], name, way, fresh, parts=parts, background=background, seed=seed, copy=untrained_copy)
+    for row, view, value_of in zip(rows, shown, asked_of, strict=True):
+        fresh = partial(untrained_like, net, items)
+        done = one(net, view, value_of, way, fresh, parts=parts, background=background, seed=seed, copy=untrained_copy)
         asked = {"item": str(items.names[row]), "row": row, **about, "seed": seed, "parts": parts, "untrained_copy": untrained_copy}
-        out.append(_kept(path, done, asked, view))
+        out.append(_kept(path, done, name, way, asked))
     return out
 
 
@@ -158,7 +155,6 @@ def one(
     net: Model,
     view: Batch,
     value_of: Callable[[Model], Value],
-    name: str,
     way: Attribution,
     fresh: Callable[[int], Model],
     *,
@@ -175,8 +171,7 @@ def one(
     problem = Problem(net, view, value_of(net), parts, background)
 
     def by(s: int, of: Problem = problem) -> Attributed:
-        found = way(of, torch.Generator().manual_seed(1000 * seed + s))
-        return found if found.total is not None else replace(found, total=of.all - of.none)
+        return way(of, 1000 * seed + s)
 
     def twin(s: int) -> Problem:
         other = fresh(s)
@@ -186,17 +181,22 @@ def one(
     found = by(0, mapped)
     own = time.perf_counter() - begin
     other = twin(seed + 1)
-    tested = check(
-        problem, found, way, seed, copy=lambda: by(0, other), own=(lambda: by(0)) if copy else None, again=lambda s: by(s, mapped)
-    )
+    rivals = {"random weights": lambda: by(0, other)} | ({"the network itself": lambda: by(0)} if copy else {})
+    tested = check(problem, found, way, seed, rivals, lambda s: by(s, mapped))
     looks = sum(p.evaluations for p in {id(p): p for p in (problem, mapped, other)}.values())
     cost = {"seconds": round(time.perf_counter() - begin, 3), "seconds_of_map": round(own, 3), "evaluations": looks}
-    return Mapped(problem, name, found, tested, cost, way.tells)
+    return Mapped(problem, found, tested, cost)
 
 
-def untrained_like(net: Model, x: Any, lengths: np.ndarray | None, seed: int) -> Model:
-    """The network with random weights; x, lengths: items by which its directions are settled, where such data has any."""
-    return untrained(net, seed).eval().settle(x, lengths)
+def untrained_like(net: Model, items: Dataset, seed: int) -> Model:
+    """The network with random weights; by some of the items its directions are settled, where such data has any."""
+    some = np.arange(0, len(items), max(1, len(items) // CENTRE))
+    return untrained(net, seed).eval().settle(items.x[some], None if items.lengths is None else items.lengths[some])
+
+
+def about_of(path: Path, items: Dataset) -> dict[str, Any]:
+    """What was read: the model and the data, with their hashes, and our code."""
+    return {"run": str(path), "data": items.path, "fingerprint": items.fingerprint, "model": digest(path), "commit": commit()}
 
 
 def known_to(net: Model, path: Path, data: Any, items: Dataset, train: Any, options: Mapping[str, Any], say: Say) -> Dataset:
@@ -210,20 +210,22 @@ def known_to(net: Model, path: Path, data: Any, items: Dataset, train: Any, opti
         options = {**about.get("options", {}), **options}
     try:
         return training_data(net, path, train, options, say)
-    except Asked:
+    except Asked as error:
         if isinstance(data, (str, Path)):
             raise
+        say(f"note: {error.message}: the training part of the explained data stands in")
         return items
 
 
-def _same(known: Dataset, items: Dataset, row: int) -> int | None:
-    """The row of the explained item among the known ones, None = it is none of them."""
-    return row if known.fingerprint == items.fingerprint else None
+def others(known: Dataset, items: Dataset, row: int) -> np.ndarray:
+    """Training rows of the known items (all of them, where none is for training) without the explained one."""
+    rows = known.train if len(known.train) else np.arange(len(known))
+    return rows[rows != row] if known.fingerprint == items.fingerprint else rows
 
 
 def attribution(net: Model, how: str | None, settings: Mapping[str, Any] | None = None) -> tuple[str, Attribution]:
     """An attribution by its name. Raises Asked for an unknown one or a setting that it has not."""
-    name = how or DEFAULT.get(net.spec.modality, "occlusion")
+    name = how or net.modality.explained
     kind = registry.find("attributions", name)
     return name, kind(**registry.check_knobs(kind, settings or {}, "explain"))
 
@@ -256,10 +258,8 @@ def stored(net: Model, items: Dataset, row: int) -> Batch:
     return batch
 
 
-def background_of(net: Model, known: Dataset, seed: int, without: int | None = None) -> torch.Tensor:
-    """Some training items as the encoder sees them; without: a row that is none of them."""
-    rows = known.train if len(known.train) else np.arange(len(known))
-    rows = rows[rows != (-1 if without is None else without)]
+def background_of(net: Model, known: Dataset, rows: np.ndarray, seed: int) -> torch.Tensor:
+    """Some of these rows as the encoder sees them. Raises Asked where there is none."""
     if not len(rows):
         raise Asked(f"{known.path} has no other item whose values could stand in", "name the data that was learned from: --train DATA")
     rows = np.sort(np.random.default_rng([seed, 808]).choice(rows, min(BACKGROUND, len(rows)), replace=False))
@@ -281,9 +281,8 @@ def _value(
     if len(shown) == 2:
         return lambda m: values.pair(m, shown[1 - k], f"how near it is to {items.names[rows[1 - k]]}")
     if known is not None:
-        near = known.train[:: max(1, len(known.train) // values.BANK)]
-        own = _same(known, items, rows[k])
-        near = near[near != (-1 if own is None else own)]
+        near = others(known, items, rows[k])
+        near = near[:: max(1, len(near) // values.BANK)]
         return lambda m: values.strangeness(m, _vectors(m, known, near))
     if these is None:
         return lambda m: values.itself(m, shown[k])
@@ -339,12 +338,12 @@ def _of_class(items: Dataset, name: str | None, without: str | None, row: int) -
     return found[:: max(1, -(-len(found) // CORPUS))]
 
 
-def _kept(path: Path, done: Mapped, asked: dict[str, Any], view: Batch) -> Explanation:
+def _kept(path: Path, done: Mapped, name: str, way: Attribution, asked: dict[str, Any]) -> Explanation:
     """As an object, and as files in the run's folder."""
-    problem, name, found, tested, value = done.problem, done.name, done.found, done.tested, done.problem.value
+    problem, found, tested, value = done.problem, done.found, done.tested, done.problem.value
     each = found.each.numpy()
     doubt = None if found.doubt is None else found.doubt.numpy()
-    note = "; ".join(filter(None, [found.said, "" if done.tells else "it shows where the network looks, not what it uses"]))
+    note = "; ".join(filter(None, [found.said, "" if way.tells else "it shows where the network looks, not what it uses"]))
     result: dict[str, Any] = {
         **asked,
         "explains": value.said + (", by a network with random weights" if asked["untrained_copy"] else ""),
@@ -368,7 +367,7 @@ def _kept(path: Path, done: Mapped, asked: dict[str, Any], view: Batch) -> Expla
     short = re.sub(r"\W+", "_", Path(name.rpartition(":")[0] or name).stem)  # an attribution may be named by its file
     written = path / "explain" / f"{asked['row']}-{short}-{key}.json"
     write_json(written, finite(result))
-    drawn = picture(view.x[0].cpu().numpy(), problem.pieces, each.tolist(), None if doubt is None else doubt.tolist())
+    drawn = picture(problem.view.x[0].cpu().numpy(), problem.pieces, each.tolist(), None if doubt is None else doubt.tolist())
     written.with_suffix(".png").write_bytes(drawn)
     return Explanation(
         asked["item"], value.said, name, problem.pieces.names, each, doubt, problem.all, problem.none, tested, drawn, result, written

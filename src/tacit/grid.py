@@ -50,6 +50,7 @@ class Grid(Modality):
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"global_", "local", "weak", "plain", "crop"})
+    smooth = True
     piece: ClassVar[str] = "patch"  # what a part of an item is called
     lowest: float = 0.3
     local: int = 0

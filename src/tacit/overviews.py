@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,21 +10,20 @@ from typing import Any
 import numpy as np
 
 from tacit import registry
-from tacit.api import Say, digest
+from tacit.api import Say
 from tacit.data.dataset import Dataset
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked, CannotPair
 from tacit.explainers import examples, groups, values
 from tacit.explainers.problem import Problem
 from tacit.explainers.trial import Trial, trial
-from tacit.explanation import CENTRE, attribution, background_of, known_to, row_named, seen, untrained_like
+from tacit.explanation import about_of, attribution, background_of, known_to, others, row_named, seen, untrained_like
 from tacit.origin import as_read
-from tacit.runtime import choose_device, commit
+from tacit.runtime import choose_device
 from tacit.training.run import finite, write_json
 
 BANK = 5000  # training items that are looked at
 ITEMS = 30
-FASTEST = ("occlusion", "integrated", "gradient", "smooth", "expected", "masks", "relax", "lime", "shapley", "rollout", "relevance")
 
 
 def like(
@@ -37,25 +35,30 @@ def like(
     path, net, items = _opened(run, data, options, say)
     row = row_named(items, item)
     known = known_to(net, path, data, items, train, dict(options or {}), say)
-    rows = known.train[:: max(1, -(-len(known.train) // BANK))]
+    rows = others(known, items, row)
+    rows = rows[:: max(1, -(-len(rows) // BANK))]
     if len(rows) < 3:
         raise Asked(f"{known.path} has {len(rows)} training items, too few to compare with")
     z = _vectors(net, items, np.array([row]))[0]
     bank = _vectors(net, known, rows)
-    same = known.fingerprint == items.fingerprint
-    keep = rows != row if same else np.ones(len(rows), bool)
-    rows, bank = rows[keep], bank[keep]
-    found = examples.likeness(z.astype(np.float64), bank.astype(np.float64), count, seed)
+    z, bank = z.astype(np.float64), bank.astype(np.float64)
+    found = examples.likeness(z, bank, count, seed)
 
     def named(i: int) -> dict[str, Any]:
-        label = known.classes[known.labels[rows[i]]] if known.labels is not None and known.classes and known.labels[rows[i]] >= 0 else None
-        return {"id": str(known.names[rows[i]]), "label": label}
+        return {"id": str(known.names[rows[i]]), "label": label_of(known, int(rows[i]))}
 
     sure = "is made up of training items as well as they are of each other"
     if not found.explained:
         sure = "is not explained by the training data"
-    out = _about(path, items) | {
+    own, worth = label_of(items, row), []  # what every training item adds to a decision by the nearest ones
+    if own is not None and known.labels is not None and own in known.classes:
+        adds = examples.worth(z, bank, known.labels[rows], known.classes.index(own))
+        strongest = np.argsort(-np.abs(adds), kind="stable")[:count]
+        worth = [{**named(int(i)), "adds": float(adds[i])} for i in strongest]
+    out = about_of(path, items) | {
         "item": str(items.names[row]),
+        "label": own,
+        "worth": worth,
         "nearest": [{**named(i), "cosine": c} for i, c in zip(found.nearest, found.cosines, strict=True)],
         "mixture": [{**named(i), "weight": w} for i, w in found.mixture[: 2 * count]],
         "residual": found.residual,
@@ -66,6 +69,13 @@ def like(
     }
     write_json(path / "explain" / f"like-{row}.json", finite(out))
     return out
+
+
+def label_of(data: Dataset, row: int) -> str | None:
+    """The class of an item, None = it has none."""
+    if data.labels is None or not data.classes or data.labels[row] < 0:
+        return None
+    return str(data.classes[data.labels[row]])
 
 
 def clusters(
@@ -86,7 +96,7 @@ def clusters(
     table = (np.asarray(items.x[rows]), net.spec.extra["columns"]) if net.spec.modality == "table" else None
     labels = None if items.labels is None or not items.classes else items.labels[rows]
     found = groups.described(z, group, texts=texts, table=table, labels=labels, classes=items.classes)
-    out = _about(path, items) | {
+    out = about_of(path, items) | {
         "silhouette": clear,
         "groups": [
             {
@@ -112,22 +122,22 @@ def trials(
     held = len(data_.test) > 0
     rows = data_.test if held else np.arange(len(data_))
     rows = np.sort(np.random.default_rng([seed, 727]).choice(rows, min(items, len(rows)), replace=False))
-    some = np.arange(0, len(data_), max(1, len(data_) // CENTRE))
-    other = untrained_like(net, data_.x[some], None if data_.lengths is None else data_.lengths[some], seed)
+    other = untrained_like(net, data_, seed)
     background = None
     if not net.modality.layout.ordered:
-        background = background_of(net, known_to(net, path, data, data_, train, dict(options or {}), say), seed)
+        known = known_to(net, path, data, data_, train, dict(options or {}), say)
+        background = background_of(net, known, known.train if len(known.train) else np.arange(len(known)), seed)
     shown = [seen(net, data_, int(r)) for r in rows]
     problems = [Problem(net, v, values.itself(net, v), parts, background) for v in shown]
     twins = [Problem(other, v, values.itself(other, v), parts, background) for v in shown]
     found: dict[str, Any] = {}
-    for name in ways or [n for n in FASTEST if n in registry.names("attributions")]:
+    for name in ways or registry.names("attributions"):
         say(f"testing {name}\r")
         try:
-            found[name] = _plain(trial(problems, twins, attribution(net, name)[1], seed, time.perf_counter))
+            found[name] = _plain(trial(problems, twins, attribution(net, name)[1], seed))
         except CannotPair as error:
             found[name] = {"n": 0, "passed": None, "why": str(error).split("\n")[0]}
-    out = _about(path, data_) | {"items": len(rows), "held_out": held, "parts": parts, "seed": seed, "methods": found}
+    out = about_of(path, data_) | {"items": len(rows), "held_out": held, "parts": parts, "seed": seed, "methods": found}
     write_json(path / "explain" / "methods.json", finite(out))
     return out
 
@@ -140,10 +150,6 @@ def _opened(run: str | Path, data: Any, options: Mapping[str, Any] | None, say: 
 
 def _vectors(net: Model, items: Dataset, rows: np.ndarray) -> np.ndarray:
     return net.vectors(items.x[rows], None if items.lengths is None else items.lengths[rows])
-
-
-def _about(path: Path, items: Dataset) -> dict[str, Any]:
-    return {"run": str(path), "model": digest(path), "data": items.path, "fingerprint": items.fingerprint, "commit": commit()}
 
 
 def _plain(found: Trial) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tacit.types import Batch
@@ -149,10 +148,3 @@ def bridged(x: Tensor, stay: Tensor) -> Tensor:
     a, b = torch.where(a.isnan(), b, a), torch.where(b.isnan(), a, b)
     share = (place - left) / (right - left).clamp(min=1)
     return torch.where(a.isnan(), mean, a + (b - a) * share)
-
-
-def edges(x: Tensor) -> Tensor:
-    """How much an image or a spectrum [1, C, H, W] changes from one position to the next, [H, W]."""
-    down = F.pad((x[..., 1:, :] - x[..., :-1, :]).abs(), (0, 0, 0, 1))
-    across = F.pad((x[..., 1:] - x[..., :-1]).abs(), (0, 1))
-    return (down + across).sum((0, 1))

@@ -51,3 +51,16 @@ def built(found: Any) -> Any:
         return AutoModel.from_config(found, dtype=torch.float32, trust_remote_code=False)
     except Exception as error:
         raise Asked(f"transformers cannot build {found.model_type}: {str(error).strip()}".split("\n")[0]) from error
+
+
+def trial(net: Any, run: Callable[[], Any]) -> Any:
+    """What an untrained network gives in a trial run. Parameters on which none of it depends are frozen: they would never get a gradient."""
+    import torch
+
+    learning = [p for p in net.parameters() if p.requires_grad]
+    with torch.enable_grad():
+        found = run()
+        gradients = torch.autograd.grad(found.sum(), learning, allow_unused=True)
+    for parameter, gradient in zip(learning, gradients, strict=True):
+        parameter.requires_grad_(gradient is not None)
+    return found

@@ -29,7 +29,7 @@ class Unordered(Modality):
     source: Bahri et al. 2021, arXiv:2106.15147 (SCARF).
     """
 
-    unit = "rows"
+    unit, explained = "rows", "shapley"
     strengths = {"swap": (0.1, 0.3, 0.6)}
     ignores = "which values a part of the columns took (they are swapped with other items')"
     preset = {"method": "vicreg", "batch": 256, "lr": 1e-3, "weight_decay": 0.01, "passes": 200}

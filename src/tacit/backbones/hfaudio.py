@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tacit import publishedwaves
+from tacit import published, publishedwaves
 from tacit.encoder import Backbone
 from tacit.types import Layout, Tokens
 
@@ -49,12 +49,7 @@ class HFAudio(Backbone):
         self.net = nn.ModuleDict({"encoder": net.encoder})
         self.dim = own
         self.one_length = self._leaks()
-        learning = [p for p in self.net.parameters() if p.requires_grad]
-        with torch.enable_grad():
-            trial = self.read(torch.zeros(1, 4, own), None, 0)[0]
-            gradients = torch.autograd.grad(trial.sum(), learning, allow_unused=True)
-        for parameter, gradient in zip(learning, gradients, strict=True):
-            parameter.requires_grad_(gradient is not None)  # what no feature depends on would never get one
+        published.trial(self.net, lambda: self.read(torch.zeros(1, 4, own), None, 0)[0])
 
     def forward(
         self, tokens: Tokens, position: Tensor, full: bool, *, causal: bool = False, layers: int = 0

@@ -69,12 +69,7 @@ class HFText(Backbone):
         self.net.set_input_embeddings(nn.Embedding(1, own))  # type: ignore[operator]
         self.first, self.last = (nn.Parameter(torch.randn(own) * 0.02) if there else None for there in (begin, end))
         self.window = int(getattr(found, "max_position_embeddings", 0) or 514) - SAFE - begin - end
-        learning = {n: p for n, p in self.net.named_parameters() if p.requires_grad}
-        with torch.enable_grad():
-            trial = self.net(inputs_embeds=torch.zeros(1, 2, own)).last_hidden_state
-            gradients = torch.autograd.grad(trial.sum(), list(learning.values()), allow_unused=True)
-        for parameter, gradient in zip(learning.values(), gradients, strict=True):
-            parameter.requires_grad_(gradient is not None)  # what no feature depends on would never get one
+        trial = published.trial(self.net, lambda: self.net(inputs_embeds=torch.zeros(1, 2, own)).last_hidden_state)
         self.dim = int(trial.shape[2])
 
     def forward(

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from tacit.errors import CannotPair
 from tacit.explainers.problem import Problem
+from tacit.types import Count, Share
 
 
 @dataclass(frozen=True)
 class Attributed:
     """each: what every part adds to the number, float64 [P]. doubt: how sure each is [P], None = not known. said: how it was found, where
-    that is worth knowing. total: what all parts together should be, None = the difference that hiding all of them makes."""
+    that is worth knowing. total: what all parts together should be; left out, it is the difference that hiding all of them makes."""
 
     each: Tensor
     doubt: Tensor | None = None
     said: str = ""
-    total: float | None = None
+    total: float = math.nan
 
 
 class Attribution:
     """Base of all. Subclasses take keyword-only settings; the file is the registration.
 
-    gradients: it needs a network that can be differentiated. complete: what the parts add sums to the difference that hiding all of them
+    gradients: it follows the gradient. complete: what the parts add sums to the difference that hiding all of them
     makes. random: another seed gives another answer. tells: False = it is known not to say what the network uses, and is shown as such.
     """
 
@@ -36,10 +37,24 @@ class Attribution:
     random: ClassVar[bool] = False
     tells: ClassVar[bool] = True
 
-    def __call__(self, problem: Problem, generator: torch.Generator) -> Attributed:
-        if self.gradients and not problem.value.differentiable:
-            raise CannotPair(f"{type(self).__name__.lower()} follows gradients, and this model has none", "--how occlusion or shapley")
-        return self.attribute(problem, generator)
+    def __call__(self, problem: Problem, seed: int) -> Attributed:
+        """The map of a problem; every seed draws its own random numbers."""
+        found = self.attribute(problem, torch.Generator().manual_seed(seed))
+        return replace(found, total=problem.all - problem.none) if math.isnan(found.total) else found
 
     def attribute(self, problem: Problem, generator: torch.Generator) -> Attributed:
         raise NotImplementedError
+
+
+class Drawn(Attribution):
+    """Base of those that look at random sets of parts. draws: sets. keep: share of the parts that stay."""
+
+    random = True
+
+    def __init__(self, *, draws: Count = 1000, keep: Share = 0.5) -> None:
+        self.draws, self.keep = draws, keep
+
+    def sets(self, problem: Problem, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Which parts stay, float64 [draws, P], and the number for each set."""
+        stay = torch.rand(self.draws, problem.count, generator=generator) < self.keep
+        return stay.double(), problem.values(stay)

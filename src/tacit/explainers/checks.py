@@ -78,32 +78,29 @@ def jaccard(a: Tensor, b: Tensor, k: int) -> float:
     return len(first & second) / len(first | second)
 
 
+def short_of(found: Attributed) -> float:
+    """What the sum of all parts misses of the difference that they should make, as a share of it."""
+    return abs(float(found.each.sum()) - found.total) / max(abs(found.total), 1e-9)
+
+
 def check(
     problem: Problem,
     found: Attributed,
     way: Attribution,
     seed: int,
-    *,
-    copy: Callable[[], Attributed] | None = None,
-    own: Callable[[], Attributed] | None = None,
-    again: Callable[[int], Attributed] | None = None,
+    rivals: Mapping[str, Callable[[], Attributed]],
+    again: Callable[[int], Attributed],
 ) -> Tested:
     """All checks of one map.
 
-    copy: the map of a copy of the network with random weights, which has to be worse. own: where the map is not the network's own, that
-    one, which must not be better. again: the map by another seed.
+    rivals: maps that have to be worse, by what they are called. again: the map by another seed.
     """
     n, each = problem.count, found.each
     if n < FEWEST or float(each.abs().max()) <= SILENT:
         why = f"there are only {n} parts" if n < FEWEST else silence(problem, way)
         return Tested((Check("deletion", None, None, None, why),), {})
     draw = np.random.default_rng(seed)
-    orders = [ranked(each), *([draw.permutation(n).tolist() for _ in range(ORDERS)])]
-    other = None if copy is None else copy().each
-    if other is not None:
-        orders.append(ranked(other))
-    if own is not None:
-        orders.append(ranked(own().each))
+    orders = [ranked(each), *([draw.permutation(n).tolist() for _ in range(ORDERS)]), *(ranked(rival().each) for rival in rivals.values())]
     out, curves = [], {}
     scores = {}
     for name, insert in (("deletion", False), ("insertion", True)):
@@ -117,22 +114,14 @@ def check(
         curves[name], curves[f"{name} random"] = curve[0].tolist(), curve[1 : 1 + ORDERS].mean(0).tolist()
         scores[name] = area
     gap = scores["insertion"] - scores["deletion"]
-    held_against = (
-        ("random weights", other is not None, "a network with random weights"),
-        ("own map", own is not None, "the network itself"),
-    )
-    for name, there, word in held_against:
-        if there:
-            held = float(gap[1 + ORDERS + (name == "own map" and other is not None)])
-            passed = bool(gap[0] > held + SILENT)
-            said = f"insertion minus deletion {gap[0]:.3f}; by the map of {word} {held:.3f}"
-            out.append(Check(name, passed, float(gap[0]), held, said))
+    for name, held in zip(rivals, gap[1 + ORDERS :].tolist(), strict=True):
+        said = f"insertion minus deletion {gap[0]:.3f}; by the map of {name} {held:.3f}"
+        out.append(Check(name, bool(gap[0] > held + SILENT), float(gap[0]), held, said))
     if way.complete:
-        whole = problem.all - problem.none if found.total is None else found.total
-        missed = abs(float(each.sum()) - whole) / max(abs(whole), 1e-9)
-        said = f"all parts together are {float(each.sum()):.3f}, and hiding everything changes {whole:.3f}"
+        missed = short_of(found)
+        said = f"all parts together are {float(each.sum()):.3f}, and hiding everything changes {found.total:.3f}"
         out.append(Check("completeness", missed <= COMPLETE, missed, COMPLETE, said))
-    if way.random and again is not None:
+    if way.random:
         k = max(1, n // 4)
         same = float(np.mean([jaccard(each, again(s).each, k) for s in (1, 2)]))
         out.append(Check("stability", same >= AGREE, same, AGREE, f"by other seeds {same:.0%} of the strongest {k} parts are the same"))

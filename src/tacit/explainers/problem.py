@@ -29,7 +29,6 @@ class Problem:
         self.model, self.view, self.value, self.background = model, view, value, background
         self.pieces: Pieces = model.modality.cut_up(view, model.encoder.tokenizer, most)
         self.evaluations = 0
-        self._leaf = view.x.is_floating_point() and model.modality.layout.ordered and getattr(model.modality, "piece", None) is not None
         ends = torch.tensor([[True], [False]], device=view.x.device).expand(2, len(self.pieces))
         self.all, self.none = (float(v) for v in self.values(ends))
 
@@ -42,7 +41,7 @@ class Problem:
     def limit(self) -> int:
         """Values of copies that pass the network together."""
         kind = self.model.modality
-        return int(kind.at_once) if getattr(kind, "flat", False) else AT_ONCE
+        return kind.at_once if kind.flat else AT_ONCE
 
     @torch.no_grad()
     def values(self, keep: Tensor) -> Tensor:
@@ -61,7 +60,7 @@ class Problem:
     def ends(self) -> tuple[Tensor, Tensor]:
         """Where a path from nothing to the item begins and ends: values of the item itself [1, C, *S], or its tokens [1, N, D]."""
         gone = torch.zeros(1, self.count, dtype=torch.bool, device=self.view.x.device)
-        if self._leaf:
+        if self.model.modality.smooth:
             empty = self.model.modality.without(self.view, self.pieces, gone, self.background)
             return empty.x.nan_to_num(0.0), self.view.x.nan_to_num(0.0)
         encoder = self.model.encoder
@@ -77,7 +76,7 @@ class Problem:
         """The number [K] at values or tokens such as `ends` gives [K, ...], with a gradient."""
         batch = repeated(self.view, len(places))
         self.evaluations += len(places)
-        if self._leaf:  # what is missing stays so
+        if self.model.modality.smooth:  # what is missing stays so
             return self.value.of(replace(batch, x=torch.where(self.view.x.isnan(), self.view.x, places)), None)
         with torch.no_grad():
             own = self.model.encoder.tokenizer(self.view)
@@ -106,7 +105,7 @@ class Problem:
     def per_piece(self, each: Tensor) -> Tensor:
         """Attributions of values [1, C, *S] or tokens [1, N, D], summed over every part: float64 [P]."""
         total = self.pieces.on("cpu").total
-        if self._leaf:
+        if self.model.modality.smooth:
             return total(each[0].cpu().double().sum(0))
         return total(each[0].cpu().double().sum(-1).view(self.pieces.of.shape))
 

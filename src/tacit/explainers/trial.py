@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from tacit.explainers.attribution import Attributed, Attribution
-from tacit.explainers.checks import AGREE, COMPLETE, FEWEST, SILENT, areas, jaccard, ranked
+from tacit.explainers.attribution import Attribution
+from tacit.explainers.checks import AGREE, COMPLETE, FEWEST, SILENT, areas, jaccard, ranked, short_of
 from tacit.explainers.problem import Problem
 from tacit.statistics import interval
 
@@ -31,7 +31,7 @@ class Trial:
     passed: bool | None
 
 
-def trial(problems: Sequence[Problem], twins: Sequence[Problem], way: Attribution, seed: int, clock: Callable[[], float]) -> Trial:
+def trial(problems: Sequence[Problem], twins: Sequence[Problem], way: Attribution, seed: int) -> Trial:
     """problems: one an item. twins: the same items before a network with random weights.
 
     Gains: areas of deletion and insertion by the attribution against random orders; insertion minus deletion against the order by how much
@@ -43,13 +43,13 @@ def trial(problems: Sequence[Problem], twins: Sequence[Problem], way: Attributio
     for problem, twin in zip(problems, twins, strict=True):
         if problem.count < FEWEST:
             continue
-        begin = clock()
-        found = _by(way, problem, seed)
-        spent += clock() - begin
+        begin = time.perf_counter()
+        found = way(problem, seed)
+        spent += time.perf_counter() - begin
         if float(found.each.abs().max()) <= SILENT:
             continue
         n = problem.count
-        orders = [ranked(found.each), ranked(problem.change()), ranked(_by(way, twin, seed).each)]
+        orders = [ranked(found.each), ranked(problem.change()), ranked(way(twin, seed).each)]
         orders += [draw.permutation(n).tolist() for _ in range(ORDERS)]
         gone, there = (areas(problem, orders, insert)[0] for insert in (False, True))
         score = there - gone
@@ -58,11 +58,9 @@ def trial(problems: Sequence[Problem], twins: Sequence[Problem], way: Attributio
         rows["trivial"].append(float(score[0] - score[1]))
         rows["random weights"].append(float(score[0] - score[2]))
         if way.complete:
-            whole = problem.all - problem.none if found.total is None else found.total
-            kept["complete"].append(float(abs(float(found.each.sum()) - whole) <= COMPLETE * max(abs(whole), 1e-9)))
+            kept["complete"].append(float(short_of(found) <= COMPLETE))
         if way.random:
-            other = _by(way, problem, seed + 1)
-            kept["stable"].append(jaccard(found.each, other.each, max(1, n // 4)))
+            kept["stable"].append(jaccard(found.each, way(problem, seed + 1).each, max(1, n // 4)))
     count = len(rows["deletion"])
     if not count:
         return Trial(0, {}, None, None, 0.0, None)
@@ -71,10 +69,6 @@ def trial(problems: Sequence[Problem], twins: Sequence[Problem], way: Attributio
     good = all(low > 0 for k, (_, low, _) in gains.items() if k != "trivial")
     passed = good and (complete is None or complete >= 0.95) and (stable is None or stable >= AGREE)
     return Trial(count, gains, complete, stable, spent / count, passed if count >= 2 else None)
-
-
-def _by(way: Attribution, problem: Problem, seed: int) -> Attributed:
-    return way(problem, torch.Generator().manual_seed(1000 * seed))
 
 
 def _mean(x: np.ndarray, seed: int) -> tuple[float, float, float]:

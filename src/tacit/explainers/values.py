@@ -22,11 +22,10 @@ BANK = 5000
 @dataclass(frozen=True)
 class Value:
     """of: a batch of views, and tokens made of it before or None -> the number of each item, float32 [K]. said: what it is, in words.
-    differentiable: `of` has a gradient. single: the network sees the item once, and not also in parts."""
+    single: the network sees the item once, and not also in parts."""
 
     of: Callable[[Batch, Tokens | None], Tensor]
     said: str
-    differentiable: bool = True
     single: bool = True
 
 

@@ -44,8 +44,8 @@ def divide(
     """Divide n labelled training items.
 
     strata: int64 [n], classes to be balanced, None where there are none. groups: int64 [n], -1 = its own; names: of the groups. folds: of
-    cross-validation, None = only where labels are few. calibrated: some labels are kept for finding out how sure
-    outputs are. Raises Asked where folds were asked for and the groups make them impossible.
+    cross-validation, None = only where labels are few. calibrated: some labels are kept for finding out how sure outputs are. Raises Asked
+    where folds were asked for and the groups make them impossible.
     """
     every, none = np.arange(n), np.zeros(0, np.int64)
     classes = 0 if strata is None else int(strata.max(initial=0)) + 1

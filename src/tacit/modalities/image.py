@@ -49,6 +49,7 @@ class Image(Grid):
     """
 
     unit, item_bytes, axes, reads_files, tagged, untagged = "images", 1, 4, True, "pixels", 255
+    explained = "integrated"
     strengths = {
         "crop": (0.7, 0.3, 0.1),
         "flip": (False, True),

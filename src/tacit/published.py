@@ -54,7 +54,7 @@ def built(found: Any) -> Any:
 
 
 def trial(net: Any, run: Callable[[], Any]) -> Any:
-    """What an untrained network gives in a trial run. Parameters on which none of it depends are frozen: they would never get a gradient."""
+    """What an untrained network gives in a trial run. Parameters that none of it depends on are frozen: they would never get a gradient."""
     import torch
 
     learning = [p for p in net.parameters() if p.requires_grad]

@@ -38,7 +38,7 @@ class Row(SimpleNamespace):
         return pieces.blocks(valid, (1,), most, "place", lambda box: f"{box[0][0]:.2f}")
 
     def without(self, view: Batch, parts: pieces.Pieces, keep: torch.Tensor, background: Any) -> Batch:
-        return pieces.filled(view, parts, keep, lambda x, stay: torch.zeros_like(x))
+        return pieces.filled(view, parts, keep, torch.zeros_like(view.x))
 
 
 def game(x: np.ndarray, f: Any) -> Problem:
@@ -154,12 +154,14 @@ def test_blocks_cover_everything_once() -> None:
     assert pieces.runs(torch.tensor([3, 3, 4, -1, 9, 9]), 2).tolist() == [0, 0, 0, -1, 1, 1]
 
 
-def test_what_is_gone_is_bridged_moved_up_or_exchanged() -> None:
-    x = torch.tensor([[[1.0, 5, 2, 8, 4, 9]]])
-    stay = torch.tensor([[[True, False, False, True, True, False]], [[False] * 6]])
-    out = pieces.bridged(x, stay)
-    np.testing.assert_allclose(out[0, 0], np.interp(range(6), [0, 3, 4], [1, 8, 4]), atol=1e-6)
-    np.testing.assert_allclose(out[1, 0], np.full(6, x.mean()))
+def test_what_is_gone_is_blurred_moved_up_or_exchanged() -> None:
+    x = np.array([1.0, 5, np.nan, 8, 4, 9, np.nan, 2])
+    weight = np.exp(-0.5 * (np.subtract.outer(np.arange(8.0), np.arange(8)) / 2) ** 2)
+    slow = [np.average(x[~np.isnan(x)], weights=w[~np.isnan(x)]) for w in weight]
+    np.testing.assert_allclose(pieces.blurred(torch.tensor(x).view(1, 1, 8), 1 / 4)[0, 0], slow)
+    flat = torch.full((1, 2, 6, 9), 3.0)
+    np.testing.assert_allclose(pieces.blurred(flat), flat, atol=1e-6)
+    assert bool(pieces.blurred(torch.full((1, 1, 4), torch.nan)).isnan().all())
     view = Batch(torch.tensor([[[10.0, 11, 12, 13, torch.nan]]]), torch.zeros(1, dtype=torch.int64), torch.tensor([[True] * 4 + [False]]))
     parts = pieces.Pieces(torch.tensor([0, 0, 1, 2, -1]), ("a", "b", "c"), "word")
     left = pieces.removed(view, parts, torch.tensor([[True, False, True], [False, False, False], [True, True, True]]))

@@ -142,15 +142,17 @@ class Grid(Modality):
         return pieces.blocks(valid, tokenizer.patch, most, self.piece, lambda box: self.placed(box, tuple(sizes)))
 
     def without(self, view: Batch, parts: pieces.Pieces, keep: Tensor, background: Tensor | None) -> Batch:
-        return pieces.filled(view, parts, keep, self.emptied)
+        return pieces.filled(view, parts, keep, self.emptied(view.x))
 
     def placed(self, box: pieces.Box, sizes: tuple[int, ...]) -> str:
         """Where a box lies, in words; sizes: of what the encoder sees."""
         return " x ".join(stretch(a, b, n) for (a, b), n in zip(box, sizes, strict=True))
 
-    def emptied(self, x: Tensor, stay: Tensor) -> Tensor:
-        """What stands in an item [1, C, *S] where a part is gone, [K or 1, C, *S]; stay: bool [K, 1, *S]."""
-        return x.nanmean(tuple(range(2, x.ndim)), keepdim=True)
+    def emptied(self, x: Tensor) -> Tensor:
+        """What stands in an item [1, C, *S] where a part is gone: a blur that leaves the level of a place and no shape.
+
+        The same whatever else is gone: lines from what is left to what is left would draw the item again from parts far apart."""
+        return pieces.blurred(x)
 
     def whole(self, batch: Batch) -> Batch:
         """The item itself at the training size; untouched where it is stored at that size."""

@@ -84,13 +84,10 @@ def runs(unit: Tensor, most: int) -> Tensor:
     return torch.where(of < 0, -1, of // each)
 
 
-def filled(view: Batch, pieces: Pieces, keep: Tensor, fill: Callable[[Tensor, Tensor], Tensor]) -> Batch:
-    """Copies of one item on a grid [1, C, *S] with something else where pieces are gone; keep: bool [K, P].
-
-    fill: x [1, C, *S], which positions stay [K, 1, *S] -> what stands there [K or 1, C, *S].
-    """
+def filled(view: Batch, pieces: Pieces, keep: Tensor, fill: Tensor) -> Batch:
+    """Copies of one item on a grid [1, C, *S] with the values of `fill` where pieces are gone; keep: bool [K, P]."""
     stay = pieces.kept(keep)[:, None]
-    return repeated(replace(view, x=torch.where(stay, view.x, fill(view.x, stay))), len(keep))
+    return repeated(replace(view, x=torch.where(stay, view.x, fill)), len(keep))
 
 
 def removed(view: Batch, pieces: Pieces, keep: Tensor) -> Batch:
@@ -122,29 +119,13 @@ def repeated(view: Batch, count: int) -> Batch:
 
 
 def blurred(x: Tensor, share: float = 1 / 8) -> Tensor:
-    """Images [B, C, H, W] with a blur of this share of each side, which leaves the light of a place and no shape."""
-    for axis in (-2, -1):
+    """Items [B, C, *S] with a blur of this share of each side, which leaves the level of a place and no shape; NaN if nothing is near."""
+    there = (~x.isnan()).to(x.dtype)
+    x = x.nan_to_num(0.0)
+    for axis in range(2, x.ndim):
         n = x.shape[axis]
         place = torch.arange(n, device=x.device, dtype=x.dtype)
         weight = torch.exp(-0.5 * ((place[:, None] - place) / max(1.0, share * n)).square())
         weight = weight / weight.sum(1, keepdim=True)
-        x = torch.matmul(x.movedim(axis, -1), weight.T).movedim(-1, axis)
-    return x
-
-
-def bridged(x: Tensor, stay: Tensor) -> Tensor:
-    """Series [1, C, T] with straight lines across what is gone, [K, C, T]; the mean of the series where nothing stays. stay: [K, 1, T]."""
-    size = x.shape[-1]
-    place = torch.arange(size, device=x.device)
-    left = torch.where(stay, place, -1).cummax(-1).values
-    right = torch.where(stay, place, size).flip(-1).cummin(-1).values.flip(-1)
-    mean = x.nanmean(-1, keepdim=True)
-
-    def at(where: Tensor) -> Tensor:
-        found = x.expand(len(stay), -1, -1).gather(2, where.clamp(0, size - 1).expand(-1, x.shape[1], -1))
-        return torch.where((where >= 0) & (where < size), found, torch.nan)
-
-    a, b = at(left), at(right)
-    a, b = torch.where(a.isnan(), b, a), torch.where(b.isnan(), a, b)
-    share = (place - left) / (right - left).clamp(min=1)
-    return torch.where(a.isnan(), mean, a + (b - a) * share)
+        x, there = (torch.matmul(v.movedim(axis, -1), weight.T).movedim(-1, axis) for v in (x, there))
+    return x / there

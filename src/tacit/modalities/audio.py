@@ -401,7 +401,7 @@ class Audio(Grid):
     def placed(self, box: pieces.Box, sizes: tuple[int, ...]) -> str:
         return hearing.placed(box, sizes, self)
 
-    def emptied(self, x: Tensor, stay: Tensor) -> Tensor:
+    def emptied(self, x: Tensor) -> Tensor:
         """Silence: of a spectrum the level that a tenth of the recording lies below. Of cepstra, which have no silence, their means."""
         if self.front == "mfcc":
             return x.nanmean(-1, keepdim=True)

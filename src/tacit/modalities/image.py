@@ -155,10 +155,6 @@ class Image(Grid):
         down, across = (stretch(a, b, n) for (a, b), n in zip(box, sizes, strict=True))
         return f"pixels {across} across, {down} down"
 
-    def emptied(self, x: Tensor, stay: Tensor) -> Tensor:
-        """A blur that leaves the light of a place and no shape."""
-        return pieces.blurred(x)
-
     def reasons(self, item: Strange, most: int) -> list[Reason]:
         return regions(item, most)
 

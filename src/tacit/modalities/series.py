@@ -18,7 +18,6 @@ from tacit.types import Batch, NonNegative, Share, Spec, Views
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
     from tacit import augment, patches, pieces
     from tacit.encoder import Tokenizer
@@ -114,10 +113,6 @@ class Series(Grid):
 
     def placed(self, box: pieces.Box, sizes: tuple[int, ...]) -> str:
         return f"samples {super().placed(box, sizes)}"
-
-    def emptied(self, x: Tensor, stay: Tensor) -> Tensor:
-        """A straight line from what is left before it to what is left behind it."""
-        return pieces.bridged(x, stay)
 
     def reasons(self, item: Strange, most: int) -> list[Reason]:
         return segments(item, most)

@@ -115,6 +115,8 @@ FLOORS: dict[str, float] = {
             "explanation",
             "explaining",
             "overviews",
+            "atlas",
+            "mapping",
             "terminal",
             "doctor",
             "demo",

@@ -174,6 +174,11 @@ class Modality:
         return None
 
     @classmethod
+    def played(cls, x: np.ndarray, spec: Spec) -> bytes | None:
+        """One decoded item as a WAV file that a person can hear, None = it is no sound."""
+        return None
+
+    @classmethod
     def suggest(cls, spec: Spec, items: int, seconds: float | None) -> tuple[str, str]:
         """The method that suits so many such items in so much time (None = unknown), and the measured reason."""
         method = str(cls.preset["method"])

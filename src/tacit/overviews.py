@@ -88,14 +88,7 @@ def clusters(
         raise Asked(f"{items.path} has {len(items)} items, too few for groups")
     rows = np.arange(0, len(items), max(1, -(-len(items) // BANK)))
     z = _vectors(net, items, rows).astype(np.float64)
-    group, clear = groups.grouped(z, count, seed)
-    texts = None
-    if items.raws is not None:
-        wanted = set(rows.tolist())
-        texts = [t for i, t in enumerate(items.raws()) if i in wanted]
-    table = (np.asarray(items.x[rows]), net.spec.extra["columns"]) if net.spec.modality == "table" else None
-    labels = None if items.labels is None or not items.classes else items.labels[rows]
-    found = groups.described(z, group, texts=texts, table=table, labels=labels, classes=items.classes)
+    _, found, clear = groups.of_data(items, rows, z, count, seed)
     out = about_of(path, items) | {
         "silhouette": clear,
         "groups": [

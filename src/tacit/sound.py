@@ -204,3 +204,12 @@ def samples_of(raw: Any, rate: int, longest: float) -> np.ndarray:
         clip = raw if isinstance(raw, Clip) else Clip(lambda: raw)
         x = read(clip, rate, longest)
     return np.rint(x.clip(-1, 1) * FULL).astype(np.int16)
+
+
+def wav(samples: np.ndarray, rate: int) -> bytes:
+    """Samples [T] from -1 to 1 as a WAV file of 16 bit."""
+    import soundfile
+
+    out = io.BytesIO()
+    soundfile.write(out, samples, rate, format="WAV", subtype="PCM_16")
+    return out.getvalue()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tacit.data.dataset import Dataset
 from tacit.errors import Asked
 from tacit.tabular import cell
 
@@ -25,6 +26,18 @@ class Group:
     rows: tuple[int, ...]
     apart: tuple[str, ...]
     classes: Mapping[str, int]
+
+
+def of_data(items: Dataset, rows: np.ndarray, z: np.ndarray, count: int = 0, seed: int = 0) -> tuple[np.ndarray, list[Group], float]:
+    """Groups of some items of a data set by their embeddings z [n, D]: of each item its group, what they hold, and how clear they are."""
+    group, clear = grouped(z, count, seed)
+    texts = None
+    if items.raws is not None:
+        wanted = set(rows.tolist())
+        texts = [t for i, t in enumerate(items.raws()) if i in wanted]
+    table = (np.asarray(items.x[rows]), items.spec.extra["columns"]) if items.spec.modality == "table" else None
+    labels = None if items.labels is None or not items.classes else items.labels[rows]
+    return group, described(z, group, texts=texts, table=table, labels=labels, classes=items.classes), clear
 
 
 def grouped(z: np.ndarray, count: int = 0, seed: int = 0) -> tuple[np.ndarray, float]:

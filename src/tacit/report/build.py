@@ -90,7 +90,7 @@ def build(run: Path) -> Path:
         "explanations": [{"item": w.item, "explains": w.said, "how": w.how, "state": w.state[2:]} for w in page["why"]],
         "cost": folder.run.get("cost"),
         "health": folder.run.get("health"),
-        "map": None if flat is None else {"method": flat.how, "trustworthiness": flat.trust, "k": flat.k, "n": len(flat.xy)},
+        "map": None if flat is None else flat.measured(),
         "neighbours": None if agreed is None else asdict(agreed),
         "not_measured": page["missing"],
         "not_checked": [name for name, _ in page["not_checked"]],

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,12 +41,18 @@ class Items:
 
 @dataclass(frozen=True)
 class Flat:
-    """A 2-D map: xy [n, 2] in 0..1; how: words for the method; trust: trustworthiness with k neighbours, None = too few items."""
+    """A 2-D map: xy [n, 2] in 0..1; how: words for the method; trust, kept: trustworthiness and continuity with k neighbours, None = too
+    few items."""
 
     xy: NDArray[np.float64]
     how: str
     trust: float | None
+    kept: float | None
     k: int
+
+    def measured(self) -> dict[str, Any]:
+        """How it was drawn and how faithful it is, as plain JSON."""
+        return {"method": self.how, "trustworthiness": self.trust, "continuity": self.kept, "k": self.k, "n": len(self.xy)}
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,7 @@ def flatten(z: Floats, seed: int = 0) -> Flat | None:
     if n < 3 or float(unit.std(0).max(initial=0)) < 1e-6:
         return None
     from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE, trustworthiness
+    from sklearn.manifold import TSNE
 
     parts = min(50, n, unit.shape[1])
     short = PCA(parts, svd_solver="full").fit_transform(unit) if unit.shape[1] > 50 else unit
@@ -133,10 +140,23 @@ def flatten(z: Floats, seed: int = 0) -> Flat | None:
         perplexity = min(30.0, (n - 1) / 3)
         flat = TSNE(2, init="pca", perplexity=perplexity, random_state=seed, method="barnes_hut").fit_transform(short)
         how = f"t\u2011SNE on directions (perplexity {perplexity:.0f}, started from PCA, seed {seed})"
-    k = min(10, (n - 1) // 2)
-    trust = float(trustworthiness(unit, flat, n_neighbors=k)) if k >= 1 and k < n / 2 else None
     low, high = flat.min(0), flat.max(0)
-    return Flat(((flat - low) / np.where(high > low, high - low, 1)).astype(np.float64), how, trust, k)
+    return Flat(((flat - low) / np.where(high > low, high - low, 1)).astype(np.float64), how, *faithful(unit, flat))
+
+
+def faithful(unit: NDArray[Any], flat: NDArray[Any], k: int = 15) -> tuple[float | None, float | None, int]:
+    """Trustworthiness and continuity of a map [n, 2] of directions [n, D], and the neighbours that they look at; None = too few items.
+
+    source: Venna & Kaski 2001, 10.1007/3-540-44668-0_68: neighbours on the map that are none (trustworthiness), and neighbours that the
+    map pulls apart (continuity), each by how far; 1 = none.
+    """
+    from sklearn.manifold import trustworthiness
+
+    n = len(unit)
+    k = min(k, (n - 1) // 2)
+    if k < 1 or k >= n / 2:
+        return None, None, k
+    return float(trustworthiness(unit, flat, n_neighbors=k)), float(trustworthiness(flat, unit, n_neighbors=k)), k
 
 
 def neighbours(items: Items, asked: int = 8, each: int = 5, seed: int = 0) -> list[tuple[int, list[Neighbour]]]:

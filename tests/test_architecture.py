@@ -116,6 +116,7 @@ FLOORS: dict[str, float] = {
             "explaining",
             "overviews",
             "atlas",
+            "concepts",
             "mapping",
             "terminal",
             "doctor",

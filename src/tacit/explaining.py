@@ -26,10 +26,14 @@ def explain(
     anomaly: Annotated[bool, typer.Option("--anomaly", help="Why is it far from the training items?")] = False,
     examples: Annotated[bool, typer.Option("--examples", help="Which training items is it like, and do they explain it?")] = False,
     clusters: Annotated[int | None, typer.Option(help="What lies together? So many groups; 0 = the clearest number.", min=0)] = None,
+    concepts: Annotated[int | None, typer.Option(help="What are its tokens made of? So many concepts; 0 = 32.", min=0)] = None,
+    concept: Annotated[
+        str | None, typer.Option(help="Does it hold what these items share? 3,17,40 or @FILE with an item a line; five or more.")
+    ] = None,
     global_: Annotated[
         bool, typer.Option("--global", help="Which attributions can be believed on this run? On 30 held-out items.")
     ] = False,
-    how: Annotated[str | None, typer.Option(help="Attribution; see `tacit list attributions`.")] = None,
+    how: Annotated[str | None, typer.Option(help="Attribution (`tacit list attributions`); of concepts sae or nmf.")] = None,
     parts: Annotated[int, typer.Option(help="Parts of an item, at most.")] = 64,
     copy: Annotated[bool, typer.Option("--untrained", help="Test the map of a network with random weights: it has to fail.")] = False,
     train: Annotated[str | None, typer.Option(help="The data that was learned from; default: as the run says.")] = None,
@@ -53,6 +57,9 @@ def explain(
     given["text_column"] = text_column
     options = {k: v for k, v in given.items() if v is not None}
     try:
+        if concepts is not None or concept is not None:
+            _concepts(run, data, concepts, concept, how, seed, options, json_, teller)
+            return
         if examples or clusters is not None or global_:
             _overview(run, data, item, examples, clusters, how, parts, train, seed, options, json_, teller)
             return
@@ -120,6 +127,55 @@ def _overview(
         table("", ["attribution", *GAINS, "seconds", ""], rows)
         held = "held-out " if found["held_out"] else ""
         teller.say(f"on {found['items']} {held}items: gains over random orders, over what changes most, over random weights")
+
+
+def _concepts(
+    run: Path,
+    data: str,
+    count: int | None,
+    shared: str | None,
+    how: str | None,
+    seed: int,
+    options: dict[str, Any],
+    json_: bool,
+    teller: Teller,
+) -> None:
+    """What the tokens are made of, or whether a concept that some items share is held."""
+    from tacit import concepts as told
+
+    if shared is not None:
+        found = told.concept(run, data, told.examples_of(shared), seed=seed, options=options, say=teller.say)
+        if json_:
+            out(found)
+            return
+        table(
+            "",
+            ["like the examples", "label", "deviations along it"],
+            [[e["id"], e["label"] or "", f"{e['along']:+.1f}"] for e in found["like"]],
+        )
+        teller.say(found["sentence"])
+        if found["classes"]:
+            teller.say("Along it lie: " + ", ".join(f"{c} {v:+.1f}" for c, v in found["classes"].items()))
+        return
+    found = told.concepts(run, data, how=how or "sae", count=count or 0, seed=seed, options=options, say=teller.say)
+    if json_:
+        out(found)
+        return
+    rows = [
+        [c["name"], f"{c['stable']:.2f}", f"{c['items']:.0%}", f"{c['class']['name']} {c['class']['share']:.0%}" if c["class"] else "",
+         ", ".join(e["id"] for e in c["examples"][:3])]
+        for c in found["concepts"]
+    ]  # fmt: skip
+    table("", ["concept", "stable", "items", "class of the strongest 20", "strongest in"], rows)
+    few = f"{found['stable']} of {found['atoms']} concepts were found again by other seeds (cosine {found['stability']['least']} or more)"
+    teller.say(f"{few}; all together make up {found['explained']:.0%} of what the tokens vary")
+    if (h := found["head"]) is not None:
+        gap = f"{h['gap']['mean']:+.1%} [{h['gap']['low']:+.1%}, {h['gap']['high']:+.1%}]"
+        teller.say(
+            f"a linear decision by {h['used']} of them: {h['accuracy']:.1%}, by the whole embedding {h['full']:.1%}: {gap}, n = {h['n']}"
+        )
+    if found["concepts"]:
+        print(Path(run) / "explain" / "concepts.png")
 
 
 def _gain(method: dict[str, Any], name: str) -> str:

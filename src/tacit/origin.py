@@ -9,9 +9,10 @@ from typing import Any
 
 from tacit.api import Say, opened
 from tacit.data.dataset import Dataset
-from tacit.embedding.model import Model
+from tacit.embedding.model import Model, load
 from tacit.errors import Asked
 from tacit.operate.embed import read
+from tacit.runtime import choose_device
 
 
 def training_data(net: Model, path: Path, train: Any, given: Mapping[str, Any], say: Say) -> Dataset:
@@ -40,3 +41,17 @@ def as_read(net: Model, path: Path, data: Any, given: Mapping[str, Any], say: Sa
     if hasattr(data, "__arrow_c_stream__"):
         return net.prepare(opened(data, **given, spec=net.spec))
     return net.prepare(data)
+
+
+def opened_run(run: str | Path, data: Any, options: Mapping[str, Any] | None, say: Say) -> tuple[Path, Model, Dataset]:
+    """A run's folder, its model on the device of this machine, and data decoded for it."""
+    path = Path(run)
+    net = load(path, choose_device().value)
+    return path, net, as_read(net, path, data, dict(options or {}), say)
+
+
+def label_of(data: Dataset, row: int) -> str | None:
+    """The class of an item, None = it has none."""
+    if data.labels is None or not data.classes or data.labels[row] < 0:
+        return None
+    return str(data.classes[data.labels[row]])

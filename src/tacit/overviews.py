@@ -12,14 +12,13 @@ import numpy as np
 from tacit import registry
 from tacit.api import Say
 from tacit.data.dataset import Dataset
-from tacit.embedding.model import Model, load
+from tacit.embedding.model import Model
 from tacit.errors import Asked, CannotPair
 from tacit.explainers import examples, groups, values
 from tacit.explainers.problem import Problem
 from tacit.explainers.trial import Trial, trial
 from tacit.explanation import about_of, attribution, background_of, known_to, others, row_named, seen, untrained_like
-from tacit.origin import as_read
-from tacit.runtime import choose_device
+from tacit.origin import label_of, opened_run
 from tacit.training.run import finite, write_json
 
 BANK = 5000  # training items that are looked at
@@ -32,7 +31,7 @@ def like(
 ) -> dict[str, Any]:  # fmt: skip
     """Which training items an item is like, the mixture of them that comes nearest, and whether that explains it. Plain JSON."""
     say = say or (lambda words: None)
-    path, net, items = _opened(run, data, options, say)
+    path, net, items = opened_run(run, data, options, say)
     row = row_named(items, item)
     known = known_to(net, path, data, items, train, dict(options or {}), say)
     rows = others(known, items, row)
@@ -71,19 +70,12 @@ def like(
     return out
 
 
-def label_of(data: Dataset, row: int) -> str | None:
-    """The class of an item, None = it has none."""
-    if data.labels is None or not data.classes or data.labels[row] < 0:
-        return None
-    return str(data.classes[data.labels[row]])
-
-
 def clusters(
     run: str | Path, data: Any, *, count: int = 0, seed: int = 0, options: Mapping[str, Any] | None = None, say: Say | None = None
 ) -> dict[str, Any]:
     """What items lie together and what sets the groups apart, in the data's own terms. count: 0 = the clearest number. Plain JSON."""
     say = say or (lambda words: None)
-    path, net, items = _opened(run, data, options, say)
+    path, net, items = opened_run(run, data, options, say)
     if len(items) < 8:
         raise Asked(f"{items.path} has {len(items)} items, too few for groups")
     rows = np.arange(0, len(items), max(1, -(-len(items) // BANK)))
@@ -111,7 +103,7 @@ def trials(
 ) -> dict[str, Any]:  # fmt: skip
     """Test ways of attributing the embedding itself on held-out items of a run. Plain JSON, kept in RUN/explain/methods.json."""
     say = say or (lambda words: None)
-    path, net, data_ = _opened(run, data, options, say)
+    path, net, data_ = opened_run(run, data, options, say)
     held = len(data_.test) > 0
     rows = data_.test if held else np.arange(len(data_))
     rows = np.sort(np.random.default_rng([seed, 727]).choice(rows, min(items, len(rows)), replace=False))
@@ -133,12 +125,6 @@ def trials(
     out = about_of(path, data_) | {"items": len(rows), "held_out": held, "parts": parts, "seed": seed, "methods": found}
     write_json(path / "explain" / "methods.json", finite(out))
     return out
-
-
-def _opened(run: str | Path, data: Any, options: Mapping[str, Any] | None, say: Say) -> tuple[Path, Model, Dataset]:
-    path = Path(run)
-    net = load(path, choose_device().value)
-    return path, net, as_read(net, path, data, dict(options or {}), say)
 
 
 def _vectors(net: Model, items: Dataset, rows: np.ndarray) -> np.ndarray:

@@ -97,16 +97,22 @@ class Model(nn.Module):
         was = self.training
         self.eval()
         cast = self.precision.startswith("bf16")
-        if isinstance(x, Flat):  # items of about one length together, so that little is padding
-            order = list(x.bundles(self.modality.at_once, batch))
-            parts = [(np.asarray(x[rows]), None if lengths is None else lengths[rows]) for rows in order]
-            out = [self.read(b, tiles, cast).cpu().numpy() for part in parts for b in self.batches(*part, batch)]
-            back = np.argsort(np.concatenate(order)) if order else []
-        else:
-            out = [self.read(rows, tiles, cast).cpu().numpy() for rows in self.batches(x, lengths, batch)]
-            back = slice(None)
+        rows, out = [], []
+        for at, part in self.bundles(x, lengths, batch):
+            rows.append(at)
+            out.append(self.read(part, tiles, cast).cpu().numpy())
         self.train(was)
-        return np.concatenate(out)[back] if out else np.zeros((0, self.dim), np.float32)
+        return np.concatenate(out)[np.argsort(np.concatenate(rows))] if out else np.zeros((0, self.dim), np.float32)
+
+    def bundles(self, x: np.ndarray, lengths: np.ndarray | None = None, batch: int = 256) -> Iterator[tuple[np.ndarray, Batch]]:
+        """All items as batches on the model's device, with the rows of each; texts of about one length together."""
+        order = x.bundles(self.modality.at_once, batch) if isinstance(x, Flat) else [np.arange(len(x))]
+        for rows in order:
+            part = np.asarray(x[rows]) if isinstance(x, Flat) else x
+            done = 0
+            for found in self.batches(part, None if lengths is None else lengths[rows], batch):
+                yield rows[done : done + len(found.ids)], found
+                done += len(found.ids)
 
     def batches(self, x: np.ndarray, lengths: np.ndarray | None = None, batch: int = 256) -> Iterator[Batch]:
         """Decoded items as batches on the model's device; lengths: of ragged items, in samples."""

@@ -123,17 +123,42 @@ def bars(pieces: Pieces, each: Sequence[float], doubt: Sequence[float] | None = 
     return out
 
 
-def picture(x: np.ndarray, pieces: Pieces, each: Sequence[float], doubt: Sequence[float] | None = None) -> bytes:
-    """The picture that suits what the parts are, as PNG; x: what the encoder sees of the item [C, *S]."""
+def drawn(x: np.ndarray, pieces: Pieces, each: Sequence[float], doubt: Sequence[float] | None = None) -> Image.Image:
+    """The picture that suits what the parts are; x: what the encoder sees of the item [C, *S]."""
     if pieces.boxes and len(pieces.boxes[0]) == 2:
-        flipped = x if pieces.kind != "cell" else x[:, ::-1]
         if pieces.kind == "cell":  # low bands below
             turned = tuple((((1 - b, 1 - a), across)) for (a, b), across in pieces.boxes)
-            return png(over(flipped, Pieces(pieces.of, pieces.names, pieces.kind, turned), each))
-        return png(over(flipped, pieces, each))
+            return over(x[:, ::-1], Pieces(pieces.of, pieces.names, pieces.kind, turned), each)
+        return over(x, pieces, each)
     if pieces.boxes:
-        return png(under(x, pieces, each))
-    return png(written(pieces, each) if pieces.kind == "word" else bars(pieces, each, doubt))
+        return under(x, pieces, each)
+    return written(pieces, each) if pieces.kind == "word" else bars(pieces, each, doubt)
+
+
+def picture(x: np.ndarray, pieces: Pieces, each: Sequence[float], doubt: Sequence[float] | None = None) -> bytes:
+    """`drawn` as PNG."""
+    return png(drawn(x, pieces, each, doubt))
+
+
+def sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]], width: int = 220, most: int = 120) -> bytes:
+    """Rows of small pictures under their captions, as PNG. width, most: pixels of a picture, across and down."""
+    font = ImageFont.load_default(14)
+    line, gap, placed, y = 20, 8, [], 8
+    for words, pictures in rows:
+        small = []
+        for image in pictures:
+            zoom = min(width / image.width, most / image.height)
+            small.append(image.convert("RGB").resize((max(1, round(zoom * image.width)), max(1, round(zoom * image.height)))))
+        placed.append((words, small, y))
+        y += line + max((i.height for i in small), default=0) + gap
+    columns = max((len(small) for _, small, _ in placed), default=1)
+    out = Image.new("RGB", (columns * (width + gap) + gap, y), PAPER)
+    pen = ImageDraw.Draw(out)
+    for words, small, top in placed:
+        pen.text((gap, top), _cut(words, font, out.width - 2 * gap), fill=INK, font=font)
+        for k, image in enumerate(small):
+            out.paste(image, (gap + k * (width + gap), top + line))
+    return png(out)
 
 
 def _cut(words: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:

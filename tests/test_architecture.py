@@ -117,6 +117,8 @@ FLOORS: dict[str, float] = {
             "overviews",
             "atlas",
             "concepts",
+            "pretext",
+            "evidence",
             "mapping",
             "terminal",
             "doctor",

@@ -30,7 +30,7 @@ def finetune(
     target: Target = None,
     labels: Annotated[Path | None, typer.Option("--labels-from", help="Table with ids and labels, pairs or masks.")] = None,
     head: Annotated[str | None, typer.Option(help="What is predicted; see `tacit list heads`. Default: as the labels are.")] = None,
-    strategy: Annotated[str, typer.Option(help="probe, lp-ft, full, last-N (last-2), lora or setfit.")] = "lp-ft",
+    strategy: Annotated[str, typer.Option(help="probe, lp-ft, full, last-N (last-2), lora, setfit or prototypes.")] = "lp-ft",
     folds: Annotated[int | None, typer.Option(help="Folds of cross-validation; default: only where labels are few.", min=2)] = None,
     alpha: Annotated[float, typer.Option(help="Share of sets and intervals that may miss the truth, 0 to 1.")] = 0.1,
     pseudo: Annotated[float | None, typer.Option(help="Learn from predictions for unlabelled items that are this sure.")] = None,

@@ -24,7 +24,15 @@ def explain(
     these: Annotated[str | None, typer.Option("--class", help="Why is it nearer to the items of this class than to others?")] = None,
     those: Annotated[str | None, typer.Option("--rather-than", help="The class that it is held against; default: all others.")] = None,
     anomaly: Annotated[bool, typer.Option("--anomaly", help="Why is it far from the training items?")] = False,
-    examples: Annotated[bool, typer.Option("--examples", help="Which training items is it like, and do they explain it?")] = False,
+    pretext: Annotated[bool, typer.Option("--pretext", help="What does the task look at that the run learned by?")] = False,
+    pretraining: Annotated[
+        bool, typer.Option("--pretraining", help="What was taught: changes that are ignored, what layers hold, items that stay hard.")
+    ] = False,
+    examples: Annotated[
+        bool,
+        typer.Option("--examples", help="Which training items is it like, and do they explain it? Of a MODEL by prototypes: their parts."),
+    ] = False,
+    influence: Annotated[bool, typer.Option("--influence", help="Which training items moved the network most toward this?")] = False,
     clusters: Annotated[int | None, typer.Option(help="What lies together? So many groups; 0 = the clearest number.", min=0)] = None,
     concepts: Annotated[int | None, typer.Option(help="What are its tokens made of? So many concepts; 0 = 32.", min=0)] = None,
     concept: Annotated[
@@ -57,6 +65,9 @@ def explain(
     given["text_column"] = text_column
     options = {k: v for k, v in given.items() if v is not None}
     try:
+        if pretraining or influence:
+            _taught(run, data, item, influence, train, seed, options, json_, teller)
+            return
         if concepts is not None or concept is not None:
             _concepts(run, data, concepts, concept, how, seed, options, json_, teller)
             return
@@ -64,7 +75,8 @@ def explain(
             _overview(run, data, item, examples, clusters, how, parts, train, seed, options, json_, teller)
             return
         found = explained(
-            run, data, item=item, pair=pair, these=these, those=those, anomaly=anomaly, how=how, parts=parts, train=train, seed=seed,
+            run, data, item=item, pair=pair, these=these, those=those, anomaly=anomaly, pretext=pretext,
+            how=how, parts=parts, train=train, seed=seed,
             settings=parse_overrides(overrides or [], ("explain",))["explain"], untrained_copy=copy,
             options=options, say=teller.say,
         )  # fmt: skip
@@ -98,7 +110,11 @@ def _overview(
 ) -> None:  # fmt: skip
     """What is not one map: by example, by group, and the tests of the attributions."""
     from tacit import overviews
+    from tacit.finetuning.decider import is_decider
 
+    if examples and is_decider(run):
+        _evidence(run, data, item, train, seed, options, json_, teller)
+        return
     if examples:
         found = overviews.like(run, data, item=item or 0, train=train, seed=seed, options=options, say=teller.say)
     elif clusters is not None:
@@ -127,6 +143,63 @@ def _overview(
         table("", ["attribution", *GAINS, "seconds", ""], rows)
         held = "held-out " if found["held_out"] else ""
         teller.say(f"on {found['items']} {held}items: gains over random orders, over what changes most, over random weights")
+
+
+def _evidence(
+    model: Path, data: str, item: str | None, train: str | None, seed: int, options: dict[str, Any], json_: bool, teller: Teller
+) -> None:
+    """The parts of training items that a decision by prototypes compares with."""
+    from tacit.evidence import evidence
+
+    found = evidence(model, data, item=item or 0, train=train, seed=seed, options=options, say=teller.say)
+    if json_:
+        out(found)
+        return
+    rows = [
+        [f"{p['adds']:+.2f}", p["part"], f"{p['like']} {p['label'] or ''}", p.get("part_of_it", ""), f"{p['cosine']:.2f}"]
+        for p in found["prototypes"]
+    ]
+    table("", ["adds", "this part", "is like that of", "there", "cosine"], rows)
+    teller.say(
+        f"{found['item']} is decided to be {found['decides']} by these parts; all other prototypes together add {found['rest']:+.2f}"
+    )
+    print(Path(model) / "explain" / f"evidence-{found['row']}.png")
+
+
+def _taught(
+    run: Path, data: str, item: str | None, influenced: bool, train: str | None,
+    seed: int, options: dict[str, Any], json_: bool, teller: Teller,
+) -> None:  # fmt: skip
+    """What the pretraining taught, or which training items moved the network toward what it says of one."""
+    from tacit import evidence, pretext
+    from tacit.finetuning.decider import is_decider
+
+    if influenced:
+        common: dict[str, Any] = {"item": item or 0, "seed": seed, "options": options, "say": teller.say}
+        found = evidence.influence(run, data, train=train, **common) if is_decider(run) else pretext.influence(run, data, **common)
+    else:
+        found = pretext.taught(run, data, seed=seed, options=options, say=teller.say)
+    if json_:
+        out(found)
+    elif influenced:
+        rows = [[word, e["id"], e["label"] or "", f"{e['helps']:+.3f}"] for word in ("helped", "hurt") for e in found[word]]
+        table("", ["", "training item", "label", "helps"], rows)
+        about = f"a decision for {found['decides']}" if "decides" in found else "solving its pretext task"
+        teller.say(f"{found['item']}: what a step on each of {found['tried']} training items does for {about}, to first order")
+    else:
+        table("", ["change", "strength", "moves the embedding", "untrained"],
+              [[m["name"], f"{m['strength']}", f"{m['moves']:.2f}", f"{m['untrained']:.2f}"] for m in found["ignores"]])  # fmt: skip
+        asked = list(dict.fromkeys(a for layer in found["layers"] for a in layer["reads"]))
+        rows = [[layer["layer"], *(f"{layer['reads'][a]:.2f} ({layer['untrained'][a]:.2f})" for a in asked)] for layer in found["layers"]]
+        table("", ["read linearly (untrained)", *asked], rows)
+        teller.say(
+            "moves: 0 = ignored, 1 = as far as another item; label: accuracy on held-out items, or R2; others: R2 on half of the items"
+        )
+        if hard := found["hardest"]:
+            table(
+                "", ["hardest items", "label", "others nearer"], [[e["id"], e["label"] or "", f"{e['nearer']:.1%}"] for e in hard["items"]]
+            )
+            teller.say(f"{hard['found']:.0%} of {hard['n']:,} training items are nearest to their own changed views")
 
 
 def _concepts(

@@ -93,6 +93,7 @@ def explain(
     these: str | None = None,
     those: str | None = None,
     anomaly: bool = False,
+    pretext: bool = False,
     how: str | None = None,
     settings: Mapping[str, Any] | None = None,
     parts: int = MOST,
@@ -106,38 +107,42 @@ def explain(
 
     run: folder of a run, or of a fine-tuned model, of which what it decides is explained. data: a path, an array or open data. item: its
     number or name. pair: two items: which parts make them alike. these: a class: why the item is nearer to its items than to those of the
-    class `those`, None = of all others. anomaly: why it is far from the training items. None of these: what its embedding comes from. how:
-    an attribution, None = what suits the kind of data. settings: of the attribution. parts: of an item, at most. untrained_copy: the map of
-    a copy of the network with random weights, tested on the run's network: it has to fail. train: the data that was learned from, None = as
-    the run says. options: for opening paths.
+    class `those`, None = of all others. anomaly: why it is far from the training items. pretext: what the task that the run learned by
+    looks at. None of these: what its embedding comes from. how: an attribution, None = what suits the kind of data. settings: of the
+    attribution. parts: of an item, at most. untrained_copy: the map of a copy of the network with random weights, tested on the run's
+    network: it has to fail. train: the data that was learned from, None = as the run says. options: for opening paths.
     Raises Asked for an item or class that does not exist, CannotPair where the network or the data has not what an attribution needs.
     """
     say = say or (lambda words: None)
     path, options = Path(run), dict(options or {})
-    if sum((pair is not None, these is not None, anomaly)) > 1:
-        raise Asked("--pair, --class and --anomaly ask for different things", "ask for one of them")
+    if sum((pair is not None, these is not None, anomaly, pretext)) > 1:
+        raise Asked("--pair, --class, --anomaly and --pretext ask for different things", "ask for one of them")
     if those is not None and these is None:
         raise Asked("--rather-than needs a class to hold against it", "name it with --class")
     if parts < 2:
         raise Asked(f"--parts {parts}: there is nothing to compare", "give 2 or more")
     decider = Decider.load(path, choose_device().value) if is_decider(path) else None
     net = load(path, choose_device().value) if decider is None else decider.network.model
-    if decider is not None and (pair is not None or anomaly or those is not None):
-        raise Asked(f"{path} decides: what it says of an item can be explained", "leave --pair, --anomaly and --rather-than out")
+    if decider is not None and (pair is not None or anomaly or pretext or those is not None):
+        raise Asked(f"{path} decides: what it says of an item can be explained", "leave --pair, --anomaly, --pretext and --rather-than out")
     items = as_read(net, path, data, options, say)
     rows = [row_named(items, v) for v in (pair if pair is not None else (0 if item is None else item,))]
-    name, way = attribution(net, how, settings)
-    if decider is not None and decider.network.tiles and net.modality.tiles:
-        shown = [stored(net, items, r) for r in rows]  # the network cuts items that are as large as they are stored
+    name, way = attribution(net, how or ("occlusion" if pretext else None), settings)
+    if pretext or (decider is not None and decider.network.cuts):
+        shown = [stored(net, items, r) for r in rows]  # items are cut, or made into views, as large as they are stored
     else:
         shown = [seen(net, items, r) for r in rows]
     known = None
-    if anomaly or not net.modality.layout.ordered:
+    if anomaly or pretext or not net.modality.layout.ordered:
         known = known_to(net, path, data, items, train, options, say)
     background = None
     if not net.modality.layout.ordered and known is not None:
         background = background_of(net, known, others(known, items, rows[0]), seed)
-    if decider is not None:
+    if pretext and known is not None:
+        from tacit.pretext import solved
+
+        asked_of = [solved(path, net, items, known, rows[0], seed)]
+    elif decider is not None:
         asked_of = [_decision(decider, stored(net, items, rows[0]), these)]
     else:
         asked_of = [_value(net, items, shown, rows, k, these, those, known if anomaly else None) for k in range(len(rows))]
@@ -206,7 +211,7 @@ def known_to(net: Model, path: Path, data: Any, items: Dataset, train: Any, opti
     """
     if train is None and is_decider(path):
         about = Knowledge.read(path).about
-        train = about.get("place") or None
+        train = about.get("place") or (about.get("data") if str(about.get("data")).startswith("builtin:") else None)
         options = {**about.get("options", {}), **options}
     try:
         return training_data(net, path, train, options, say)
@@ -309,7 +314,7 @@ def _decision(decider: Decider, batch: Batch, these: str | None) -> Callable[[Mo
         if m is network.model:
             return values.decision(network, k, exclusive, said)
         other = Network(m, head, network.tiles)  # the same reading of another network
-        other.layer = network.layer
+        other.layer, other.bank = network.layer, network.bank
         return values.decision(other, k, exclusive, said)
 
     return of

@@ -79,11 +79,11 @@ def finetune(
     model: a run (path or object), a Model, or hf:NAME or timm:NAME. data: labelled data. target: column with the label (several with
     commas: any number of labels an item). labels: a table with ids and labels instead. head: "classification", "multilabel",
     "regression", "tagging", "similarity" or "pairs"; None = as the labels suggest. strategy: "probe", "lp-ft", "full", "last-2", "lora",
-    "setfit". folds: of cross-validation, None = where labels are few. alpha: share of sets and intervals that may miss the truth. pseudo:
-    take over predictions for unlabelled items that are at least this sure. outside: data of another kind, to measure how well strange
-    items are told. out: folder, None = RUN/finetune/<target>_<strategy>, or nowhere for a Model. resume: go on where it was interrupted.
-    overrides: {"finetune": {...}, "head": {...}}. options: for opening the data. command: how to reproduce it. say, show: words and
-    progress.
+    "setfit", "prototypes". folds: of cross-validation, None = where labels are few. alpha: share of sets and intervals that may miss the
+    truth. pseudo: take over predictions for unlabelled items that are at least this sure. outside: data of another kind, to measure how
+    well strange items are told. out: folder, None = RUN/finetune/<target>_<strategy>, or nowhere for a Model. resume: go on where it was
+    interrupted. overrides: {"finetune": {...}, "head": {...}}. options: for opening the data. command: how to reproduce it. say, show:
+    words and progress.
     """
     say = say or (lambda words: None)
     given = {k: dict(v) for k, v in (overrides or {}).items()}

@@ -81,10 +81,14 @@ class Model(nn.Module):
             else:
                 each = [self.encoder(view).pooled.float() for view in views]
         if len(each) == 1:
-            return each[0] if self.centre is None else F.normalize(each[0] - self.centre, dim=1) * self.encoder.dim**0.5
+            return self.centred(each[0])
         whole, parts = each[0], torch.stack(each[1:])
         spread = (parts.var(0, correction=0) + 1e-12).sqrt()  # a root of zero has no gradient
         return torch.cat([whole, parts.mean(0), spread], 1)
+
+    def centred(self, z: Tensor) -> Tensor:
+        """Embeddings of whole items [B, D] as directions from the mean of the training items, of data that wants it."""
+        return z if self.centre is None else F.normalize(z - self.centre, dim=1) * self.encoder.dim**0.5
 
     def plain(self, batch: Batch) -> Batch:
         """Every item as the encoder sees it when nothing is random."""

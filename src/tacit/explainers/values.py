@@ -11,9 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tacit.embedding.model import Model
+from tacit.encoder import join
 from tacit.errors import Asked
 from tacit.finetuning.network import Network, Scaled
-from tacit.types import Batch, Tokens
+from tacit.method import Method
+from tacit.modality import Modality
+from tacit.types import Batch, Context, Tokens
 
 NEAREST = 5  # training items that the distance of a strange item is measured to
 BANK = 5000
@@ -31,8 +34,7 @@ class Value:
 
 def vector(model: Model, view: Batch, tokens: Tokens | None = None) -> Tensor:
     """Embeddings [K, D] of views that were made already: of whole items, without the parts that an image is also read in."""
-    z = model.encoder(view, tokens=tokens).pooled.float()
-    return z if model.centre is None else F.normalize(z - model.centre, dim=1) * model.encoder.dim**0.5
+    return model.centred(model.encoder(view, tokens=tokens).pooled.float())
 
 
 def itself(model: Model, view: Batch) -> Value:
@@ -91,17 +93,60 @@ def decision(network: Network, k: int, exclusive: bool, said: str) -> Value:
 
     A network that also reads parts of an image takes items as they are stored, and cuts them itself.
     """
-    tiles = network.tiles and bool(network.model.modality.tiles)
 
     def of(b: Batch, t: Tokens | None) -> Tensor:
-        f = network.model.read(b) if tiles else vector(network.model, b, t)
+        f = network.model.read(b) if network.cuts else network.sees(b, t)
         assert isinstance(network.layer, Scaled)
         out: Tensor = network.layer(f)
         if not exclusive:
             return out[:, k]
         return out[:, k] - torch.cat([out[:, :k], out[:, k + 1 :]], 1).logsumexp(1)
 
-    return Value(of, said, single=not tiles)
+    return Value(of, said, single=not network.cuts)
+
+
+PASSES = 2  # draws of the views that a pretext task is judged by
+
+
+def pretext(method: Method, modality: Modality, context: Batch, seed: int) -> Value:
+    """How well the pretext task is solved: minus its loss on the item among others, with the same random views for every copy.
+
+    method: as it was trained, with all its parts. context: other items as they are stored. What the method keeps in mind (queues,
+    running means) stays as it was.
+    """
+    device = context.x.device
+    buffers = [(b, b.clone()) for b in method.buffers()]
+
+    def of(b: Batch, t: Tokens | None) -> Tensor:
+        out = []
+        for k in range(len(b.x)):
+            batch, losses = beside(row_of(b, k), context), []
+            for draw in range(PASSES):
+                g = torch.Generator(device).manual_seed(1000 * seed + draw)
+                views = modality.views(batch, method.views, g, method.encoder.cell)
+                losses.append(method(views, Context(g, 1.0)).loss.float())
+                with torch.no_grad():
+                    for buffer, before in buffers:
+                        if not torch.equal(buffer, before):
+                            buffer.copy_(before)
+            out.append(-torch.stack(losses).mean())
+        return torch.stack(out)
+
+    return Value(of, "how well the pretext task is solved with it", single=False)
+
+
+def beside(item: Batch, context: Batch) -> Batch:
+    """One item and others as one batch, the item first; of unequal lengths with padding."""
+    parts = [item, context]
+    if item.valid is not None and context.valid is not None:
+        size = max(p.x.shape[-1] for p in parts)
+        parts = [
+            replace(p, x=F.pad(p.x, (0, size - p.x.shape[-1]), value=torch.nan), valid=F.pad(p.valid, (0, size - p.x.shape[-1])))
+            for p in parts
+            if p.valid is not None
+        ]
+    joined = join([replace(p, frame=None, stream=item.stream) for p in parts])
+    return replace(joined, ids=torch.arange(len(joined.x), device=joined.x.device))
 
 
 def row_of(view: Batch, row: int) -> Batch:

@@ -12,7 +12,8 @@ from tacit import registry
 from tacit.errors import Asked
 from tacit.types import Count, Fraction, NonNegative, Positive
 
-STRATEGIES = ("probe", "lp-ft", "full", "last-N", "lora", "setfit")
+STRATEGIES = ("probe", "lp-ft", "full", "last-N", "lora", "setfit", "prototypes")
+FROZEN = ("probe", "prototypes")  # which leave the encoder as it is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class FinetuneConfig:
     low-rank adapters of `lora`. view: what a training step shows of an item: "weak" (almost whole), "global" (as in pretraining), "plain",
     or "auto", what suits the kind of data. norms: "train" lets batch norm see the new data, "frozen" keeps the pretrained statistics.
     tiles: read whole and parts, as the embedding does, where the data has parts; the whole alone trains four times as fast, and is what
-    "auto" does where labels are many.
+    "auto" does where labels are many. prototypes: parts of training items that stand for each class, of the strategy of that name.
     """
 
     lr: Positive = 3e-3
@@ -44,6 +45,7 @@ class FinetuneConfig:
     view: Literal["auto", "weak", "global", "plain"] = "auto"
     norms: Literal["train", "frozen"] = "frozen"
     tiles: Literal["auto", "yes", "no"] = "auto"
+    prototypes: Count = 10
 
 
 def settings(given: dict[str, Any]) -> FinetuneConfig:

@@ -19,6 +19,7 @@ from tacit.embedding.model import Model, load
 from tacit.errors import TacitError
 from tacit.finetuning.moments import Moments
 from tacit.finetuning.network import Network, Scaled
+from tacit.finetuning.prototypes import Bank
 from tacit.head import together
 from tacit.predictions import decided
 from tacit.types import Batch, Embeddings, Spec
@@ -76,7 +77,8 @@ class Decider:
         self.network.model.save(folder / "model")
         if changed:
             self.pretrained.save(folder / "pretrained")
-        tensors = {k: v for part in ("layer", "inner") if (m := getattr(self.network, part)) is not None for k, v in _named(part, m)}
+        parts = {part: m for part in ("layer", "inner", "bank") if (m := getattr(self.network, part)) is not None}
+        tensors = {k: v for part, m in parts.items() for k, v in _named(part, m)}
         beside = folder / f".head.safetensors.{os.getpid()}"
         try:
             save_file(tensors, beside)
@@ -104,6 +106,9 @@ class Decider:
                     made = kind(mine["mean"].numpy(), mine["scale"].numpy(), len(mine["linear.bias"]))
                     made.load_state_dict(mine)
                     setattr(network, part, made.to(device))
+            if "bank.rows" in tensors:
+                network.bank = Bank(tensors["bank.rows"].numpy(), tensors["bank.mean"].numpy()).to(device)
+                network.prototypes = list(knowledge.about.get("prototypes", []))
             if network.layer is None:
                 raise ValueError("head.safetensors holds no layer")
         except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:

@@ -20,7 +20,7 @@ from tacit.deciding import Knowledge
 from tacit.embedding.model import Model
 from tacit.errors import Asked, BadData
 from tacit.finetuning import forgetting
-from tacit.finetuning.config import FinetuneConfig
+from tacit.finetuning.config import FROZEN, FinetuneConfig
 from tacit.finetuning.decider import Decider
 from tacit.finetuning.divide import Parts, divide
 from tacit.finetuning.fit import Task
@@ -69,9 +69,9 @@ def finetune(
     """Fine-tune, calibrate, and score on the data's held-out items.
 
     model: pretrained. data: with the split that pretraining had. answers: labels of some of its items. strategy: "probe", "lp-ft", "full",
-    "last-2", "lora", "setfit". head: hyperparameters of the head. folds: of cross-validation, None = where labels are few. alpha: share of
-    sets and intervals that may miss the truth. pseudo: take over predictions for unlabelled training items that are at least this sure,
-    None = off.
+    "last-2", "lora", "setfit", "prototypes". head: hyperparameters of the head. folds: of cross-validation, None = where labels are few.
+    alpha: share of sets and intervals that may miss the truth. pseudo: take over predictions for unlabelled training items that are at
+    least this sure, None = off.
     seen: hashes of what pretraining saw, None = the training items. folder: of checkpoints; an interrupted training goes on from there.
     Raises Asked and BadData for labels that nothing can be learned from, Stopped on an interrupt.
     """
@@ -103,7 +103,7 @@ def finetune(
     strata = fresh().strata(answers.values[train])
     parts = divide(strata, len(train), groups, data.group_names, seed, folds, fresh().calibrates)
     notes += parts.notes
-    if strategy == "probe":  # which is never stopped early
+    if strategy in FROZEN:  # which are never stopped early
         parts = replace(parts, learn=np.sort(np.concatenate([parts.learn, parts.stop])), stop=parts.stop[:0])
     task = Task(model, data, answers, fresh, config, strategy, seed)
     if fresh().level == "token":
@@ -162,7 +162,7 @@ def finetune(
         network.cell,
         network.seen if network.head.level == "token" else None,
         _pair(network),
-        {**found, "target": None},
+        {**found, "target": None, **({"prototypes": network.prototypes} if network.prototypes else {})},
         network.step,
     )
     decider = Decider(network, pretrained, knowledge)
@@ -202,7 +202,7 @@ def _calibration(
     outs, truths, rows = [], [], []
     # as far as the model itself went, or its certainty would be another
     steps = about.get("best_step", about["steps"])
-    alike = task if steps else _again(task, strategy="probe")
+    alike = task if steps or task.strategy in FROZEN else _again(task, strategy="probe")
     for k, (learn, held) in enumerate(parts.folds):
         say(f"fold {k + 1} of {len(parts.folds)}: learning from {len(learn)} labels")
         place = None if folder is None else folder / f"fold{k}"

@@ -23,12 +23,13 @@ from tacit.data.flat import Flat
 from tacit.data.supervision import Supervision
 from tacit.embedding.model import Model
 from tacit.errors import Asked, Stopped
-from tacit.finetuning.config import FinetuneConfig, strategy
+from tacit.finetuning.config import FROZEN, FinetuneConfig, strategy
 from tacit.finetuning.depth import depths, frozen
 from tacit.finetuning.loaders import Pairs, Tagged, wide
 from tacit.finetuning.lora import adapt, merge
 from tacit.finetuning.moments import Moments
 from tacit.finetuning.network import Network, Scaled, shares
+from tacit.finetuning.prototypes import prototyped
 from tacit.head import Head, of_pair
 from tacit.method import Method
 from tacit.training import checkpoint
@@ -212,6 +213,8 @@ class Task:
         head.prepare(y)
         where = self.answers.items[chosen]
         groups = None if self.data.groups is None else self.data.groups[where if where.ndim == 1 else where[:, 0]]
+        if self.strategy == "prototypes":
+            return prototyped(network, self.data, where, y, self.config.prototypes, small=small, seed=seed, groups=groups)
         mean, scale = self.standard(tiles)
         if head.level == "pair":
             network.inner = Scaled(mean, scale, 1)
@@ -282,7 +285,7 @@ class Task:
         if kind == "setfit" and self.answers.head != "classification":
             raise Asked(f"--strategy setfit compares items of classes, and {self.answers.head} has none", "lp-ft, full or lora")
         network = self.probed(chosen, small, seed)
-        if kind == "probe":
+        if kind in FROZEN:
             return network, {"steps": 0, "seconds": 0.0}
         if kind == "full" and isinstance(network.layer, Scaled):  # what fine-tuning is where no probe comes first
             network.layer.set(np.zeros((network.layer.linear.in_features, network.head.outputs)), np.zeros(network.head.outputs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from tacit.embedding.model import Model
 from tacit.errors import Asked
 from tacit.finetuning.moments import Moments
+from tacit.finetuning.prototypes import Bank
 from tacit.head import ABSENT, Head, at_places, of_pair, together
-from tacit.types import Batch
+from tacit.types import Batch, Tokens
 
 PARTS = 4  # along each axis, of a cell whose labels are counted
 
@@ -55,10 +57,25 @@ class Network(nn.Module):
         self.model, self.head, self.tiles = model, head, tiles
         self.layer: Scaled | Moments | None = None
         self.inner: Scaled | None = None
+        self.bank: Bank | None = None  # of a decision by prototypes, and what each of them is
+        self.prototypes: list[dict[str, Any]] = []
 
     @property
     def encoder(self) -> nn.Module:
         return self.model.encoder
+
+    @property
+    def cuts(self) -> bool:
+        """Whether it also reads parts of an item, which it cuts itself."""
+        return self.tiles and bool(self.model.modality.tiles) and self.bank is None
+
+    def sees(self, view: Batch, tokens: Tokens | None = None) -> Tensor:
+        """What is read of views that were made already [B, D]; tokens: made of them before."""
+        f = self.model.encoder(view, tokens=tokens)
+        if self.bank is not None:
+            near: Tensor = self.bank(f.tokens, f.valid)
+            return near
+        return self.model.centred(f.pooled.float())
 
     @property
     def step(self) -> int:
@@ -79,7 +96,10 @@ class Network(nn.Module):
         return axes[-max(1, len(self.model.spec.sizes)) :]
 
     def read(self, batch: Batch, cast: bool = False) -> Tensor:
-        """Features of every item [B, D], or of its tokens [B, M, D]."""
+        """Features of every item [B, D], or of its tokens [B, M, D]; with prototypes how near it comes to each of them [B, P]."""
+        if self.bank is not None:
+            with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=cast):
+                return self.sees(self.model.plain(batch))
         if self.head.level == "sequence":
             f, there = self.moments(batch, cast)
             return f.masked_fill(~there[..., None], torch.nan)

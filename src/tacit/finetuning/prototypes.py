@@ -1,0 +1,100 @@
+"""A decision by looks: how much the parts of an item are like parts of training items that were chosen to stand for their class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MOST = 5000  # tokens of a class that prototypes are chosen from
+
+
+class Bank(nn.Module):
+    """Parts of training items, and how near an item comes to each of them.
+
+    rows: unit directions of the chosen tokens from `mean`, [P, D].
+    source: the decision of Chen et al. 2019, arXiv:1806.10574 (ProtoPNet); ours takes real tokens of a frozen encoder and their cosine, so
+    that nothing has to be projected back and the encoder stays the one that was tested.
+    """
+
+    rows: Tensor
+    mean: Tensor
+
+    def __init__(self, rows: np.ndarray, mean: np.ndarray) -> None:
+        super().__init__()
+        self.register_buffer("rows", torch.as_tensor(rows, dtype=torch.float32))
+        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32))
+
+    def near(self, tokens: Tensor, valid: Tensor) -> Tensor:
+        """Cosine of every token to every prototype [B, M, P]; -1 where there is no token."""
+        with torch.autocast(tokens.device.type, enabled=False):
+            cosine = F.normalize(tokens.float() - self.mean, dim=-1) @ self.rows.T
+        return torch.where(valid[..., None], cosine, -torch.ones_like(cosine))
+
+    def forward(self, tokens: Tensor, valid: Tensor) -> Tensor:
+        """How near the nearest token comes to each prototype [B, P]; tokens [B, M, D], valid bool [B, M]."""
+        return self.near(tokens, valid).amax(1)
+
+
+def choose(tokens: np.ndarray, of: np.ndarray, each: int, seed: int) -> tuple[Bank, np.ndarray]:
+    """Prototypes among tokens [T, D]: of every class those next to its centres, and which tokens they are.
+
+    of: int64 [T], class of the token's item, -1 = of all together. each: prototypes a class.
+    """
+    from sklearn.cluster import MiniBatchKMeans
+
+    mean = tokens.mean(0)
+    unit = tokens - mean
+    unit = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
+    rng, chosen = np.random.default_rng([seed, 616]), dict[int, None]()
+    for k in np.unique(of):
+        rows = np.flatnonzero(of == k)
+        rows = np.sort(rng.choice(rows, MOST, replace=False)) if len(rows) > MOST else rows
+        count = min(each, len(rows))
+        centres = MiniBatchKMeans(count, random_state=seed, n_init=3, batch_size=1024).fit(unit[rows]).cluster_centers_
+        chosen |= dict.fromkeys(rows[(unit[rows] @ centres.T).argmax(0)].tolist())
+    at = np.array(list(chosen), dtype=np.int64)
+    return Bank(unit[at], mean), at
+
+
+def prototyped(network: Any, data: Any, where: np.ndarray, y: np.ndarray, each: int, **how: Any) -> Any:
+    """The network with a decision by prototypes, chosen among the parts of some rows of the data, with answers y. how: for the probe.
+
+    Raises CannotPair where there is nothing to choose from, or the answers are of parts or pairs.
+    """
+    from tacit.errors import CannotPair
+    from tacit.finetuning.network import Scaled
+
+    head = network.head
+    if head.level != "item" or "tokens" not in network.encoder.can:
+        why = "this network gives no feature for each part" if head.level == "item" else "this head decides about more than whole items"
+        raise CannotPair(f"--strategy prototypes looks at the parts of an item: {why}", "use --strategy probe")
+    x, lengths = data.x[where], None if data.lengths is None else data.lengths[where]
+    tokens, item, cell = [], [], []
+    network.eval()
+    with torch.no_grad():
+        for rows, batch in network.model.bundles(x, lengths):
+            f = network.model.encoder(network.model.plain(batch))
+            there = f.valid.cpu().numpy()
+            tokens.append(f.tokens.float().cpu().numpy()[there])
+            item.append(np.broadcast_to(rows[:, None], there.shape)[there])
+            cell.append(f.at.cpu().numpy()[there])
+    found, of, at = np.concatenate(tokens), np.concatenate(item), np.concatenate(cell)
+    classes = y[of] if y.ndim == 1 and y.dtype.kind in "iu" else np.full(len(of), -1)
+    count = each if classes.max(initial=-1) >= 0 else each * max(2, head.outputs)
+    network.bank, chosen = choose(found, classes, count, how["seed"])
+    network.bank.to(next(network.model.parameters()).device)
+    names = [str(data.names[where[of[i]]]) for i in chosen]
+    labels = [head.classes[classes[i]] if classes[i] >= 0 else "" for i in chosen]
+    network.prototypes = [
+        {"id": n, "label": c, "row": int(where[of[i]]), "at": at[i].tolist()} for n, c, i in zip(names, labels, chosen, strict=True)
+    ]
+    f = network.features(x, lengths)
+    mean, scale = f.mean(0), np.maximum(f.std(0), 1e-6)
+    weight, bias = head.probe((f - mean) / scale, y, **how)
+    network.layer = Scaled(mean, scale, head.outputs)
+    network.layer.set(weight, bias)
+    return network.to(next(network.model.parameters()).device)

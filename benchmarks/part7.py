@@ -47,8 +47,9 @@ def _planted(kind: str, work: Path, quick: bool) -> dict[str, Any]:
     from tacit.evaluation.readers import standardise
     from tacit.explainers import values
     from tacit.explainers.problem import Problem
-    from tacit.explanation import attribution, background_of, seen
+    from tacit.explanation import attribution
     from tacit.registry import find
+    from tacit.subject import background_of, seen
 
     n, rng = 200 if quick else 4000 if kind == "text" else 1000, np.random.default_rng(0)
     x, y, places = made.KINDS[kind](n, rng)

@@ -118,6 +118,8 @@ FLOORS: dict[str, float] = {
             "atlas",
             "concepts",
             "pretext",
+            "subject",
+            "questions",
             "evidence",
             "mapping",
             "terminal",

@@ -268,7 +268,7 @@ def test_what_is_known_leaves_the_item_itself_out(runs: dict[str, Any]) -> None:
 
 
 def test_names_come_before_numbers() -> None:
-    from tacit.explanation import row_named
+    from tacit.subject import row_named
 
     class Items(SimpleNamespace):
         def __len__(self) -> int:

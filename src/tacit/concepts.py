@@ -16,8 +16,8 @@ from tacit.embedding.model import Model
 from tacit.errors import Asked
 from tacit.explainers import atoms, draw, sparsely
 from tacit.explainers.direction import direction
-from tacit.explanation import about_of, row_named, seen
 from tacit.origin import label_of, opened_run
+from tacit.subject import about_of, row_named, seen
 from tacit.training.run import finite, write_json
 from tacit.types import Features
 

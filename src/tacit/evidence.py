@@ -16,12 +16,12 @@ from tacit.data.dataset import Dataset
 from tacit.embedding.model import Model
 from tacit.errors import Asked
 from tacit.explainers import draw
-from tacit.explanation import about_of, known_to, row_named, seen, stored
 from tacit.finetuning.decider import Decider
 from tacit.finetuning.network import Network
 from tacit.origin import as_read, label_of
 from tacit.pretext import last_of
 from tacit.runtime import choose_device
+from tacit.subject import about_of, known_to, row_named, seen, stored
 from tacit.training.run import finite, write_json
 
 SHOWN, PARTS = 6, 64

@@ -25,6 +25,9 @@ def explain(
     those: Annotated[str | None, typer.Option("--rather-than", help="The class that it is held against; default: all others.")] = None,
     anomaly: Annotated[bool, typer.Option("--anomaly", help="Why is it far from the training items?")] = False,
     pretext: Annotated[bool, typer.Option("--pretext", help="What does the task look at that the run learned by?")] = False,
+    next_: Annotated[
+        str | None, typer.Option("--next", help="Event logs: which past events make this item come next? top = the likeliest.")
+    ] = None,
     pretraining: Annotated[
         bool, typer.Option("--pretraining", help="What was taught: changes that are ignored, what layers hold, items that stay hard.")
     ] = False,
@@ -34,6 +37,7 @@ def explain(
     ] = False,
     influence: Annotated[bool, typer.Option("--influence", help="Which training items moved the network most toward this?")] = False,
     clusters: Annotated[int | None, typer.Option(help="What lies together? So many groups; 0 = the clearest number.", min=0)] = None,
+    words: Annotated[str | None, typer.Option(help="Texts: what is near these words and phrases? bank,river bank")] = None,
     concepts: Annotated[int | None, typer.Option(help="What are its tokens made of? So many concepts; 0 = 32.", min=0)] = None,
     concept: Annotated[
         str | None, typer.Option(help="Does it hold what these items share? 3,17,40 or @FILE with an item a line; five or more.")
@@ -42,6 +46,7 @@ def explain(
         bool, typer.Option("--global", help="Which attributions can be believed on this run? On 30 held-out items.")
     ] = False,
     how: Annotated[str | None, typer.Option(help="Attribution (`tacit list attributions`); of concepts sae or nmf.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Let a package attribute: shap, lime or captum.")] = None,
     parts: Annotated[int, typer.Option(help="Parts of an item, at most.")] = 64,
     copy: Annotated[bool, typer.Option("--untrained", help="Test the map of a network with random weights: it has to fail.")] = False,
     train: Annotated[str | None, typer.Option(help="The data that was learned from; default: as the run says.")] = None,
@@ -65,6 +70,9 @@ def explain(
     given["text_column"] = text_column
     options = {k: v for k, v in given.items() if v is not None}
     try:
+        if words is not None:
+            _words(run, data, words, options, json_, teller)
+            return
         if pretraining or influence:
             _taught(run, data, item, influence, train, seed, options, json_, teller)
             return
@@ -76,7 +84,7 @@ def explain(
             return
         found = explained(
             run, data, item=item, pair=pair, these=these, those=those, anomaly=anomaly, pretext=pretext,
-            how=how, parts=parts, train=train, seed=seed,
+            next_=next_, how=by(how, engine), parts=parts, train=train, seed=seed,
             settings=parse_overrides(overrides or [], ("explain",))["explain"], untrained_copy=copy,
             options=options, say=teller.say,
         )  # fmt: skip
@@ -92,6 +100,8 @@ def explain(
         rows = [[name, f"{v:+.3f}", ("+" if v > 0 else "-") * round(WIDE * abs(v) / largest)] for name, v in e.top(SHOWN)]
         if e.tested.curves:
             table("", [e.result["kind"], "adds", ""], rows)
+        for k in e.result.get("links", [])[:5] if e is found[0] else []:
+            teller.say(f"  {k['adds']:+.3f} by {k['part']} and {k['with']}")
         for c in e.tested.checks:
             mark = {True: "passed", False: "FAILED", None: "not tested"}[c.passed]
             teller.say(f"  {mark:10} {c.name}: {c.said}")
@@ -99,6 +109,36 @@ def explain(
         teller.say(f"The explanation {WORDS[e.verdict]} ({cost['seconds']:.1f} s, {cost['evaluations']:,} looks at the item).")
         if e.path is not None:
             print(e.path.with_suffix(".png"))
+
+
+ENGINES = ("shap", "lime", "captum")
+
+
+def by(how: str | None, engine: str | None) -> str | None:
+    """The attribution that was asked for by its name or its package. Raises Asked for both and for an unknown package."""
+    from tacit.errors import Asked, nearest
+
+    if engine is None:
+        return how
+    if how is not None:
+        raise Asked("--how and --engine both say how to attribute", "give one of them")
+    if engine not in ENGINES:
+        raise Asked(f"there is no engine {engine!r}", nearest(engine, list(ENGINES)))
+    return f"by_{engine}"
+
+
+def _words(run: Path, data: str, asked: str, options: dict[str, Any], json_: bool, teller: Teller) -> None:
+    """What words and phrases stand for."""
+    from tacit.overviews import words
+
+    found = words(run, data, asked.split(","), options=options, say=teller.say)
+    if json_:
+        out(found)
+        return
+    rows = [[w["word"], f"{w['occurrences']:,}", ", ".join(f"{n['word']} {n['cosine']:.2f}" for n in w["near"])] for w in found["words"]]
+    table("", ["word", "occurrences", "near"], rows)
+    rows = [[c["text"], c["nearest"], f"{c['cosine']:.2f}"] for w in found["words"] for c in w["contexts"]]
+    table("", ["in context", "nearest place", "cosine"], rows)
 
 
 GAINS = ("deletion", "insertion", "trivial", "random weights")

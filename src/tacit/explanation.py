@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from tacit import registry
-from tacit.api import Say, digest, untrained
-from tacit.data.dataset import Dataset
-from tacit.deciding import Knowledge
-from tacit.embedding.model import Model, load
-from tacit.errors import Asked, few, nearest
-from tacit.explainers import values
+from tacit import questions, registry
+from tacit.api import Say
+from tacit.embedding.model import Model
+from tacit.errors import Asked, CannotPair, MissingExtra
 from tacit.explainers.attribution import Attributed, Attribution
 from tacit.explainers.checks import Tested, check
 from tacit.explainers.draw import picture
+from tacit.explainers.links import links, strongest
 from tacit.explainers.problem import Problem
-from tacit.explainers.values import Value, row_of
-from tacit.finetuning.decider import Decider, is_decider
-from tacit.finetuning.network import Network
-from tacit.origin import as_read, training_data
-from tacit.runtime import choose_device, commit
+from tacit.explainers.values import Value
+from tacit.subject import Subject, background_of, others, row_named, seen, stored
 from tacit.training.run import finite, write_json
 from tacit.types import Batch
 
 MOST = 64  # parts of an item
-BACKGROUND = 16  # other items whose values stand in for a part that is gone
-CENTRE = 500  # items that settle the directions of a network with random weights
-CORPUS = 200  # items of a class that an item is held against
 WORDS = {"passed": "passed its tests", "failed": "FAILED a test", "not testable": "could not be tested"}
 
 
@@ -68,6 +58,40 @@ class Explanation:
         """passed, failed or not testable."""
         return self.tested.verdict
 
+    def to_shap(self) -> Any:
+        """As the package shap holds such values, for its plots: `shap.plots.waterfall(explanation.to_shap())`. Raises MissingExtra."""
+        try:
+            import shap
+        except ModuleNotFoundError as error:
+            raise MissingExtra("shap", "explain", "to_shap") from error
+        return shap.Explanation(self.each, base_values=self.empty, data=np.array(self.names), feature_names=list(self.names))
+
+    def to_lime(self) -> Any:
+        """As the package lime holds such weights, for its lists and plots. Raises MissingExtra."""
+        try:
+            from lime.explanation import DomainMapper
+            from lime.explanation import Explanation as Lime
+        except ModuleNotFoundError as error:
+            raise MissingExtra("lime", "explain", "to_lime") from error
+
+        class Named(DomainMapper):  # type: ignore[misc]
+            def __init__(self, names: Sequence[str]) -> None:
+                self.names = names
+
+            def map_exp_ids(self, exp: Any, **more: Any) -> list[tuple[str, float]]:
+                return [(self.names[i], w) for i, w in exp]
+
+        out = Lime(Named(self.names), mode="regression", class_names=[self.said])
+        order = np.argsort(-np.abs(self.each), kind="stable")
+        out.local_exp = {1: [(int(i), float(self.each[i])) for i in order], 0: [(int(i), -float(self.each[i])) for i in order]}
+        out.intercept, out.predicted_value, out.min_value, out.max_value = (
+            {1: self.empty, 0: self.empty},
+            self.whole,
+            self.empty,
+            self.whole,
+        )
+        return out
+
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """The parts that add or take away most, with how much."""
         order = np.argsort(-np.abs(self.each), kind="stable")[:count]
@@ -85,7 +109,7 @@ class Mapped:
 
 
 def explain(
-    run: str | Path,
+    run: Any,
     data: Any,
     *,
     item: int | str | None = None,
@@ -94,6 +118,7 @@ def explain(
     those: str | None = None,
     anomaly: bool = False,
     pretext: bool = False,
+    next_: str | None = None,
     how: str | None = None,
     settings: Mapping[str, Any] | None = None,
     parts: int = MOST,
@@ -105,54 +130,72 @@ def explain(
 ) -> list[Explanation]:
     """Explain one item (of a pair both).
 
-    run: folder of a run, or of a fine-tuned model, of which what it decides is explained. data: a path, an array or open data. item: its
-    number or name. pair: two items: which parts make them alike. these: a class: why the item is nearer to its items than to those of the
-    class `those`, None = of all others. anomaly: why it is far from the training items. pretext: what the task that the run learned by
-    looks at. None of these: what its embedding comes from. how: an attribution, None = what suits the kind of data. settings: of the
-    attribution. parts: of an item, at most. untrained_copy: the map of a copy of the network with random weights, tested on the run's
-    network: it has to fail. train: the data that was learned from, None = as the run says. options: for opening paths.
+    run: folder of a run, of a fine-tuned or exported model (of which what it decides is explained), or an open model. data: a path, an
+    array or open data. item: its number or name. pair: two items: which parts make them alike. these: a class: why the item is nearer to
+    its items than to those of the class `those`, None = of all others. anomaly: why it is far from the training items. pretext: what the
+    task that the run learned by looks at. next_: which past events make this item of an event log come next, "top" = the likeliest. None
+    of these: what its embedding comes from. how: an attribution, None = what suits the kind of data. settings: of the attribution. parts:
+    of an item, at most. untrained_copy: the map of a copy of the network with random weights, tested on the run's network: it has to fail.
+    train: the data that was learned from, None = as the run says. options: for opening paths.
     Raises Asked for an item or class that does not exist, CannotPair where the network or the data has not what an attribution needs.
     """
     say = say or (lambda words: None)
-    path, options = Path(run), dict(options or {})
-    if sum((pair is not None, these is not None, anomaly, pretext)) > 1:
-        raise Asked("--pair, --class, --anomaly and --pretext ask for different things", "ask for one of them")
+    subject, options = Subject.open(run), dict(options or {})
+    net, decider = subject.net, subject.decider
+    asked_for = [pair is not None, these is not None, anomaly, pretext, next_ is not None]
+    if sum(asked_for) > 1:
+        raise Asked("--pair, --class, --anomaly, --pretext and --next ask for different things", "ask for one of them")
     if those is not None and these is None:
         raise Asked("--rather-than needs a class to hold against it", "name it with --class")
     if parts < 2:
         raise Asked(f"--parts {parts}: there is nothing to compare", "give 2 or more")
-    decider = Decider.load(path, choose_device().value) if is_decider(path) else None
-    net = load(path, choose_device().value) if decider is None else decider.network.model
-    if decider is not None and (pair is not None or anomaly or pretext or those is not None):
-        raise Asked(f"{path} decides: what it says of an item can be explained", "leave --pair, --anomaly, --pretext and --rather-than out")
-    items = as_read(net, path, data, options, say)
+    if subject.decides and (asked_for.count(True) > (these is not None) or those is not None):
+        raise Asked(f"{subject.name} decides: what it says of an item can be explained", "ask for nothing else, or for a --class")
+    if (pretext or next_ is not None) and (subject.path is None or subject.held is not None):
+        raise Asked(f"{subject.name} is no run", "give the folder of `tacit pretrain`")
+    items = subject.items(data, options, say)
     rows = [row_named(items, v) for v in (pair if pair is not None else (0 if item is None else item,))]
     name, way = attribution(net, how or ("occlusion" if pretext else None), settings)
+    if way.gradients and subject.held is not None:
+        if how is not None:
+            raise CannotPair(f"{subject.name} is exported and has no gradients, which {name} follows", "occlusion, shapley, masks or lime")
+        name, way = attribution(net, "occlusion", settings)
     if pretext or (decider is not None and decider.network.cuts):
         shown = [stored(net, items, r) for r in rows]  # items are cut, or made into views, as large as they are stored
     else:
         shown = [seen(net, items, r) for r in rows]
-    known = None
-    if anomaly or pretext or not net.modality.layout.ordered:
-        known = known_to(net, path, data, items, train, options, say)
-    background = None
+    known, background = None, None
+    if anomaly or pretext or next_ is not None or not net.modality.layout.ordered:
+        known = subject.known(data, items, train, options, say)
     if not net.modality.layout.ordered and known is not None:
         background = background_of(net, known, others(known, items, rows[0]), seed)
-    if pretext and known is not None:
+        background = background[:2] if pretext else background  # each copy of a task costs a step
+    if pretext and known is not None and subject.path is not None:
         from tacit.pretext import solved
 
-        asked_of = [solved(path, net, items, known, rows[0], seed)]
+        asked_of = [solved(subject.path, net, items, known, rows[0], seed)]
+    elif next_ is not None and known is not None:
+        asked_of = [questions.of_next(net, known, items, rows[0], next_, seed, say)]
     elif decider is not None:
-        asked_of = [_decision(decider, stored(net, items, rows[0]), these)]
+        asked_of = [questions.of_decision(decider, stored(net, items, rows[0]), these)]
+    elif subject.decides:
+        asked_of = [questions.of_export(subject, items, rows[0], these)]
     else:
-        asked_of = [_value(net, items, shown, rows, k, these, those, known if anomaly else None) for k in range(len(rows))]
-    about = about_of(path, items)
+        near = known if anomaly else None
+        asked_of = [questions.of_item(net, items, shown, rows, k, these, those, near) for k in range(len(rows))]
+    about, fresh, mapped = subject.about(items), subject.fresh(items), []
+    for view, value_of in zip(shown, asked_of, strict=True):
+        mapped.append(one(net, view, value_of, way, fresh, parts=parts, background=background, seed=seed, copy=untrained_copy))
+    both = None
+    if pair is not None and subject.held is None:
+        both = links(net, shown[0], shown[1], mapped[0].problem.pieces, mapped[1].problem.pieces)
     out = []
-    for row, view, value_of in zip(rows, shown, asked_of, strict=True):
-        fresh = partial(untrained_like, net, items)
-        done = one(net, view, value_of, way, fresh, parts=parts, background=background, seed=seed, copy=untrained_copy)
+    for k, (row, done) in enumerate(zip(rows, mapped, strict=True)):
         asked = {"item": str(items.names[row]), "row": row, **about, "seed": seed, "parts": parts, "untrained_copy": untrained_copy}
-        out.append(_kept(path, done, name, way, asked))
+        if both is not None:
+            each, own, other = both
+            asked["links"] = strongest(each, own, other) if k == 0 else strongest(each.T, other, own)
+        out.append(_kept(subject.path, done, name, way, asked))
     return out
 
 
@@ -161,7 +204,7 @@ def one(
     view: Batch,
     value_of: Callable[[Model], Value],
     way: Attribution,
-    fresh: Callable[[int], Model],
+    fresh: Callable[[int], Any] | None,
     *,
     parts: int,
     background: torch.Tensor | None,
@@ -170,8 +213,11 @@ def one(
 ) -> Mapped:
     """The map of one item with its tests and what it cost.
 
-    value_of: what is explained, by a network. fresh: the network with random weights, by a seed. copy: the map is that of such a one.
+    value_of: what is explained, by a network. fresh: the network with random weights, by a seed, None = there is
+    none. copy: the map is that of such a one. Raises CannotPair where it is asked for and there is none.
     """
+    if copy and fresh is None:
+        raise CannotPair("there is no copy of this decision with random weights", "explain the model that it was exported from")
     begin = time.perf_counter()
     problem = Problem(net, view, value_of(net), parts, background)
 
@@ -179,53 +225,20 @@ def one(
         return way(of, 1000 * seed + s)
 
     def twin(s: int) -> Problem:
+        assert fresh is not None
         other = fresh(s)
         return Problem(other, view, value_of(other), parts, background)
 
     mapped = twin(seed) if copy else problem
     found = by(0, mapped)
     own = time.perf_counter() - begin
-    other = twin(seed + 1)
-    rivals = {"random weights": lambda: by(0, other)} | ({"the network itself": lambda: by(0)} if copy else {})
+    other = twin(seed + 1) if fresh is not None else problem
+    rivals = {} if fresh is None else {"random weights": lambda: by(0, other)}
+    rivals |= {"the network itself": lambda: by(0)} if copy else {}
     tested = check(problem, found, way, seed, rivals, lambda s: by(s, mapped))
     looks = sum(p.evaluations for p in {id(p): p for p in (problem, mapped, other)}.values())
     cost = {"seconds": round(time.perf_counter() - begin, 3), "seconds_of_map": round(own, 3), "evaluations": looks}
     return Mapped(problem, found, tested, cost)
-
-
-def untrained_like(net: Model, items: Dataset, seed: int) -> Model:
-    """The network with random weights; by some of the items its directions are settled, where such data has any."""
-    some = np.arange(0, len(items), max(1, len(items) // CENTRE))
-    return untrained(net, seed).eval().settle(items.x[some], None if items.lengths is None else items.lengths[some])
-
-
-def about_of(path: Path, items: Dataset) -> dict[str, Any]:
-    """What was read: the model and the data, with their hashes, and our code."""
-    return {"run": str(path), "data": items.path, "fingerprint": items.fingerprint, "model": digest(path), "commit": commit()}
-
-
-def known_to(net: Model, path: Path, data: Any, items: Dataset, train: Any, options: Mapping[str, Any], say: Say) -> Dataset:
-    """The items that a run or a fine-tuned model learned from; where nobody knows, the training part of the explained ones.
-
-    Raises Asked where the data of a path is asked for, and what the run learned from is gone.
-    """
-    if train is None and is_decider(path):
-        about = Knowledge.read(path).about
-        train = about.get("place") or (about.get("data") if str(about.get("data")).startswith("builtin:") else None)
-        options = {**about.get("options", {}), **options}
-    try:
-        return training_data(net, path, train, options, say)
-    except Asked as error:
-        if isinstance(data, (str, Path)):
-            raise
-        say(f"note: {error.message}: the training part of the explained data stands in")
-        return items
-
-
-def others(known: Dataset, items: Dataset, row: int) -> np.ndarray:
-    """Training rows of the known items (all of them, where none is for training) without the explained one."""
-    rows = known.train if len(known.train) else np.arange(len(known))
-    return rows[rows != row] if known.fingerprint == items.fingerprint else rows
 
 
 def attribution(net: Model, how: str | None, settings: Mapping[str, Any] | None = None) -> tuple[str, Attribution]:
@@ -235,115 +248,7 @@ def attribution(net: Model, how: str | None, settings: Mapping[str, Any] | None 
     return name, kind(**registry.check_knobs(kind, settings or {}, "explain"))
 
 
-def row_named(items: Dataset, asked: int | str) -> int:
-    """The row of an item by its number or name. Raises Asked."""
-    names = [str(n) for n in items.names]
-    if isinstance(asked, str) and asked in names:  # names may be numbers
-        return names.index(asked)
-    if isinstance(asked, int) or re.fullmatch(r"-?[0-9]+", asked):
-        row = int(asked)
-        if not 0 <= row < len(items):
-            raise Asked(f"there is no item {row}: {items.path} has items 0 to {len(items) - 1}")
-        return row
-    near = difflib.get_close_matches(asked, names[:20_000], 1)
-    way = f"did you mean {near[0]!r}?" if near else f"a number from 0 to {len(items) - 1}, or a name"
-    raise Asked(f"there is no item {asked!r}", way)
-
-
-def seen(net: Model, items: Dataset, row: int) -> Batch:
-    """One item as the encoder sees it."""
-    with torch.no_grad():
-        return row_of(net.plain(stored(net, items, row)), 0)
-
-
-def stored(net: Model, items: Dataset, row: int) -> Batch:
-    """One item as it is stored."""
-    at = np.array([row])
-    (batch,) = net.batches(items.x[at], None if items.lengths is None else items.lengths[at])
-    return batch
-
-
-def background_of(net: Model, known: Dataset, rows: np.ndarray, seed: int) -> torch.Tensor:
-    """Some of these rows as the encoder sees them. Raises Asked where there is none."""
-    if not len(rows):
-        raise Asked(f"{known.path} has no other item whose values could stand in", "name the data that was learned from: --train DATA")
-    rows = np.sort(np.random.default_rng([seed, 808]).choice(rows, min(BACKGROUND, len(rows)), replace=False))
-    (batch,) = net.batches(known.x[rows], None)
-    return net.plain(batch).x
-
-
-def _value(
-    net: Model,
-    items: Dataset,
-    shown: Sequence[Batch],
-    rows: Sequence[int],
-    k: int,
-    these: str | None,
-    those: str | None,
-    known: Dataset | None,
-) -> Callable[[Model], Value]:
-    """What is explained of item k, by any network of this kind; known: the training items that it is strange beside, None = it is not."""
-    if len(shown) == 2:
-        return lambda m: values.pair(m, shown[1 - k], f"how near it is to {items.names[rows[1 - k]]}")
-    if known is not None:
-        near = others(known, items, rows[k])
-        near = near[:: max(1, len(near) // values.BANK)]
-        return lambda m: values.strangeness(m, _vectors(m, known, near))
-    if these is None:
-        return lambda m: values.itself(m, shown[k])
-    a, b = _of_class(items, these, None, rows[k]), _of_class(items, those, these, rows[k])
-    said = f"how much nearer it is to the items of {these} than to {f'those of {those}' if those else 'all others'}"
-    return lambda m: values.contrast(m, _vectors(m, items, a), _vectors(m, items, b), said)
-
-
-def _decision(decider: Decider, batch: Batch, these: str | None) -> Callable[[Model], Value]:
-    """What a fine-tuned model says of an item, as it is stored: for a class, or for the one that it decides for."""
-    network, head = decider.network, decider.knowledge.head
-    if head.level != "item":
-        raise Asked(f"{decider.knowledge.name} says more than one thing of an item", "explain the run that it was made from")
-    if these is not None and these not in head.classes:
-        raise Asked(f"there is no class {these!r}", f"{nearest(these, list(head.classes))} of {few(head.classes)}")
-    exclusive = decider.knowledge.name == "classification"
-    with torch.no_grad():
-        best = int(network.decide(batch)[0].argmax())
-    k = best if these is None else head.classes.index(these)
-    word = f"the log-odds of {head.classes[k]}" if exclusive else f"the evidence for {head.classes[k]}" if head.classes else "the number"
-    said = f"{word} that {decider.knowledge.about.get('target') or 'the model'} is decided by"
-
-    def of(m: Model) -> Value:
-        if m is network.model:
-            return values.decision(network, k, exclusive, said)
-        other = Network(m, head, network.tiles)  # the same reading of another network
-        other.layer, other.bank = network.layer, network.bank
-        return values.decision(other, k, exclusive, said)
-
-    return of
-
-
-def _vectors(m: Model, items: Dataset, rows: np.ndarray) -> np.ndarray:
-    """Embeddings of whole items."""
-    return m.vectors(items.x[rows], None if items.lengths is None else items.lengths[rows], tiles=False)
-
-
-def _of_class(items: Dataset, name: str | None, without: str | None, row: int) -> np.ndarray:
-    """Some items of a class, or of all but one class; the explained item is none of them."""
-    if items.labels is None or not items.classes:
-        raise Asked(f"{items.path} has no classes", "name their column with --target")
-    for word in (name, without):
-        if word is not None and word not in items.classes:
-            raise Asked(f"there is no class {word!r}", f"{nearest(word, list(items.classes))} of {few(items.classes)}")
-    if name is not None:
-        chosen = items.labels == items.classes.index(name)
-    else:
-        chosen = (items.labels >= 0) & (items.labels != items.classes.index(str(without)))
-    found = np.flatnonzero(chosen)
-    found = found[found != row]
-    if not len(found):
-        raise Asked(f"no other item is of {f'the class {name!r}' if name else f'another class than {without!r}'}")
-    return found[:: max(1, -(-len(found) // CORPUS))]
-
-
-def _kept(path: Path, done: Mapped, name: str, way: Attribution, asked: dict[str, Any]) -> Explanation:
+def _kept(path: Path | None, done: Mapped, name: str, way: Attribution, asked: dict[str, Any]) -> Explanation:
     """As an object, and as files in the run's folder."""
     problem, found, tested, value = done.problem, done.found, done.tested, done.problem.value
     each = found.each.numpy()
@@ -370,10 +275,12 @@ def _kept(path: Path, done: Mapped, name: str, way: Attribution, asked: dict[str
     told = "\0".join(map(str, (value.said, asked["fingerprint"], asked["untrained_copy"])))
     key = hashlib.blake2b(told.encode(), digest_size=4).hexdigest()
     short = re.sub(r"\W+", "_", Path(name.rpartition(":")[0] or name).stem)  # an attribution may be named by its file
-    written = path / "explain" / f"{asked['row']}-{short}-{key}.json"
-    write_json(written, finite(result))
     drawn = picture(problem.view.x[0].cpu().numpy(), problem.pieces, each.tolist(), None if doubt is None else doubt.tolist())
-    written.with_suffix(".png").write_bytes(drawn)
+    written = None
+    if path is not None:
+        written = path / "explain" / f"{asked['row']}-{short}-{key}.json"
+        write_json(written, finite(result))
+        written.with_suffix(".png").write_bytes(drawn)
     return Explanation(
         asked["item"], value.said, name, problem.pieces.names, each, doubt, problem.all, problem.none, tested, drawn, result, written
     )

@@ -17,8 +17,10 @@ from tacit.errors import Asked, CannotPair
 from tacit.explainers import examples, groups, values
 from tacit.explainers.problem import Problem
 from tacit.explainers.trial import Trial, trial
-from tacit.explanation import about_of, attribution, background_of, known_to, others, row_named, seen, untrained_like
+from tacit.explainers.words import neighbours
+from tacit.explanation import attribution
 from tacit.origin import label_of, opened_run
+from tacit.subject import about_of, background_of, known_to, others, row_named, seen, untrained_like
 from tacit.training.run import finite, write_json
 
 BANK = 5000  # training items that are looked at
@@ -97,6 +99,32 @@ def clusters(
     return out
 
 
+def words(
+    run: str | Path, data: Any, asked: Sequence[str], *, options: Mapping[str, Any] | None = None, say: Say | None = None
+) -> dict[str, Any]:
+    """What words and phrases stand for in texts: their nearest neighbours, and those of single places in their context. Plain JSON."""
+    path, net, items = opened_run(run, data, options, say or (lambda words: None))
+    if net.spec.modality != "text":
+        raise Asked(f"the run learned from {net.spec.modality} data, which has no words", "leave --words out")
+    asked = [a.strip() for a in asked if a.strip()]
+    if not asked:
+        raise Asked("there is no word to look for", "--words bank,river bank")
+    found = neighbours(net, items, items.train if len(items.train) else np.arange(len(items)), asked)
+    out = about_of(path, items) | {
+        "words": [
+            {
+                "word": w.asked,
+                "occurrences": w.count,
+                "near": [{"word": n, "cosine": c} for n, c in w.near],
+                "contexts": [{"text": a, "nearest": b, "cosine": c} for a, b, c in w.contexts],
+            }
+            for w in found
+        ]
+    }
+    write_json(path / "explain" / "words.json", finite(out))
+    return out
+
+
 def trials(
     run: str | Path, data: Any, *, ways: Sequence[str] | None = None, items: int = ITEMS, parts: int = 64, train: Any = None, seed: int = 0,
     options: Mapping[str, Any] | None = None, say: Say | None = None,
@@ -116,7 +144,8 @@ def trials(
     problems = [Problem(net, v, values.itself(net, v), parts, background) for v in shown]
     twins = [Problem(other, v, values.itself(other, v), parts, background) for v in shown]
     found: dict[str, Any] = {}
-    for name in ways or registry.names("attributions"):
+    ours = [n for n in registry.names("attributions") if not registry.find("attributions", n).engine]
+    for name in ways or ours:
         say(f"testing {name}\r")
         try:
             found[name] = _plain(trial(problems, twins, attribution(net, name)[1], seed))

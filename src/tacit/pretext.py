@@ -22,11 +22,11 @@ from tacit.embedding.model import Model
 from tacit.errors import Asked, CannotPair
 from tacit.evaluation.readers import standardise
 from tacit.explainers import values
-from tacit.explanation import about_of
 from tacit.method import Method
 from tacit.modality import Modality
 from tacit.origin import label_of, opened_run
 from tacit.registry import find
+from tacit.subject import about_of
 from tacit.training import checkpoint
 from tacit.training.run import finite, write_json
 from tacit.types import LABELS, Batch, Views
@@ -225,7 +225,7 @@ def influence(
     most: training items that are tried. source: Pruthi et al. 2020, arXiv:2002.08484 (TracIn), at the last checkpoint and on the last
     layers, which are cheap and tell most.
     """
-    from tacit.explanation import known_to, row_named, stored
+    from tacit.subject import known_to, row_named, stored
 
     say = say or (lambda words: None)
     path, net, items = opened_run(run, data, options, say)

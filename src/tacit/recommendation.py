@@ -66,7 +66,7 @@ def recommend(
         raise Asked(f"the run in {path} learned from {net.spec.modality} data, in which nothing follows", "train on an event log")
     known = training_data(net, path, train, given, say)
     items = as_read(net, path, data, given, say)
-    f, names = _column(net, known, column)
+    f, names = column_of(net, known, column)
     ranker = Ranker(net, f, len(names)).fit(known, known.train, seed, say)
     say("the same with an untrained network")
     fresh = Ranker(untrained(net, seed), f, len(names)).fit(known, known.train, seed)
@@ -115,7 +115,7 @@ def recommend(
     return Recommended(found, result, written)
 
 
-def _column(net: Model, known: Dataset, asked: str | None) -> tuple[int, list[str]]:
+def column_of(net: Model, known: Dataset, asked: str | None) -> tuple[int, list[str]]:
     """The column that is ranked, and its values; unless it is named, the one with the most values that several sequences have."""
     columns = net.spec.extra["columns"]
     words = {c["name"]: f for f, c in enumerate(columns) if "values" in c}

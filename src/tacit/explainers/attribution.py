@@ -29,6 +29,7 @@ class Attribution:
 
     gradients: it follows the gradient. complete: what the parts add sums to the difference that hiding all of them
     makes. random: another seed gives another answer. tells: False = it is known not to say what the network uses, and is shown as such.
+    engine: the package that it is by, "" = ours; such are cross-checks.
     """
 
     source: ClassVar[str] = ""
@@ -36,6 +37,7 @@ class Attribution:
     complete: ClassVar[bool] = False
     random: ClassVar[bool] = False
     tells: ClassVar[bool] = True
+    engine: ClassVar[str] = ""
 
     def __call__(self, problem: Problem, seed: int) -> Attributed:
         """The map of a problem; every seed draws its own random numbers."""

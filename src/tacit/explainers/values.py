@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +15,10 @@ from tacit.embedding.model import Model
 from tacit.encoder import join
 from tacit.errors import Asked
 from tacit.finetuning.network import Network, Scaled
+from tacit.head import Head
 from tacit.method import Method
 from tacit.modality import Modality
+from tacit.recommending.ranker import Ranker
 from tacit.types import Batch, Context, Tokens
 
 NEAREST = 5  # training items that the distance of a strange item is measured to
@@ -103,6 +106,28 @@ def decision(network: Network, k: int, exclusive: bool, said: str) -> Value:
         return out[:, k] - torch.cat([out[:, :k], out[:, k + 1 :]], 1).logsumexp(1)
 
     return Value(of, said, single=not network.cuts)
+
+
+def named(head: Head, k: int, exclusive: bool, about: Mapping[str, Any]) -> str:
+    """What output k of a head is called."""
+    word = f"the log-odds of {head.classes[k]}" if exclusive else f"the evidence for {head.classes[k]}" if head.classes else "the number"
+    return f"{word} that {about.get('target') or 'the model'} is decided by"
+
+
+def following(ranker: Ranker, k: int, said: str) -> Value:
+    """Log-odds that item k comes next in a sequence of events, by a ranking that was learned."""
+    ranking, encoder = ranker.ranking, ranker.model.encoder
+    assert ranking is not None
+
+    def of(b: Batch, t: Tokens | None) -> Tensor:
+        f = encoder(b, tokens=t)
+        tokens, last = f.tokens.float(), (f.valid.sum(1) - 1).clamp(min=0)
+        steps = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)[:, None]
+        both = torch.cat([tokens, tokens.cumsum(1) / steps], -1)
+        out = ranking(both[torch.arange(len(both), device=both.device), last])
+        return out[:, k] - torch.cat([out[:, :k], out[:, k + 1 :]], 1).logsumexp(1)
+
+    return Value(of, said)
 
 
 PASSES = 2  # draws of the views that a pretext task is judged by

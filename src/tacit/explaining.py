@@ -141,7 +141,7 @@ def _words(run: Path, data: str, asked: str, options: dict[str, Any], json_: boo
     table("", ["in context", "nearest place", "cosine"], rows)
 
 
-GAINS = ("deletion", "insertion", "trivial", "random weights")
+GAINS = ("deletion", "insertion", "road", "trivial", "random weights")
 
 
 def _overview(
@@ -179,8 +179,9 @@ def _overview(
         table("", ["group", "items", "apart by", "classes", "typical"], rows)
         teller.say(f"How clearly they are apart (silhouette): {found['silhouette']:.2f}")
     else:
-        rows = [[name, *(_gain(m, k) for k in GAINS), f"{m.get('seconds', 0):.2f}", _word(m)] for name, m in found["methods"].items()]
-        table("", ["attribution", *GAINS, "seconds", ""], rows)
+        gains = [k for k in GAINS if any(k in m.get("gains", {}) for m in found["methods"].values())]
+        rows = [[name, *(_gain(m, k) for k in gains), f"{m.get('seconds', 0):.2f}", _word(m)] for name, m in found["methods"].items()]
+        table("", ["attribution", *gains, "seconds", ""], rows)
         held = "held-out " if found["held_out"] else ""
         teller.say(f"on {found['items']} {held}items: gains over random orders, over what changes most, over random weights")
 

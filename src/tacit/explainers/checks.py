@@ -67,6 +67,24 @@ def areas(problem: Problem, orders: Sequence[Sequence[int]], insert: bool) -> tu
     return np.trapezoid(curves, at / n, axis=1), curves
 
 
+ROAD = (0.1, 0.3, 0.5, 0.7, 0.9)  # shares of the parts that are taken away
+
+
+def road(problem: Problem, order: Sequence[int], seed: int) -> float:
+    """How much better an image without its weakest parts is than without its strongest, mean over shares, neighbours filling the gaps.
+
+    order: parts, the strongest first. source: Rong et al. 2022, arXiv:2202.00449, (LeRF - MoRF) / 2.
+    """
+    n = problem.count
+    keep = torch.ones(2 * len(ROAD), n, dtype=torch.bool)
+    for i, share in enumerate(ROAD):
+        gone = max(1, round(share * n))
+        keep[2 * i, list(order[:gone])] = False
+        keep[2 * i + 1, list(order[n - gone :])] = False
+    strong, weak = problem.refilled(keep, seed).view(-1, 2).mean(0).tolist()
+    return float((weak - strong) / 2)
+
+
 def ranked(each: Tensor) -> list[int]:
     """Parts, the one that adds most first."""
     return torch.argsort(each, descending=True, stable=True).tolist()

@@ -12,7 +12,7 @@ from tacit.embedding.model import Model
 from tacit.errors import CannotPair
 from tacit.explainers.values import Value
 from tacit.layers import watching
-from tacit.pieces import Pieces, repeated
+from tacit.pieces import Pieces, imputed, repeated
 from tacit.types import Batch, Tokens
 
 AT_ONCE = 2**21  # values of copies that pass the network together
@@ -53,6 +53,22 @@ class Problem:
             batch = self.model.modality.without(self.view, self.pieces, part, self.background)
             self.evaluations += len(batch.x)
             out.append(self.value.of(batch, None).cpu().double().view(len(part), -1).mean(1))
+        return torch.cat(out)
+
+    @property
+    def pictured(self) -> bool:
+        """Whether it is an image, whose missing places neighbours may fill."""
+        kind = self.model.modality
+        return kind.smooth and kind.layout.ordered and kind.layout.rank == 2 and self.pieces.kind == "patch" and self.value.single
+
+    @torch.no_grad()
+    def refilled(self, keep: Tensor, seed: int) -> Tensor:
+        """The number for each set of parts of an image that stay [K, P], where neighbours fill what is gone: float64 [K]."""
+        g, out = torch.Generator().manual_seed(seed), []
+        for part in keep.to(self.view.x.device).split(16):
+            x = imputed(self.view.x, self.pieces.kept(part)[:, None], g)
+            self.evaluations += len(part)
+            out.append(self.value.of(repeated(replace(self.view, x=x), len(part)), None).cpu().double())
         return torch.cat(out)
 
     # ---- for what follows gradients ----

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from tacit.explainers.attribution import Attribution
-from tacit.explainers.checks import AGREE, COMPLETE, FEWEST, SILENT, areas, jaccard, ranked, short_of
+from tacit.explainers.checks import AGREE, COMPLETE, FEWEST, SILENT, areas, jaccard, ranked, road, short_of
 from tacit.explainers.problem import Problem
 from tacit.statistics import interval
 
 ORDERS = 10  # random orders an item
+FILLED = 3  # random orders of an item that neighbours fill
 DRAWS = 2000
 
 
@@ -35,9 +36,12 @@ def trial(problems: Sequence[Problem], twins: Sequence[Problem], way: Attributio
     """problems: one an item. twins: the same items before a network with random weights.
 
     Gains: areas of deletion and insertion by the attribution against random orders; insertion minus deletion against the order by how much
-    hiding a part changes what goes in (trivial), and against that of the twin's map on the trained network (random weights).
+    hiding a part changes what goes in (trivial), and against that of the twin's map on the trained network (random weights); of images
+    also ROAD against random orders.
     """
     rows: dict[str, list[float]] = {"deletion": [], "insertion": [], "trivial": [], "random weights": []}
+    if problems and problems[0].pictured:
+        rows["road"] = []
     kept: dict[str, list[float]] = {"complete": [], "stable": []}
     draw, spent = np.random.default_rng([seed, 707]), 0.0
     for problem, twin in zip(problems, twins, strict=True):
@@ -57,6 +61,9 @@ def trial(problems: Sequence[Problem], twins: Sequence[Problem], way: Attributio
         rows["insertion"].append(float(there[0] - there[3:].mean()))
         rows["trivial"].append(float(score[0] - score[1]))
         rows["random weights"].append(float(score[0] - score[2]))
+        if "road" in rows:
+            random = [road(problem, o, seed) for o in orders[3 : 3 + FILLED]]
+            rows["road"].append(road(problem, orders[0], seed) - float(np.mean(random)))
         if way.complete:
             kept["complete"].append(float(short_of(found) <= COMPLETE))
         if way.random:

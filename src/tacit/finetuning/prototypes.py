@@ -10,14 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MOST = 5000  # tokens of a class that prototypes are chosen from
+TRIED = 8  # candidates for each prototype
 
 
 class Bank(nn.Module):
     """Parts of training items, and how near an item comes to each of them.
 
     rows: unit directions of the chosen tokens from `mean`, [P, D].
-    source: the decision of Chen et al. 2019, arXiv:1806.10574 (ProtoPNet); ours takes real tokens of a frozen encoder and their cosine, so
-    that nothing has to be projected back and the encoder stays the one that was tested.
+    source: the decision of Chen et al. 2019, arXiv:1806.10574 (ProtoPNet); ours takes real tokens of a frozen encoder that tell the
+    classes, and their cosine, so that nothing has to be projected back and the encoder stays the one that was tested.
     """
 
     rows: Tensor
@@ -60,6 +61,27 @@ def choose(tokens: np.ndarray, of: np.ndarray, each: int, seed: int) -> tuple[Ba
     return Bank(unit[at], mean), at
 
 
+def telling(f: np.ndarray, y: np.ndarray, of: np.ndarray, each: int) -> np.ndarray:
+    """Which candidates together tell their class best from the others, at most `each` a class, one after the other by what is not yet told.
+
+    f: how near items come to the candidates [n, C]. y: classes of the items. of: class that each candidate stands for.
+    source: orthogonal matching pursuit, Pati et al. 1993, 10.1109/ACSSC.1993.342465.
+    """
+    scaled = (f - f.mean(0)) / np.maximum(f.std(0), 1e-9)
+    chosen: list[int] = []
+    for k in np.unique(of):
+        rows = np.flatnonzero(of == k)
+        x, left, picked = scaled[:, rows], (y == k) - (y == k).mean(), list[int]()
+        target = left
+        while len(picked) < min(each, len(rows)):
+            gain = np.abs(x.T @ left)
+            gain[picked] = -1.0
+            picked.append(int(gain.argmax()))
+            left = target - x[:, picked] @ np.linalg.lstsq(x[:, picked], target, rcond=1e-6)[0]
+        chosen += rows[picked].tolist()
+    return np.array(chosen, dtype=np.int64)
+
+
 def prototyped(network: Any, data: Any, where: np.ndarray, y: np.ndarray, each: int, **how: Any) -> Any:
     """The network with a decision by prototypes, chosen among the parts of some rows of the data, with answers y. how: for the probe.
 
@@ -84,17 +106,22 @@ def prototyped(network: Any, data: Any, where: np.ndarray, y: np.ndarray, each: 
             cell.append(f.at.cpu().numpy()[there])
     found, of, at = np.concatenate(tokens), np.concatenate(item), np.concatenate(cell)
     classes = y[of] if y.ndim == 1 and y.dtype.kind in "iu" else np.full(len(of), -1)
-    count = each if classes.max(initial=-1) >= 0 else each * max(2, head.outputs)
-    network.bank, chosen = choose(found, classes, count, how["seed"])
-    network.bank.to(next(network.model.parameters()).device)
+    single = classes.max(initial=-1) >= 0
+    device = next(network.model.parameters()).device
+    bank, chosen = choose(found, classes, each * (TRIED if single else max(2, head.outputs)), how["seed"])
+    network.bank = bank.to(device)
+    f = network.features(x, lengths)
+    if single:
+        best = telling(f, y, classes[chosen], each)
+        f, chosen = f[:, best], chosen[best]
+        network.bank = Bank(bank.rows.cpu().numpy()[best], bank.mean.cpu().numpy()).to(device)
     names = [str(data.names[where[of[i]]]) for i in chosen]
     labels = [head.classes[classes[i]] if classes[i] >= 0 else "" for i in chosen]
     network.prototypes = [
         {"id": n, "label": c, "row": int(where[of[i]]), "at": at[i].tolist()} for n, c, i in zip(names, labels, chosen, strict=True)
     ]
-    f = network.features(x, lengths)
     mean, scale = f.mean(0), np.maximum(f.std(0), 1e-6)
     weight, bias = head.probe((f - mean) / scale, y, **how)
     network.layer = Scaled(mean, scale, head.outputs)
     network.layer.set(weight, bias)
-    return network.to(next(network.model.parameters()).device)
+    return network.to(device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,41 +24,18 @@ from tacit.explainers.problem import Problem
 from tacit.explainers.values import Value
 from tacit.explanation import explain
 from tacit.overviews import clusters, like, trials
-from tacit.types import Batch, Layout
+from tacit.types import Batch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+
+from games import closed as linear
+from games import Row, game
 
 WAYS = registry.names("attributions")
 
 
-class Row(SimpleNamespace):
-    """A row of numbers on a grid whose hidden places are 0, before any function."""
-
-    layout, smooth, flat = Layout(1), True, False
-
-    def cut_up(self, view: Batch, tokenizer: Any, most: int) -> pieces.Pieces:
-        valid = torch.ones(view.x.shape[2:], dtype=torch.bool)
-        return pieces.blocks(valid, (1,), most, "place", lambda box: f"{box[0][0]:.2f}")
-
-    def without(self, view: Batch, parts: pieces.Pieces, keep: torch.Tensor, background: Any) -> Batch:
-        return pieces.filled(view, parts, keep, torch.zeros_like(view.x))
-
-
-def game(x: np.ndarray, f: Any) -> Problem:
-    """The problem of a row x [N] under f: [K, N] -> [K]."""
-    encoder = SimpleNamespace(tokenizer=SimpleNamespace(patch=(1,)), mask_token=None)
-    view = Batch(torch.tensor(x, dtype=torch.float64)[None, None], torch.zeros(1, dtype=torch.int64))
-    model: Any = SimpleNamespace(modality=Row(), encoder=encoder)
-    return Problem(model, view, Value(lambda b, t: f(b.x[:, 0]), "f"))
-
-
 def by(name: str, problem: Problem, seed: int = 0, **knobs: Any) -> Any:
     return registry.find("attributions", name)(**knobs)(problem, seed)
-
-
-def linear(n: int, seed: int = 0) -> tuple[Problem, torch.Tensor]:
-    rng = np.random.default_rng(seed)
-    x, w = rng.normal(size=n), torch.tensor(rng.normal(size=(4, n)))
-    toward = w.T @ (w @ torch.tensor(x))
-    return game(x, lambda v: v.double() @ toward), torch.tensor(x) * toward
 
 
 @pytest.mark.parametrize("name", ["integrated", "gradient", "shapley", "occlusion", "expected"])

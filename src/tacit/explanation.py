@@ -245,7 +245,8 @@ def attribution(net: Model, how: str | None, settings: Mapping[str, Any] | None 
     """An attribution by its name. Raises Asked for an unknown one or a setting that it has not."""
     name = how or net.modality.explained
     kind = registry.find("attributions", name)
-    return name, kind(**registry.check_knobs(kind, settings or {}, "explain"))
+    usual = net.modality.explained_with if name == net.modality.explained else {}
+    return name, kind(**registry.check_knobs(kind, {**usual, **(settings or {})}, "explain"))
 
 
 def _kept(path: Path | None, done: Mapped, name: str, way: Attribution, asked: dict[str, Any]) -> Explanation:

@@ -84,6 +84,7 @@ class Modality:
     at_once: ClassVar[int] = 2**16  # values of such items, with their padding, that pass a network together
     smooth: ClassVar[bool] = False  # its values may change little by little, so that gradients of what goes in mean something
     explained: ClassVar[str] = "occlusion"  # the attribution that finds what matters in such data (docs/explaining.md)
+    explained_with: ClassVar[Mapping[str, Any]] = {}  # its settings, where others than its own suit such data
     directions: ClassVar[bool] = False  # an embedding is the direction from the mean of the training items to an item
     probe_scale: ClassVar[str] = ""  # how embeddings of such data are standardised for a linear probe; "" = "columns"
     probe_c: ClassVar[float] = 1.0  # C of the linear probe where labels are few, of every representation of such data

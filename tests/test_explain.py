@@ -28,8 +28,8 @@ from tacit.types import Batch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
-from games import closed as linear
 from games import Row, game
+from games import closed as linear
 
 WAYS = registry.names("attributions")
 

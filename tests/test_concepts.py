@@ -38,6 +38,8 @@ def test_planted_directions_are_found_and_noise_is_not_stable(how: str) -> None:
     assert len(noise.kept) <= 4 and noise.stable.mean() < 0.65 < found.stable.mean()
     with pytest.raises(Asked, match="too few for"):
         atoms.learned(x[:10], 10, how)
+    with pytest.raises(Asked, match="all tokens are the same"):
+        atoms.learned(np.ones((100, 8), np.float32), 4, how)
     with pytest.raises(Asked, match="no way of finding"):
         atoms.learned(x, 10, "pca")
 
@@ -62,6 +64,14 @@ def test_a_decision_by_concepts_beside_the_whole() -> None:
     assert right.weights[1, 3] > 0 > right.weights[0, 3]
     blind = made(z[:, 8:])
     assert blind.full > 0.95 and blind.gap[1] > 0.3 and blind.gap[0] == pytest.approx(blind.full - blind.accuracy)
+
+
+def test_a_decision_of_rare_classes_is_none_the_worse() -> None:
+    z = np.random.default_rng(0).normal(size=(30, 6))
+    for y in (np.repeat(np.arange(10), 2), np.r_[np.zeros(19, int), 1]):
+        for seed in range(15):
+            made = sparsely.decided((z[:20], z[20:]), (z[:20], z[20:]), (y, y[:10]), 10, seed)
+            assert 0 <= made.accuracy <= 1 and made.gap[1] <= made.gap[0] <= made.gap[2]
 
 
 def test_a_concept_is_told_from_random_items() -> None:
@@ -108,3 +118,6 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert gone.code == 2 and "cannot be read" in gone.err
     assert "no item" in call("explain", run, "builtin:digits", "--concept", "0,1,2,3,9999999").err
     assert "no way of finding" in call("explain", run, "builtin:digits", "--concepts", "8", "--how", "pca").err
+    for words in (["--concepts", "8", "--pair", "1", "2"], ["--concepts", "8", "--engine", "shap"], ["--clusters", "3", "--how", "lime"]):
+        said = call("explain", run, "builtin:digits", *words)
+        assert said.code == 2 and ("different things" in said.err or "no attribution" in said.err)

@@ -87,6 +87,9 @@ def test_an_exported_model_is_explained_without_gradients(made: Path) -> None:
     assert toward.verdict in ("passed", "failed") and np.isfinite(toward.each).all()
     with pytest.raises(Asked, match="is no run"):
         explain(made / "onnx", "builtin:digits", pretext=True)
+    for words_ in (["explain", made / "onnx", "builtin:digits", "--concepts", "4"], ["map", made / "onnx"], ["map", made / "model"]):
+        said = call(*words_)
+        assert said.code == 2 and ("only its outputs" in said.err or "name the data" in said.err)
 
 
 def test_an_exported_decision_is_explained(made: Path) -> None:
@@ -229,6 +232,16 @@ def test_neighbours_fill_as_their_equations_say() -> None:
     found = pieces.imputed(x, stay, torch.Generator().manual_seed(0), noise=0.0)
     np.testing.assert_allclose([float(found[0, 0, r, c]) for r, c in index], exact, atol=1e-3)
     assert torch.equal(found[stay], x[stay])
+
+
+def test_what_is_hidden_does_not_shine_through() -> None:
+    a, b = (torch.tensor(rng.random((1, 2, 32, 32))) for _ in range(2))
+    stay = torch.tensor(rng.random((1, 1, 32, 32)) < 0.1)
+    b = torch.where(stay, a, b)
+    a[..., 0, 0] = b[..., 0, 0] = torch.nan
+    one, other = (pieces.imputed(v, stay, torch.Generator().manual_seed(0), noise=0.0) for v in (a, b))
+    torch.testing.assert_close(one, other, equal_nan=True)
+    assert int(one.isnan().sum()) == 2
 
 
 def test_road_tells_a_good_order_from_a_bad_one(made: Path) -> None:

@@ -61,6 +61,7 @@ def test_the_evidence_is_the_decision(made: dict[str, Any]) -> None:
     own = out - bias
     total = sum(p["adds"] for p in found["prototypes"]) + found["rest"]
     assert total == pytest.approx(float(own[k] - own[torch.arange(len(own)) != k].mean()), abs=1e-4)
+    assert found["ahead"] == pytest.approx(total + found["bias"], abs=1e-4)
     strengths = [abs(p["adds"]) for p in found["prototypes"]]
     assert strengths == sorted(strengths, reverse=True)
     known = json.loads((path / "decider.json").read_text())["prototypes"]
@@ -79,7 +80,7 @@ def test_it_reads_well_and_is_compared_with_its_opaque_twin(made: dict[str, Any]
 def test_prototypes_are_saved_predicted_and_exported(made: dict[str, Any]) -> None:
     root = made["root"]
     said = call("explain", root / "model", "builtin:digits", "--examples", "--item", "3")
-    assert said.code == 0 and "is like that of" in said.out and "is decided to be" in said.err
+    assert said.code == 0 and "that of" in said.out and "is decided to be" in said.err
     why = call("explain", root / "model", "builtin:digits", "--item", "3", "--json")
     assert why.code == 0 and json.loads(why.out)[0]["verdict"] in ("passed", "failed")
     assert call("predict", root / "model", "builtin:digits", "--out", root / "p.csv", "-q").code == 0
@@ -101,13 +102,34 @@ def test_what_cannot_be(made: dict[str, Any], tmp_path: Path) -> None:
     data = small("table")
     run = tacit.pretrain(data, steps=2, batch_size=8, size="tiny", out=tmp_path / "run")
     with pytest.raises(CannotPair, match="no feature for each part"):
-        tacit.finetune(run, data, strategy="prototypes")
+        tacit.finetune(run, data, strategy="prototypes", out=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
     with pytest.raises(Asked, match="there is no strategy"):
         tacit.finetune(made["root"] / "run", "builtin:digits", strategy="prototype")
     probe = made["root"] / "probe"
     assert call("finetune", made["root"] / "run", "builtin:digits", "--strategy", "probe", "--out", probe, "-q").code == 0
     said = call("explain", probe, "builtin:digits", "--examples")
     assert said.code == 2 and "not by parts" in said.err and "--strategy prototypes" in said.err
+
+
+def test_a_prototype_of_a_short_text_is_named_by_its_own_word(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    texts = [" ".join(draw.choice([f"w{chr(97 + i)}" for i in range(20)], int(n))) for n in draw.integers(2, 30, 80)]
+    table = "text,label\n" + "\n".join(f"{t},{'ab'[i % 2]}" for i, t in enumerate(texts)) + "\n"
+    (tmp_path / "texts.csv").write_text(table)
+    reading = ("--text-column", "text", "--target", "label")
+    assert call("pretrain", tmp_path / "texts.csv", *reading, "--steps", "5", "--out", tmp_path / "run", "-q").code == 0
+    made = ("finetune", tmp_path / "run", tmp_path / "texts.csv", "--strategy", "prototypes", "--out", tmp_path / "model", "-q")
+    assert call(*made).code == 0
+    decider = Decider.load(tmp_path / "model")
+    net, bank = decider.network.model, decider.network.bank
+    data = net.prepare(tacit.open(tmp_path / "texts.csv", target="label", text_column="text"))
+    assert bank is not None
+    for k, one in enumerate(decider.network.prototypes[:10]):
+        f = net.encoder(net.plain(next(iter(net.batches(data.x[[one["row"]]], data.lengths[[one["row"]]])))))
+        nearest = int(bank.near(f.tokens, f.valid)[0, :, k].argmax())
+        assert float(bank.near(f.tokens, f.valid)[0, nearest, k]) == pytest.approx(1, abs=1e-3)
+        assert int(one["at"][0]) == nearest
 
 
 @pytest.mark.parametrize("kind", ["text", "audio", "series"])
@@ -119,5 +141,5 @@ def test_every_kind_of_data_has_prototypes(kind: str, tmp_path: Path) -> None:
     found = evidence(tmp_path / "model", data, item=1, train=data)
     assert found["prototypes"] and all(p["part"] for p in found["prototypes"])
     net = Decider.load(tmp_path / "model").network.model
-    _, each, name = part_of(net, net.prepare(data), 1, (0.0,) * len(net.modality.sizes or (1,)) if kind != "audio" else (0.0, 0.0))
+    _, each, name = part_of(net, net.prepare(data), 1, (0.0,) * (2 if kind == "audio" else 1))
     assert each.sum() >= 1 and name

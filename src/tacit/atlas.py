@@ -21,7 +21,9 @@ from tacit.embedding.prepare import named
 from tacit.embedding.store import described, write_columns
 from tacit.errors import Asked, MissingExtra, TacitError
 from tacit.explainers import groups
-from tacit.origin import as_read, training_data
+from tacit.finetuning.decider import is_decider
+from tacit.operate.artefact import ABOUT
+from tacit.origin import held, opened_run, training_data
 from tacit.report.map import faithful
 from tacit.runtime import choose_device, commit
 from tacit.tabular import cell
@@ -33,6 +35,7 @@ JUDGED = 2000  # items that say how faithful it is
 CHARACTERS = 5000  # of a text
 SIDE = 64  # pixels of a picture's short side
 COLUMNS = 30  # of a table
+OWN = ("x", "y", "picture", "text", "sound", "__neighbors")  # columns of ours
 PROJECTIONS = ("umap", "pca")
 NAMED = 40  # classes that are named on the map
 # older versions know no --state: they start with their own first page
@@ -95,13 +98,21 @@ def atlas(
         raise Asked(f"--how {how} is no way of drawing a map", f"one of {', '.join(PROJECTIONS)}")
     if most < 3:
         raise Asked(f"--most {most}: that is no map", "give 3 or more")
-    net = load(path, choose_device().value)
-    items = training_data(net, path, None, given, say) if data is None else as_read(net, path, data, given, say)
+    if data is not None:
+        path, net, items = opened_run(run, data, given, say)
+    else:
+        if (path / ABOUT).is_file() or is_decider(path):
+            raise Asked(f"{path} does not say what it learned from", f"name the data: tacit map {path} DATA")
+        net = load(path, choose_device().value)
+        try:
+            items = training_data(net, path, None, given, say)
+        except Asked as error:
+            raise Asked(error.message, f"name the data: tacit map {path} DATA") from None
     rows = np.arange(0, len(items), max(1, -(-len(items) // most)))
     if len(rows) < 3:
         raise Asked(f"{items.path} has {len(rows)} items, too few for a map")
     say(f"embedding {len(rows):,} items\r")
-    z = net.vectors(*items.some(rows)).astype(np.float64)
+    z = net.vectors(*held(items, rows)).astype(np.float64)
     z = z - z.mean(0)  # the direction that all items share is no neighbourhood
     unit = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
     if unit.std(0).max() < 1e-9:
@@ -197,7 +208,7 @@ def _columns(items: Dataset, rows: np.ndarray) -> dict[str, Any]:
     elif items.spec.modality == "table":
         for f, column in enumerate(items.spec.extra["columns"][:COLUMNS]):
             x = np.asarray(items.x[rows, f], np.float64)
-            name = column["name"] if column["name"] not in {*columns, "x", "y"} else f"{column['name']} (column)"
+            name = column["name"] if column["name"] not in {*columns, *OWN} else f"{column['name']} (column)"
             plain = "values" not in column and column["kind"] != "date"
             columns[name] = pa.array(x, from_pandas=True) if plain else pa.array([cell(column, float(v)) for v in x])
     else:

@@ -16,7 +16,7 @@ from tacit.embedding.model import Model
 from tacit.errors import Asked
 from tacit.explainers import atoms, draw, sparsely
 from tacit.explainers.direction import direction
-from tacit.origin import label_of, opened_run
+from tacit.origin import held, label_of, opened_run
 from tacit.subject import about_of, row_named, seen
 from tacit.training.run import finite, write_json
 from tacit.types import Features
@@ -39,15 +39,15 @@ def concepts(
     path, net, items = opened_run(run, data, options, say)
     learn = items.train if len(items.train) else np.arange(len(items))
     learn = learn[:: max(1, -(-len(learn) // ITEMS))]
+    if count < 0:
+        raise Asked(f"{count} concepts are not possible", "ask for 2 or more, or 0 for as many as suit")
     say("reading tokens\r")
-    tokens = np.concatenate([f.tokens[f.valid].float().cpu().numpy() for _, f in _features(net, items, learn)])
-    if len(tokens) > TOKENS:
-        tokens = tokens[np.sort(np.random.default_rng(seed).choice(len(tokens), TOKENS, replace=False))]
+    tokens = _tokens(net, items, learn, seed)
     say("learning concepts with three seeds\r")
     found = atoms.learned(tokens, count or max(2, min(COUNT, len(tokens) // 20)), how, seed)
     rows = np.arange(0, len(items), max(1, -(-len(items) // BANK)))
     mean, high = _activity(net, items, rows, found)
-    kept = found.kept
+    kept = found.kept[high[:, found.kept].max(0) > 0]  # what is never active is no concept
     kept = kept[np.argsort(-mean[:, kept].mean(0), kind="stable")]  # the most common first
     told = [_told(net, items, rows, high[:, k], found, int(k)) for k in kept]
     out = about_of(path, items) | {
@@ -59,7 +59,7 @@ def concepts(
         "stability": {"mean": float(found.stable.mean()), "least": atoms.SURE, "seeds": atoms.SEEDS},
         "explained": found.explained,
         "concepts": told,
-        "head": _head(net, items, rows, mean[:, kept], seed) if len(kept) else None,
+        "head": _head(net, items, rows, mean[:, kept], kept, seed) if len(kept) else None,
     }
     write_json(path / "explain" / "concepts.json", finite(out))
     if told:
@@ -78,13 +78,13 @@ def concept(
     path, net, items = opened_run(run, data, options, say or (lambda words: None))
     chosen = sorted({row_named(items, e) for e in examples})
     rows = np.unique(np.concatenate([np.arange(0, len(items), max(1, -(-len(items) // BANK))), chosen]))
-    z = net.vectors(*items.some(rows)).astype(np.float64)
+    z = net.vectors(*held(items, rows)).astype(np.float64)
     found = direction(z, np.searchsorted(rows, chosen), seed)
     scaled = (z - z.mean(0)) / np.maximum(z.std(0), 1e-9)
     along = scaled @ found.vector
     along = (along - along.mean()) / max(float(along.std()), 1e-12)
     order = [i for i in np.argsort(-along, kind="stable") if rows[i] not in chosen][: 2 * TOP]
-    held = found.p < 0.05
+    holds = found.p < 0.05
     said = f"tells held-out examples from other items with an AUROC of {found.auroc:.3f}; sets of {found.n} random items reach "
     said += f"{found.chance[0]:.3f} on average and {found.chance[1]:.3f} in 95 of 100 draws (p = {found.p:.2f})"
     out = about_of(path, items) | {
@@ -92,10 +92,10 @@ def concept(
         "auroc": found.auroc,
         "random": {"mean": found.chance[0], "high": found.chance[1]},
         "p": found.p,
-        "held": held,
+        "held": holds,
         "like": [{"id": str(items.names[rows[i]]), "label": label_of(items, int(rows[i])), "along": float(along[i])} for i in order],
-        "classes": _along(items, rows, along, chosen) if held else {},
-        "sentence": f"The encoder {'holds' if held else 'does not hold'} this concept: its direction {said}.",
+        "classes": _along(items, rows, along, chosen) if holds else {},
+        "sentence": f"{'The encoder holds this concept' if holds else 'The examples do not show that it is held'}: its direction {said}.",
     }
     write_json(path / "explain" / "concept.json", finite(out))
     return out
@@ -111,11 +111,20 @@ def _along(items: Dataset, rows: np.ndarray, along: np.ndarray, chosen: Sequence
     return dict(sorted(means.items(), key=lambda pair: -abs(pair[1]))[:TOP])
 
 
+def _tokens(net: Model, items: Dataset, rows: np.ndarray, seed: int) -> np.ndarray:
+    """Tokens of these items [N, D], of long ones some, so that they are at most TOKENS."""
+    most, draw, out = max(1, TOKENS // max(1, len(rows))), np.random.default_rng([seed, 91]), []
+    for _, f in _features(net, items, rows):
+        for t, valid in zip(f.tokens.float().cpu().numpy(), f.valid.cpu().numpy(), strict=True):
+            kept = np.flatnonzero(valid)
+            out.append(t[np.sort(draw.choice(kept, most, replace=False)) if len(kept) > most else kept])
+    return np.concatenate(out)
+
+
 @torch.no_grad()
 def _features(net: Model, items: Dataset, rows: np.ndarray) -> Any:
     """(rows, features) of some items, a batch at a time."""
-    x, lengths = items.x[rows], None if items.lengths is None else items.lengths[rows]
-    for at, batch in net.bundles(x, lengths):
+    for at, batch in net.bundles(*held(items, rows)):
         found: Features = net.encoder(net.plain(batch))
         yield rows[at], found
 
@@ -137,14 +146,15 @@ def _activity(net: Model, items: Dataset, rows: np.ndarray, found: atoms.Atoms) 
 
 def _told(net: Model, items: Dataset, rows: np.ndarray, high: np.ndarray, found: atoms.Atoms, k: int) -> dict[str, Any]:
     """One atom by its strongest examples: which items, where in them, and what is common to them."""
-    order = np.argsort(-high, kind="stable")[:TOP]
+    order = np.argsort(-high, kind="stable")[:20]
+    order = order[high[order] > 0] if (high > 0).any() else order[:1]
     examples = []
-    for i in order:
+    for i in order[:TOP]:
         pieces, each = _placed(net, items, int(rows[i]), found, k)
         where = pieces.names[int(each.argmax())] if len(pieces) > 1 and each.max() > 0 else ""
         examples.append({"id": str(items.names[rows[i]]), "row": int(rows[i]), "part": where, "activity": float(high[i])})
     common, times = Counter(e["part"] for e in examples).most_common(1)[0]
-    labels = [name for i in np.argsort(-high, kind="stable")[:20] if (name := label_of(items, int(rows[i]))) is not None]
+    labels = [name for i in order if (name := label_of(items, int(rows[i]))) is not None]
     most = Counter(labels).most_common(1)
     return {
         "atom": k,
@@ -176,7 +186,7 @@ def _placed(net: Model, items: Dataset, row: int, found: atoms.Atoms, k: int) ->
     return pieces, each
 
 
-def _head(net: Model, items: Dataset, rows: np.ndarray, codes: np.ndarray, seed: int) -> dict[str, Any] | None:
+def _head(net: Model, items: Dataset, rows: np.ndarray, codes: np.ndarray, kept: np.ndarray, seed: int) -> dict[str, Any] | None:
     """How far a decision by few concepts gets, where there are classes and held-out items."""
     if items.labels is None or not items.classes:
         return None
@@ -184,10 +194,13 @@ def _head(net: Model, items: Dataset, rows: np.ndarray, codes: np.ndarray, seed:
     train, test = (np.flatnonzero(known & np.isin(rows, part)) for part in (items.train, items.test))
     if len(train) < 20 or len(test) < 10 or len(np.unique(items.labels[rows[train]])) < 2:
         return None
-    z = net.vectors(*items.some(rows))
+    z = net.vectors(*held(items, rows))
     labels = items.labels[rows]
     made = sparsely.decided((codes[train], codes[test]), (z[train], z[test]), (labels[train], labels[test]), len(items.classes), seed)
-    strongest = {str(c): np.argsort(-made.weights[k], kind="stable")[:3].tolist() for k, c in enumerate(items.classes)}
+    strongest = {
+        str(c): [int(kept[i]) for i in np.argsort(-made.weights[k], kind="stable")[:3] if made.weights[k, i] > 1e-6]
+        for k, c in enumerate(items.classes)
+    }
     gap = dict(zip(("mean", "low", "high"), made.gap, strict=True))
     return {"n": len(test), "used": made.used, "accuracy": made.accuracy, "full": made.full, "gap": gap, "strongest": strongest}
 

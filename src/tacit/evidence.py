@@ -33,13 +33,15 @@ def evidence(
 ) -> dict[str, Any]:  # fmt: skip
     """Which parts of training items a decision by prototypes compares an item with, and what each adds. Plain JSON and a picture.
 
-    model: folder of a fine-tuned model, made with --strategy prototypes. What they add is exact: together with the rest and the bias it is
-    the output that is decided by. Raises Asked where the model has no prototypes.
+    model: folder of a fine-tuned model, made with --strategy prototypes. Of one class of several, a part adds to its output beyond the mean
+    of the other classes; all together and the bias are, exactly, what the output is ahead by. Raises Asked where there are no prototypes.
     """
     say = say or (lambda words: None)
     path = Path(model)
     decider = Decider.load(path, choose_device().value)
     network, head = decider.network, decider.knowledge.head
+    if head.level != "item" or decider.knowledge.name not in ("classification", "regression"):
+        raise Asked(f"{path} decides about {decider.knowledge.name}", "evidence is shown for one class or one number")
     if network.bank is None:
         raise Asked(f"{path} decides by the whole embedding, not by parts", "make one with `tacit finetune RUN DATA --strategy prototypes`")
     items = as_read(network.model, path, data, dict(options or {}), say)
@@ -48,13 +50,18 @@ def evidence(
     with torch.no_grad():
         f = network.model.encoder(view)
         near = network.bank.near(f.tokens, f.valid)[0]  # [M, P]
-        mean, scale, weight, bias = (t.double() for t in network.reading())
-        closest, at = near.max(0)
+        mean, scale, weight, bias = (t.cpu().double() for t in network.reading())
+        closest, at = (t.cpu() for t in near.max(0))
         each = ((closest.double() - mean) / scale)[None] * weight  # [outputs, P]
         out = each.sum(1) + bias
     k = int(out.argmax()) if head.classes else 0
-    others = torch.cat([each[:k], each[k + 1 :]])
-    adds = each[k] - (others.mean(0) if len(others) else 0)
+    against = [i for i in range(len(out)) if i != k] if decider.knowledge.name == "classification" else []
+
+    def beyond(v: Tensor) -> Tensor:
+        return v[k] - v[against].mean(0) if against else v[k]
+
+    unit = 1.0 if head.classes else head.unit  # numbers in units of their own
+    adds = unit * beyond(each)
     order = torch.argsort(-adds.abs())[:SHOWN].tolist()
     try:
         known: Dataset | None = known_to(network.model, path, data, items, train, dict(options or {}), say)
@@ -64,21 +71,31 @@ def evidence(
     told, pictures = [], []
     for p in order:
         one = network.prototypes[p]
-        place = tuple(f.at[0, int(at[p])].tolist())
+        place = tuple((f.at[0, int(at[p])].cpu() * torch.tensor(view.x.shape[-f.at.shape[-1] :])).tolist())
         own, own_each, own_name = part_of(network.model, items, row, place)
-        entry = {"adds": float(adds[p]), "cosine": float(closest[p]), "part": own_name, "like": one["id"], "label": one["label"] or None}
+        entry = {
+            "adds": float(adds[p]),
+            "cosine": float(closest[p]),
+            "usual": float(mean[p]),
+            "part": own_name,
+            "like": one["id"],
+            "label": one["label"] or None,
+        }
         image = draw.drawn(view.x[0].cpu().numpy(), own, own_each.tolist())
         cells = [image]
         if known is not None and one["row"] < len(known) and str(known.names[one["row"]]) == one["id"]:
             other, other_each, entry["part_of_it"] = part_of(network.model, known, one["row"], tuple(one["at"]))
             cells.append(draw.drawn(seen(network.model, known, one["row"]).x[0].cpu().numpy(), other, other_each.tolist()))
         told.append(entry)
-        pictures.append((f"{adds[p]:+.2f}: like {one['id']} ({one['label'] or 'no class'}), cosine {closest[p]:.2f}", cells))
+        word = "like" if closest[p] > mean[p] else "unlike"
+        pictures.append((f"{adds[p]:+.2f}: {word} {one['id']} ({one['label'] or 'no class'}), cosine {closest[p]:.2f}", cells))
     result = about_of(path, items) | {
         "item": str(items.names[row]),
         "row": row,
         "label": label_of(items, row),
         "decides": head.classes[k] if head.classes else float(out[0] * head.unit + head.centre),
+        "ahead": unit * float(beyond(out)),
+        "bias": unit * float(beyond(bias)),
         "prototypes": told,
         "rest": float(adds.sum() - sum(float(adds[p]) for p in order)),
         "seed": seed,
@@ -89,11 +106,11 @@ def evidence(
 
 
 def part_of(net: Model, items: Dataset, row: int, at: tuple[float, ...]) -> tuple[Any, np.ndarray, str]:
-    """The parts of an item, 1 for those that the feature at a place (shares of the item) covers, and the name of the middle one."""
+    """The parts of an item, 1 for those that the feature around a place (in samples) covers, and the name of the middle one."""
     view = seen(net, items, row)
     pieces = net.modality.cut_up(view, net.encoder.tokenizer, PARTS).on("cpu")
     size, each = pieces.of.shape, np.zeros(len(pieces))
-    middle = tuple(min(int(a * s), s - 1) for a, s in zip(at, size, strict=True))
+    middle = tuple(min(int(a), s - 1) for a, s in zip(at, size, strict=True))
     area = tuple(
         slice(max(0, int(a * s - c / 2 + 0.5)), max(1, int(a * s + c / 2 + 0.5)))
         for a, s, c in zip(at, size, net.encoder.cell, strict=True)
@@ -110,7 +127,7 @@ def influence(
 ) -> dict[str, Any]:  # fmt: skip
     """Labelled training items whose own step would move a fine-tuned decision most toward what it says of an item, or away. Plain JSON.
 
-    source: Pruthi et al. 2020, arXiv:2002.08484 (TracIn), at the last checkpoint and on the last layers.
+    `helps`: in units of the largest. source: Pruthi et al. 2020, arXiv:2002.08484 (TracIn), at the last checkpoint and on the last layers.
     """
     say = say or (lambda words: None)
     path = Path(model)
@@ -148,14 +165,16 @@ def influence(
         return {"id": str(known.names[rows[i]]), "label": label_of(known, int(rows[i])), "helps": float(adds[i] / scale)}
 
     out = about_of(path, items) | {"item": str(items.names[row]), "label": label_of(items, row), "decides": head.classes[best]}
-    out |= {"tried": len(rows), "seed": seed, "helped": [told(int(i)) for i in order[:5]], "hurt": [told(int(i)) for i in order[::-1][:5]]}
+    out |= {"tried": len(rows), "seed": seed}
+    out |= {"helped": [told(int(i)) for i in order[:5] if adds[i] > 0], "hurt": [told(int(i)) for i in order[::-1][:5] if adds[i] < 0]}
     write_json(path / "explain" / f"influence-{row}.json", finite(out))
     return out
 
 
 def _slope(network: Network, batch: Any, answer: int, last: list[Tensor]) -> Tensor:
     """Gradient of the log-loss of one item for an answer, by the last parameters."""
-    with torch.enable_grad():
+    # cuDNN's recurrent networks have a way back in training only
+    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
         out = network.decide(batch)
         loss = F.cross_entropy(out.float(), torch.tensor([answer], device=out.device))
         grads = torch.autograd.grad(loss, last, allow_unused=True)

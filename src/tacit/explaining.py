@@ -69,6 +69,12 @@ def explain(
     given: dict[str, Any] = {"cache": not no_cache, "target": target, "group": group, "split": split, "max_bad": max_bad}
     given["text_column"] = text_column
     options = {k: v for k, v in given.items() if v is not None}
+    asked = {
+        "--words": words, "--pretraining": pretraining, "--influence": influence, "--concepts": concepts, "--concept": concept,
+        "--examples": examples, "--clusters": clusters, "--global": global_, "--pair": pair, "--class": these, "--anomaly": anomaly,
+        "--pretext": pretext, "--next": next_,
+    }  # fmt: skip
+    _alone([name for name, value in asked.items() if value not in (None, False)], how, engine, overrides)
     try:
         if words is not None:
             _words(run, data, words, options, json_, teller)
@@ -112,6 +118,20 @@ def explain(
 
 
 ENGINES = ("shap", "lime", "captum")
+MAPS = ("--pair", "--class", "--anomaly", "--pretext", "--next")  # questions that a map answers
+
+
+def _alone(asked: list[str], how: str | None, engine: str | None, settings: list[str] | None) -> None:
+    """Raise Asked for two questions at once, or for ways of attributing a question that no map answers."""
+    from tacit.errors import Asked
+
+    if len(asked) > 1:
+        raise Asked(f"{' and '.join(asked)} ask for different things", "ask for one of them")
+    other = asked[0] if asked and asked[0] not in MAPS else ""
+    if other and (engine or settings):
+        raise Asked(f"{other} is answered by no attribution", "leave --engine and explain.name=value out")
+    if other and how and other not in ("--concepts", "--global"):
+        raise Asked(f"{other} is answered by no attribution", "leave --how out")
 
 
 def by(how: str | None, engine: str | None) -> str | None:
@@ -197,12 +217,19 @@ def _evidence(
         out(found)
         return
     rows = [
-        [f"{p['adds']:+.2f}", p["part"], f"{p['like']} {p['label'] or ''}", p.get("part_of_it", ""), f"{p['cosine']:.2f}"]
+        [
+            f"{p['adds']:+.2f}",
+            p["part"],
+            "like" if p["cosine"] > p["usual"] else "unlike",
+            f"{p['like']} {p['label'] or ''}",
+            p.get("part_of_it", ""),
+            f"{p['cosine']:.2f} ({p['usual']:.2f})",
+        ]
         for p in found["prototypes"]
     ]
-    table("", ["adds", "this part", "is like that of", "there", "cosine"], rows)
+    table("", ["adds", "this part", "is", "that of", "there", "cosine (usual)"], rows)
     teller.say(
-        f"{found['item']} is decided to be {found['decides']} by these parts; all other prototypes together add {found['rest']:+.2f}"
+        f"{found['item']} is decided to be {found['decides']}; all other prototypes add {found['rest']:+.2f}, the bias {found['bias']:+.2f}"
     )
     print(Path(model) / "explain" / f"evidence-{found['row']}.png")
 
@@ -216,8 +243,8 @@ def _taught(
     from tacit.finetuning.decider import is_decider
 
     if influenced:
-        common: dict[str, Any] = {"item": item or 0, "seed": seed, "options": options, "say": teller.say}
-        found = evidence.influence(run, data, train=train, **common) if is_decider(run) else pretext.influence(run, data, **common)
+        common: dict[str, Any] = {"item": item or 0, "train": train, "seed": seed, "options": options, "say": teller.say}
+        found = evidence.influence(run, data, **common) if is_decider(run) else pretext.influence(run, data, **common)
     else:
         found = pretext.taught(run, data, seed=seed, options=options, say=teller.say)
     if json_:
@@ -226,7 +253,8 @@ def _taught(
         rows = [[word, e["id"], e["label"] or "", f"{e['helps']:+.3f}"] for word in ("helped", "hurt") for e in found[word]]
         table("", ["", "training item", "label", "helps"], rows)
         about = f"a decision for {found['decides']}" if "decides" in found else "solving its pretext task"
-        teller.say(f"{found['item']}: what a step on each of {found['tried']} training items does for {about}, to first order")
+        more = "" if "decides" in found else ", beyond what an average item's does"
+        teller.say(f"{found['item']}: what a step on each of {found['tried']} training items does for {about}, to first order{more}")
     else:
         table("", ["change", "strength", "moves the embedding", "untrained"],
               [[m["name"], f"{m['strength']}", f"{m['moves']:.2f}", f"{m['untrained']:.2f}"] for m in found["ignores"]])  # fmt: skip

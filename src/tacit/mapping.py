@@ -18,7 +18,7 @@ def map_(
     how: Annotated[str | None, typer.Option(help="umap or pca; default: UMAP where it is installed.")] = None,
     most: Annotated[int, typer.Option(help="Items on the map; of more every n-th.")] = 20_000,
     export: Annotated[Path | None, typer.Option(help="Write the map as a web page: a folder, or a .zip.")] = None,
-    open_: Annotated[bool, typer.Option("--open/--no-open", help="Open it in embedding-atlas, or only write it.")] = True,
+    open_: Annotated[bool, typer.Option("--open/--no-open", help="Open it in embedding-atlas, or only write it, as --json does.")] = True,
     port: Annotated[int | None, typer.Option(help="Port of the page; default 5055 or the next that is free.")] = None,
     seed: Annotated[int, typer.Option(help="Of the drawing.")] = 0,
     target: Target = None,
@@ -46,7 +46,7 @@ def map_(
     if export is not None:
         open_in_viewer(made, export=export)
         teller.say(f"the web page is in {export}: any web server can show it, such as python -m http.server")
-    elif open_:
+    elif open_ and not json_:
         teller.say("opening it in embedding-atlas; Ctrl-C ends it")
         try:
             code = open_in_viewer(made, port=port)

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tacit.api import Say, opened
 from tacit.data.dataset import Dataset
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked
+from tacit.operate.artefact import ABOUT
 from tacit.operate.embed import read
 from tacit.runtime import choose_device
 
@@ -46,8 +49,15 @@ def as_read(net: Model, path: Path, data: Any, given: Mapping[str, Any], say: Sa
 def opened_run(run: str | Path, data: Any, options: Mapping[str, Any] | None, say: Say) -> tuple[Path, Model, Dataset]:
     """A run's folder, its model on the device of this machine, and data decoded for it."""
     path = Path(run)
+    if (path / ABOUT).is_file():
+        raise Asked(f"{path} is exported, and only its outputs are known", "give the run or the model that it was made from")
     net = load(path, choose_device().value)
     return path, net, as_read(net, path, data, dict(options or {}), say)
+
+
+def held(items: Dataset, rows: np.ndarray) -> tuple[Any, np.ndarray | None]:
+    """Some decoded items as they are kept (texts one behind the other), and their lengths."""
+    return items.x[rows], None if items.lengths is None else items.lengths[rows]
 
 
 def label_of(data: Dataset, row: int) -> str | None:

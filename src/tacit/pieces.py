@@ -138,21 +138,24 @@ NEAR = 1 / 6, 1 / 12  # weight of a neighbour beside, and of one across a corner
 def imputed(x: Tensor, stay: Tensor, generator: torch.Generator, noise: float = 0.01, turns: int = 400) -> Tensor:
     """Images [1, C, H, W] whose missing places are the weighted mean of their neighbours, with noise, [K, C, H, W]; stay: [K, 1, H, W].
 
-    source: Rong et al. 2022, arXiv:2202.00449 (ROAD), noisy linear imputation; ours solves its equations by relaxation, whose error is
-    below the noise after so many turns for holes of up to some twenty pixels.
+    source: Rong et al. 2022, arXiv:2202.00449 (ROAD), noisy linear imputation; ours relaxes its equations from a blur of what is left, and
+    stops after so many turns: what is deep in a hole stays near the blur. Values that were missing before stay missing.
     """
     beside, corner = NEAR
     weight = torch.tensor([[corner, beside, corner], [beside, 0.0, beside], [corner, beside, corner]], dtype=x.dtype, device=x.device)
     weight = weight.expand(x.shape[1], 1, 3, 3)
-    known = stay.expand(-1, x.shape[1], -1, -1)
+    known = stay & ~x.isnan()
+    left = torch.where(known, x, torch.nan)
+    mean = left.nanmean((-2, -1), keepdim=True).nan_to_num(0.0)
+    start = blurred(left)
+    out = torch.where(known, x, torch.where(start.isnan(), mean, start))
     share = F.conv2d(torch.ones_like(x), weight, padding=1, groups=x.shape[1])
-    out = torch.where(known, x, blurred(x))
     for _ in range(turns):
-        mean = F.conv2d(out, weight, padding=1, groups=x.shape[1]) / share
-        after = torch.where(known, x, mean)
+        after = torch.where(known, x, F.conv2d(out, weight, padding=1, groups=x.shape[1]) / share)
         far = float((after - out).abs().max())
         out = after
         if far < 1e-5:
             break
-    shake = torch.randn(out.shape, generator=generator, dtype=out.dtype).to(out.device) * noise * x.std()
-    return torch.where(known, x, out + shake)
+    scale = x[~x.isnan()].std() if int((~x.isnan()).sum()) > 1 else 0.0
+    shake = torch.randn(out.shape, generator=generator, dtype=out.dtype).to(out.device) * noise * scale
+    return torch.where(x.isnan(), x, torch.where(known, x, out + shake))

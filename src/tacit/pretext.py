@@ -19,12 +19,13 @@ from tacit.assemble import info_of, make_method, make_modality, needs_before
 from tacit.config import RunConfig
 from tacit.data.dataset import Dataset
 from tacit.embedding.model import Model
+from tacit.encoder import join
 from tacit.errors import Asked, CannotPair
 from tacit.evaluation.readers import standardise
 from tacit.explainers import values
 from tacit.method import Method
 from tacit.modality import Modality
-from tacit.origin import label_of, opened_run
+from tacit.origin import held, label_of, opened_run
 from tacit.registry import find
 from tacit.subject import about_of
 from tacit.training import checkpoint
@@ -48,7 +49,7 @@ def taught(
     learn = items.train if len(items.train) else np.arange(len(items))
     fresh = untrained(net, seed).eval()
     some = learn[:: max(1, -(-len(learn) // READ))]
-    fresh.settle(*items.some(some))
+    fresh.settle(*held(items, some))
     if len(learn) < 8:
         raise Asked(f"{items.path} has {len(learn)} training items, too few to say what was taught")
     say("changing items\r")
@@ -73,7 +74,7 @@ def moves(net: Model, items: Dataset, learn: np.ndarray, seed: int) -> list[dict
     if not net.modality.strengths or "global_" not in net.modality.gives:
         return []
     rows = np.sort(np.random.default_rng([seed, 21]).permutation(learn)[:ITEMS])
-    batches = [b for _, b in net.bundles(*items.some(rows), 64)]
+    batches = [b for _, b in net.bundles(*held(items, rows), 64)]
     plain = _unit(torch.cat([_vector(net, net.plain(b)) for b in batches]))
     apart = 1 - (plain @ plain.T).mean().item() * len(plain) / (len(plain) - 1) + 1 / (len(plain) - 1)
     knobs = {k: v for k, v in net.config["modality"].items() if k != "name"}
@@ -95,7 +96,7 @@ def read_layers(net: Model, items: Dataset, seed: int) -> list[dict[str, Any]]:
     """What a linear reading finds in each layer's mean over an item: the label on held-out items (accuracy, or R2), and how bright, varied
     and long an item is (R2 on a random half)."""
     rows = np.arange(0, len(items), max(1, -(-len(items) // READ)))
-    x, lengths = items.some(rows)
+    x, lengths = held(items, rows)
     if "layers" in net.encoder.backbone.can:
         found: list[list[np.ndarray]] = []
         order = []
@@ -126,9 +127,8 @@ def _asked(items: Dataset, rows: np.ndarray, seed: int) -> dict[str, tuple[np.nd
         if len(fit) >= 10 and len(held) >= 10:
             out["label"] = (y, fit, held)
     if items.spec.modality not in ("text", "table", "events"):
-        flat = [np.asarray(items[int(r)], np.float64) for r in rows]
-        out["level"] = (np.array([np.nanmean(v) for v in flat]), *half)
-        out["variation"] = (np.array([np.nanstd(v) for v in flat]), *half)
+        told = np.array([(np.nanmean(v), np.nanstd(v)) if np.isfinite(v).any() else (0.0, 0.0) for v in (items[int(r)] for r in rows)])
+        out["level"], out["variation"] = ((told[:, k].astype(np.float64), *half) for k in range(2))
     if items.lengths is not None and len(np.unique(items.lengths[rows])) > 2:
         out["length"] = (np.log(items.lengths[rows]), *half)
     return {k: v for k, v in out.items() if len(np.unique(v[0][v[1]])) > 1}
@@ -153,7 +153,7 @@ def hardest(net: Model, items: Dataset, learn: np.ndarray, seed: int) -> dict[st
         return {}
     rows = np.sort(np.random.default_rng([seed, 41]).permutation(learn)[:HARD])
     order, plain, shares = [], [], []
-    bundles = list(net.bundles(*items.some(rows), 64))
+    bundles = list(net.bundles(*held(items, rows), 64))
     for at, batch in bundles:
         order.append(at)
         plain.append(_vector(net, net.plain(batch)))
@@ -162,7 +162,7 @@ def hardest(net: Model, items: Dataset, learn: np.ndarray, seed: int) -> dict[st
         g = torch.Generator(bank.device).manual_seed(1000 * seed + draw)
         seen = [net.modality.views(b, Views(global_=1), g, net.encoder.cell)[0] for _, b in bundles]
         cosine = _unit(torch.cat([_vector(net, v) for v in seen])) @ bank.T
-        shares.append((cosine > cosine.diagonal()[:, None]).float().sum(1) / (len(rows) - 1))
+        shares.append(((cosine >= cosine.diagonal()[:, None]).float().sum(1) - 1) / (len(rows) - 1))
     share = torch.stack(shares).mean(0).cpu().numpy()
     at = rows[np.concatenate(order)]
     worst = np.argsort(-share, kind="stable")[:SHOWN]
@@ -205,8 +205,10 @@ def solved(path: Path, net: Model, items: Dataset, known: Dataset, row: int, see
     device = next(net.parameters()).device
     rows = known.train if len(known.train) else np.arange(len(known))
     rows = rows[rows != row] if known.fingerprint == items.fingerprint else rows
+    if not len(rows):
+        raise Asked(f"{known.path} has no other item that the task could be solved among", "name the data with --train")
     rows = np.sort(np.random.default_rng([seed, 51]).choice(rows, min(CONTEXT, len(rows)), replace=False))
-    (context,) = net.batches(*known.some(rows))
+    context = join(list(net.batches(*known.some(rows))))
     made = partial(restored, path, known, device=str(device))
 
     def of(m: Model) -> values.Value:
@@ -217,33 +219,35 @@ def solved(path: Path, net: Model, items: Dataset, known: Dataset, row: int, see
 
 
 def influence(
-    run: str | Path, data: Any, *, item: int | str = 0, most: int = 200, seed: int = 0,
+    run: str | Path, data: Any, *, item: int | str = 0, most: int = 200, train: Any = None, seed: int = 0,
     options: Mapping[str, Any] | None = None, say: Say | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Training items whose own step would help most, or hurt most, to solve the pretext task on an item. Plain JSON.
+    """Training items whose own step would help most, or hurt most, to solve the pretext task on an item, more than an average item's step
+    does. Plain JSON; `helps` in units of the largest.
 
     most: training items that are tried. source: Pruthi et al. 2020, arXiv:2002.08484 (TracIn), at the last checkpoint and on the last
-    layers, which are cheap and tell most.
+    layers; ours takes away the mean slope, which is that of the other items of a batch.
     """
     from tacit.subject import known_to, row_named, stored
 
     say = say or (lambda words: None)
     path, net, items = opened_run(run, data, options, say)
     row = row_named(items, item)
-    known = known_to(net, path, data, items, None, dict(options or {}), say)
+    known = known_to(net, path, data, items, train, dict(options or {}), say)
     method, modality = restored(path, known, device=str(next(net.parameters()).device))
     rows = known.train if len(known.train) else np.arange(len(known))
     rows = rows[rows != row] if known.fingerprint == items.fingerprint else rows
-    rng = np.random.default_rng([seed, 61])
-    rows = np.sort(rng.permutation(rows)[: most + CONTEXT])
-    beside = rng.choice(len(rows), min(CONTEXT, len(rows) - 1), replace=False)
-    (context,) = net.batches(*known.some(np.sort(rows[beside])))
-    rows = np.delete(rows, beside)
+    if len(rows) < CONTEXT + 2:
+        raise Asked(f"{known.path} has {len(rows)} other items, too few to say which of them helped", "name the data with --train")
+    rows = np.random.default_rng([seed, 61]).permutation(rows)[: most + CONTEXT]
+    context = join(list(net.batches(*known.some(np.sort(rows[:CONTEXT])))))
+    rows = np.sort(rows[CONTEXT:])
     value = values.pretext(method, modality, context, seed)
     last = last_of(method)
 
     def slope(batch: Batch) -> Tensor:
-        with torch.enable_grad():
+        # cuDNN's recurrent networks have a way back in training only
+        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             grads = torch.autograd.grad(value.of(batch, None).sum(), last, allow_unused=True)
         return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(last, grads, strict=True)])
 
@@ -256,23 +260,26 @@ def influence(
     mean = every.mean(0)  # what all have in common is the step of the others, and of any item
     own = slope(stored(net, items, row)) - mean
     adds = ((every - mean) @ own).tolist()
-    scale = float(own @ own) or 1.0
+    scale = float(np.abs(adds).max()) or 1.0
     order = np.argsort(-np.array(adds), kind="stable")
 
     def told(i: int) -> dict[str, Any]:
         return {"id": str(known.names[rows[i]]), "label": label_of(known, int(rows[i])), "helps": adds[i] / scale}
 
     out = about_of(path, items) | {"item": str(items.names[row]), "label": label_of(items, row), "tried": len(rows), "seed": seed}
-    out |= {"helped": [told(int(i)) for i in order[:5]], "hurt": [told(int(i)) for i in order[::-1][:5]]}
+    out |= {"helped": [told(int(i)) for i in order[:5] if adds[i] > 0], "hurt": [told(int(i)) for i in order[::-1][:5] if adds[i] < 0]}
     write_json(path / "explain" / f"influence-{row}.json", finite(out))
     return out
 
 
 def last_of(method: nn.Module, most: int = 200_000) -> list[Tensor]:
-    """The parameters nearest to the loss that can learn, at most so many numbers, but at least one."""
+    """The parameters nearest to the loss that can learn, at most so many numbers; where even one has more, the smallest alone."""
     out: list[Tensor] = []
-    for p in reversed([p for p in method.parameters() if p.requires_grad]):
-        if out and sum(q.numel() for q in out) + p.numel() > most:
+    free = [p for p in method.parameters() if p.requires_grad]
+    if min(free[-1].numel(), free[-2].numel() if len(free) > 1 else most + 1) > most:
+        return [min(free, key=lambda p: p.numel())]
+    for p in reversed(free):
+        if sum(q.numel() for q in out) + p.numel() > most:
             break
         out.append(p)
     return out

@@ -22,7 +22,7 @@ from tacit.explainers import outside
 from tacit.explainers.outside import Outside
 from tacit.explainers.values import row_of
 from tacit.finetuning.decider import Decider, is_decider
-from tacit.operate.artefact import ABOUT
+from tacit.operate.artefact import ABOUT, Artefact
 from tacit.origin import as_read, training_data
 from tacit.runtime import choose_device, commit
 from tacit.types import Batch
@@ -49,8 +49,8 @@ class Subject:
             return cls(None, run.eval())
         path = Path(run)
         if (path / ABOUT).is_file():
-            net, held = outside.opened(path)
-            return cls(path, net, held=held)
+            held = Artefact.open(path)
+            return cls(path, Outside(held.spec, held.config, lambda x, n: held.vectors(x, n)), held=held)
         if is_decider(path):
             decider = Decider.load(path, choose_device().value)
             return cls(path, decider.network.model, decider)
@@ -74,7 +74,7 @@ class Subject:
     def fresh(self, items: Dataset) -> Callable[[int], Any] | None:
         """The same with random weights, by a seed; None = there is no such thing of a decision that left as a graph."""
         if isinstance(self.net, Outside):
-            return None if self.decides else partial(outside.untrained_like, self.net)
+            return None if self.decides else partial(outside.untrained_like, self.net, items, CENTRE)
         return partial(untrained_like, self.net, items)
 
     def about(self, items: Dataset) -> dict[str, Any]:
@@ -128,15 +128,15 @@ def others(known: Dataset, items: Dataset, row: int) -> np.ndarray:
 
 def row_named(items: Dataset, asked: int | str) -> int:
     """The row of an item by its number or name. Raises Asked."""
-    names = [str(n) for n in items.names]
+    names = items.names
     if isinstance(asked, str) and asked in names:  # names may be numbers
-        return names.index(asked)
-    if isinstance(asked, int) or re.fullmatch(r"-?[0-9]+", asked):
+        return list(names).index(asked)
+    if isinstance(asked, (int, np.integer)) or re.fullmatch(r"-?[0-9]+", asked):
         row = int(asked)
         if not 0 <= row < len(items):
             raise Asked(f"there is no item {row}: {items.path} has items 0 to {len(items) - 1}")
         return row
-    near = difflib.get_close_matches(asked, names[:20_000], 1)
+    near = difflib.get_close_matches(str(asked), [str(n) for n in names[:20_000]], 1)
     way = f"did you mean {near[0]!r}?" if near else f"a number from 0 to {len(items) - 1}, or a name"
     raise Asked(f"there is no item {asked!r}", way)
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import tacit
-from tacit import calibration, costs
+from tacit import calibration, costs, registry
 from tacit.api import Data, Say, digest, opened, remembered
 from tacit.data.dataset import REMEMBERED, Dataset
 from tacit.data.forms import OF_PAIRS
@@ -25,6 +25,7 @@ from tacit.embedding.model import Model, load
 from tacit.errors import Asked
 from tacit.evaluation.bootstrap import bootstrap
 from tacit.evaluation.verdict import DISCORDANT
+from tacit.finetuning import prototypes
 from tacit.finetuning.config import FinetuneConfig, settings
 from tacit.finetuning.decider import Decider, is_decider
 from tacit.finetuning.finetune import Finetuned, clear
@@ -100,6 +101,8 @@ def finetune(
         found, answers = paired(labelled(found, asked.get("target") if isinstance(data, (str, Path)) else target), head)
     else:
         answers = supervise(found, target=target if labels else asked.get("target"), file=labels, head=head)
+    if strategy == "prototypes":  # before a folder is made
+        prototypes.check(registry.find("heads", answers.head).level, net.encoder.can)
     name = f"{_stem(target or (Path(labels).stem if labels else answers.head))}_{strategy}"
     path = Path(out) if out else run / "finetune" / name if run is not None else None
     if path is None and isinstance(model, (str, Path)):

@@ -37,7 +37,8 @@ class Atoms:
 def learned(tokens: np.ndarray, count: int, how: str = "sae", seed: int = 0) -> Atoms:
     """Atoms of tokens [N, D], learned with three seeds; those of the first are told, the others say which are stable.
 
-    how: sae (a sparse autoencoder) or nmf (non-negative matrix factorisation). Raises Asked where there are too few tokens.
+    how: sae (a sparse autoencoder) or nmf (non-negative matrix factorisation). Raises Asked where there are too few tokens, or all are
+    the same.
     """
     ways: dict[str, Callable[[np.ndarray, int, int], _Found]] = {"sae": sparse, "nmf": factors}
     if how not in ways:
@@ -45,7 +46,9 @@ def learned(tokens: np.ndarray, count: int, how: str = "sae", seed: int = 0) -> 
     if len(tokens) < 2 * count:
         raise Asked(f"{len(tokens)} tokens are too few for {count} concepts", "ask for fewer, or give more items")
     mean = tokens.mean(0)
-    scale = float(np.sqrt(((tokens - mean) ** 2).sum(1).mean())) or 1.0
+    scale = float(np.sqrt(((tokens - mean) ** 2).sum(1).mean()))
+    if scale <= 1e-9 * float(np.linalg.norm(mean)) or scale == 0:
+        raise Asked("all tokens are the same", "there is nothing that could be told apart: see the health of the run")
     x = ((tokens - mean) / scale).astype(np.float32)
     found = [ways[how](x, count, SEEDS * seed + s) for s in range(SEEDS)]
     first, others = found[0], found[1:]

@@ -28,7 +28,8 @@ class Direction:
 def direction(z: np.ndarray, examples: Sequence[int] | np.ndarray, seed: int = 0) -> Direction:
     """The direction in embeddings [N, D] toward some items, tested against as many items drawn at random.
 
-    source: Kim et al. 2018, arXiv:1711.11279 (concept vectors, and their test against random ones). Raises Asked for too few examples.
+    source: Kim et al. 2018, arXiv:1711.11279 (concept vectors, and their test against random ones); ours goes from the mean
+    of other items to that of the examples, which few examples settle better than a classifier. Raises Asked for too few examples.
     """
     rows = np.unique(np.asarray(examples))
     if len(rows) < LEAST or len(z) < 4 * len(rows):
@@ -39,15 +40,14 @@ def direction(z: np.ndarray, examples: Sequence[int] | np.ndarray, seed: int = 0
     own = _separated(scaled, rows, rng)
     others = np.setdiff1d(np.arange(len(z)), rows)
     random = np.array([_separated(scaled, rng.choice(others, len(rows), replace=False), rng) for _ in range(DRAWS)])
-    toward = scaled[rows].mean(0)
+    toward = scaled[rows].mean(0) - scaled[others].mean(0)
     vector = toward / max(float(np.linalg.norm(toward)), 1e-12)
     p = (1 + int((random >= own).sum())) / (1 + DRAWS)
     return Direction(own, (float(random.mean()), float(np.quantile(random, 0.95))), p, vector, len(rows))
 
 
 def _separated(z: np.ndarray, rows: np.ndarray, rng: np.random.Generator, most: int = 200) -> float:
-    """AUROC of held-out examples against other items, by a direction from the rest of the examples; means over five folds."""
-    from sklearn.linear_model import LogisticRegression
+    """AUROC of held-out examples against other items, along the direction between the means of the rest of both; mean over five folds."""
     from sklearn.metrics import roc_auc_score
 
     others = rng.permutation(np.setdiff1d(np.arange(len(z)), rows))[:most]
@@ -55,10 +55,7 @@ def _separated(z: np.ndarray, rows: np.ndarray, rng: np.random.Generator, most: 
     own_fold, other_fold = rng.permutation(len(rows)) % folds, rng.permutation(len(others)) % folds
     found = []
     for k in range(folds):
-        fit = np.concatenate([rows[own_fold != k], others[other_fold != k]])
         held = np.concatenate([rows[own_fold == k], others[other_fold == k]])
-        y = np.concatenate([np.ones(int((own_fold != k).sum())), np.zeros(int((other_fold != k).sum()))])
-        model = LogisticRegression(C=0.01, class_weight="balanced", max_iter=200).fit(z[fit], y)
-        truth = np.isin(held, rows)
-        found.append(float(roc_auc_score(truth, z[held] @ model.coef_[0])))
+        toward = z[rows[own_fold != k]].mean(0) - z[others[other_fold != k]].mean(0)
+        found.append(float(roc_auc_score(np.isin(held, rows), z[held] @ toward)))
     return float(np.mean(found))

@@ -34,17 +34,17 @@ def links(model: Model, a: Batch, b: Batch, of_a: Pieces, of_b: Pieces) -> tuple
         weight = tokens.weight[0] if tokens.weight is not None and tokens.weight.shape[1] == n else torch.ones(n, device=f.valid.device)
         weight = weight * f.valid[0]
         weight = weight / weight.sum().clamp(min=1e-12)
-        each, expected = f.tokens[0].double(), f.pooled[0].double()
+        each, expected = f.tokens[0].cpu().double(), f.pooled[0].cpu().double()
         if model.centre is not None:
-            each, expected = each - model.centre, expected - model.centre
-        each = weight.double()[:, None] * each
+            each, expected = each - model.centre.cpu(), expected - model.centre.cpu()
+        each = weight.cpu().double()[:, None] * each
         if not torch.allclose(each.sum(0), expected, atol=1e-3 * float(expected.norm())):
             return None
         names, group = _grouped(model, f, view, pieces)
-        total = torch.zeros(len(names), each.shape[1], dtype=torch.float64, device=each.device).index_add(0, group, each)
+        total = torch.zeros(len(names), each.shape[1], dtype=torch.float64).index_add(0, group, each)
         sides.append((total, names, expected.norm()))
     (p, own, long), (q, others, longer) = sides
-    return np.asarray((p @ q.T / (long * longer).clamp(min=1e-12)).cpu().numpy()), own, others
+    return np.asarray((p @ q.T / (long * longer).clamp(min=1e-12)).numpy()), own, others
 
 
 def _grouped(model: Model, f: Features, view: Batch, pieces: Pieces) -> tuple[list[str], Tensor]:
@@ -61,7 +61,7 @@ def _grouped(model: Model, f: Features, view: Batch, pieces: Pieces) -> tuple[li
         part = pieces.of.cpu().numpy()[tuple(middle)]
         names = [pieces.names[p] if p >= 0 else "" for p in part]
     known = list(dict.fromkeys(names))
-    return known, torch.tensor([known.index(n) for n in names], device=f.tokens.device)
+    return known, torch.tensor([known.index(n) for n in names])
 
 
 def strongest(each: np.ndarray, own: Sequence[str], others: Sequence[str], count: int = 8) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -90,21 +89,15 @@ class Encodes:
         return SimpleNamespace(pooled=torch.from_numpy(np.asarray(self.model.of(*self.model.stored(view)))))
 
 
-def opened(path: Path) -> tuple[Outside, Any]:
-    """An exported model for explanations, and the artefact itself. Raises Asked where there is none."""
-    from tacit.operate.artefact import Artefact
-
-    held = Artefact.open(path)
-    return Outside(held.spec, held.config, lambda x, n: held.vectors(x, n)), held
-
-
-def untrained_like(model: Outside, seed: int) -> Outside:
-    """The same kind of network with random weights."""
+def untrained_like(model: Outside, items: Dataset, most: int, seed: int) -> Outside:
+    """The same kind of network with random weights; by some of the items its directions are settled, where such data has any."""
     from tacit.runtime import seed_globally
 
     seed_globally(seed + 1, 0)
     modality = make_modality(model.spec, model.config["modality"])
     net = Model(make_encoder(modality, model.config["backbone"], frozenset(model.config["needs"])), modality, model.config).eval()
+    some = np.arange(0, len(items), max(1, len(items) // most))
+    net.settle(items.x[some], None if items.lengths is None else items.lengths[some])
     return Outside(model.spec, model.config, lambda x, n: net.vectors(x, n))
 
 

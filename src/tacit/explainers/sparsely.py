@@ -49,12 +49,15 @@ def decided(
             return model.fit(a[rows], y[rows])
 
     every = np.arange(len(y))
-    rare = np.bincount(y, minlength=classes)[y].min() < 2
-    fit, held = train_test_split(every, test_size=0.2, random_state=seed, stratify=None if rare else y)
-    tried = [(c, float((made(c, fit).predict(a[held]) == y[held]).mean())) for c in 10.0 ** np.arange(-3, 1.5, 0.5)]
-    best = max(v for _, v in tried)
-    good = best - math.sqrt(best * (1 - best) / len(held))
-    chosen = next(c for c, v in tried if v >= good)
+    aside, present = math.ceil(0.2 * len(y)), len(np.unique(y))
+    even = np.bincount(y)[y].min() > 1 and present <= min(aside, len(y) - aside)
+    fit, held = train_test_split(every, test_size=aside, random_state=seed, stratify=y if even else None)
+    chosen = 1.0
+    if len(np.unique(y[fit])) > 1:
+        tried = [(c, float((made(c, fit).predict(a[held]) == y[held]).mean())) for c in 10.0 ** np.arange(-3, 1.5, 0.5)]
+        best = max(v for _, v in tried)
+        good = best - math.sqrt(best * (1 - best) / len(held))
+        chosen = next(c for c, v in tried if v >= good)
     head = made(chosen, every)
     right = head.predict(b) == t
     right_full = find("probes", "linear")().fit(z, y, classes, small=False, seed=seed, groups=None).predict(zt) == t

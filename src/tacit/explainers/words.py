@@ -16,6 +16,7 @@ from tacit.errors import Asked
 DOCUMENTS, LEAST, MOST = 3000, 3, 3000  # that are read; occurrences of a word that is told; words
 EACH = 30  # occurrences of a word that its mean is of
 NEAR = 8
+PLACES = 20_000  # occurrences of any word that contexts are compared with
 AROUND = 4  # words of context on each side
 
 
@@ -38,7 +39,7 @@ def neighbours(net: Model, items: Dataset, rows: np.ndarray, asked: Sequence[str
     """
     wanted = [tuple(_plain(w) for w in a.split()) for a in asked]
     longest = max(map(len, wanted))
-    found: dict[tuple[str, ...], list[np.ndarray]] = {}
+    found: dict[tuple[str, ...], np.ndarray] = {}  # sums over the first places
     count: dict[tuple[str, ...], int] = {}
     seen: list[tuple[tuple[str, ...], str, np.ndarray]] = []
     for row in rows[:: max(1, -(-len(rows) // DOCUMENTS))]:
@@ -49,17 +50,17 @@ def neighbours(net: Model, items: Dataset, rows: np.ndarray, asked: Sequence[str
                 if (size > 1 and key not in wanted) or not all(key):
                     continue
                 count[key] = count.get(key, 0) + 1
-                if len(found.setdefault(key, [])) < EACH:
-                    v = vectors[i : i + size].mean(0)
-                    found[key].append(v)
-                    if key in wanted or len(seen) < 20_000:
+                if count[key] <= EACH:
+                    v = vectors[i : i + size].mean(0).astype(np.float32)
+                    found[key] = found[key] + v if key in found else v
+                    if key in wanted or len(seen) < PLACES:
                         seen.append((key, _around(names, i, size), v))
     for a, key in zip(asked, wanted, strict=True):
         if key not in found:
             raise Asked(f"{a!r} does not occur in {items.path} as words of its own", "ask for a word as it is written there")
     common = sorted((k for k in found if len(k) == 1 and count[k] >= LEAST), key=lambda k: -count[k])[:MOST]
     kept = list(dict.fromkeys([*common, *wanted]))
-    means = np.stack([np.mean(found[k], 0) for k in kept])
+    means = np.stack([found[k] / min(count[k], EACH) for k in kept])
     middle = means.mean(0)
     unit = _unit(means - middle)
     places = _unit(np.stack([v for _, _, v in seen]) - middle)
@@ -71,8 +72,9 @@ def neighbours(net: Model, items: Dataset, rows: np.ndarray, asked: Sequence[str
         contexts = []
         for i in [i for i, (k, _, _) in enumerate(seen) if k == key][:3]:
             alike = places @ places[i]
-            other = next(j for j in np.argsort(-alike, kind="stable") if j != i and seen[j][1] != seen[i][1])
-            contexts.append((seen[i][1], seen[other][1], float(alike[other])))
+            other = next((j for j in np.argsort(-alike, kind="stable") if j != i and seen[j][1] != seen[i][1]), None)
+            if other is not None:
+                contexts.append((seen[i][1], seen[other][1], float(alike[other])))
         out.append(Word(a, count[key], near, tuple(contexts)))
     return out
 

@@ -19,7 +19,7 @@ from tacit.data.supervision import Supervision, check
 from tacit.deciding import Knowledge
 from tacit.embedding.model import Model
 from tacit.errors import Asked, BadData
-from tacit.finetuning import forgetting
+from tacit.finetuning import forgetting, prototypes
 from tacit.finetuning.config import FROZEN, FinetuneConfig
 from tacit.finetuning.decider import Decider
 from tacit.finetuning.divide import Parts, divide
@@ -85,6 +85,8 @@ def finetune(
         return made
 
     check_head(fresh(), model)
+    if strategy == "prototypes":
+        prototypes.check(kind.level, model.encoder.can)
     known = fresh().known(answers.values)
     where = answers.items if answers.items.ndim == 1 else answers.items.max(1)
     sides = data.split[answers.items] if answers.items.ndim == 1 else data.split[answers.items].max(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tacit.errors import CannotPair
+
 MOST = 5000  # tokens of a class that prototypes are chosen from
+TOKENS = 200_000  # of all items, that are held at once
 TRIED = 8  # candidates for each prototype
 
 
@@ -82,28 +86,33 @@ def telling(f: np.ndarray, y: np.ndarray, of: np.ndarray, each: int) -> np.ndarr
     return np.array(chosen, dtype=np.int64)
 
 
-def prototyped(network: Any, data: Any, where: np.ndarray, y: np.ndarray, each: int, **how: Any) -> Any:
-    """The network with a decision by prototypes, chosen among the parts of some rows of the data, with answers y. how: for the probe.
+def check(level: str, can: Collection[str]) -> None:
+    """Raise CannotPair where a network gives no parts to compare, or a head decides about parts or pairs. level: the head's."""
+    if level != "item" or "tokens" not in can:
+        why = "this network gives no feature for each part" if level == "item" else "this head decides about more than whole items"
+        raise CannotPair(f"--strategy prototypes looks at the parts of an item: {why}", "use --strategy probe")
 
-    Raises CannotPair where there is nothing to choose from, or the answers are of parts or pairs.
-    """
-    from tacit.errors import CannotPair
+
+def prototyped(network: Any, data: Any, where: np.ndarray, y: np.ndarray, each: int, **how: Any) -> Any:
+    """The network with a decision by prototypes, chosen among the parts of some rows of the data, with answers y. how: for the probe."""
     from tacit.finetuning.network import Scaled
 
     head = network.head
-    if head.level != "item" or "tokens" not in network.encoder.can:
-        why = "this network gives no feature for each part" if head.level == "item" else "this head decides about more than whole items"
-        raise CannotPair(f"--strategy prototypes looks at the parts of an item: {why}", "use --strategy probe")
     x, lengths = data.x[where], None if data.lengths is None else data.lengths[where]
     tokens, item, cell = [], [], []
+    most, draw = max(1, TOKENS // len(where)), np.random.default_rng([how["seed"], 626])
     network.eval()
     with torch.no_grad():
         for rows, batch in network.model.bundles(x, lengths):
-            f = network.model.encoder(network.model.plain(batch))
-            there = f.valid.cpu().numpy()
-            tokens.append(f.tokens.float().cpu().numpy()[there])
-            item.append(np.broadcast_to(rows[:, None], there.shape)[there])
-            cell.append(f.at.cpu().numpy()[there])
+            view = network.model.plain(batch)
+            f = network.model.encoder(view)
+            size = np.array(view.x.shape[-f.at.shape[-1] :])
+            for row, t, at, valid in zip(rows, f.tokens.float().cpu().numpy(), f.at.cpu().numpy(), f.valid.cpu().numpy(), strict=True):
+                kept = np.flatnonzero(valid)
+                kept = np.sort(draw.choice(kept, most, replace=False)) if len(kept) > most else kept
+                tokens.append(t[kept])
+                cell.append(at[kept] * size)  # in samples: a share would be of the padding, too
+                item.append(np.full(len(kept), row))
     found, of, at = np.concatenate(tokens), np.concatenate(item), np.concatenate(cell)
     classes = y[of] if y.ndim == 1 and y.dtype.kind in "iu" else np.full(len(of), -1)
     single = classes.max(initial=-1) >= 0

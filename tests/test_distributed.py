@@ -111,6 +111,7 @@ def process(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORLD, **options)
     try:
         torch.save(work(rank), f"{folder}/{rank}.pt")
+        dist.barrier()  # one that leaves early can take the other's threads down with it
     except BaseException:
         Path(f"{folder}/error").write_text(traceback.format_exc())
         raise

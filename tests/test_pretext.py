@@ -60,7 +60,7 @@ def test_every_kind_of_data_says_what_was_taught(kind: str, tmp_path: Path) -> N
     size = {} if kind == "text" else {"size": "tiny"}
     run = tacit.pretrain(data, steps=2, batch_size=8, out=tmp_path / "run", **size)
     found = taught(run.path, data)
-    assert found["layers"] and found["hardest"]["n"] >= 8
+    assert found["layers"] and found["hardest"]["n"] >= 8 and found["ignores"]
     if kind == "audio":
         with pytest.raises(CannotPair, match="cut where the network sees it"):
             explain(run.path, data, item=0, pretext=True)

@@ -71,7 +71,7 @@ def taught(
 def moves(net: Model, items: Dataset, learn: np.ndarray, seed: int) -> list[dict[str, Any]]:
     """How far embeddings move by each transformation and strength, all others as weak as they can be: the mean of 1 - cosine to the plain
     item, in units of that between two items (0 = ignored, 1 = like another item)."""
-    if not net.modality.strengths or "global_" not in net.modality.gives:
+    if "global_" not in net.modality.gives:
         return []
     rows = np.sort(np.random.default_rng([seed, 21]).permutation(learn)[:ITEMS])
     batches = [b for _, b in net.bundles(*held(items, rows), 64)]
@@ -80,9 +80,9 @@ def moves(net: Model, items: Dataset, learn: np.ndarray, seed: int) -> list[dict
     knobs = {k: v for k, v in net.config["modality"].items() if k != "name"}
     off = {name: tried[0] for name, tried in net.modality.strengths.items()}
     out = []
-    for name, tried in net.modality.strengths.items():
+    for name, tried in (net.modality.strengths or {"all views": ("as trained",)}).items():
         for strength in tried:
-            kind = make_modality(net.spec, {**knobs, **off, name: strength})
+            kind = make_modality(net.spec, {**knobs, **off, name: strength}) if off else net.modality
             far = []
             for draw in range(DRAWS):
                 g = torch.Generator(plain.device).manual_seed(1000 * seed + draw)

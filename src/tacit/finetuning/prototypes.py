@@ -15,6 +15,7 @@ from tacit.errors import CannotPair
 MOST = 5000  # tokens of a class that prototypes are chosen from
 TOKENS = 200_000  # of all items, that are held at once
 TRIED = 8  # candidates for each prototype
+CANDIDATES = 2000  # of all classes, unless more prototypes are asked for
 
 
 class Bank(nn.Module):
@@ -117,7 +118,8 @@ def prototyped(network: Any, data: Any, where: np.ndarray, y: np.ndarray, each: 
     classes = y[of] if y.ndim == 1 and y.dtype.kind in "iu" else np.full(len(of), -1)
     single = classes.max(initial=-1) >= 0
     device = next(network.model.parameters()).device
-    bank, chosen = choose(found, classes, each * (TRIED if single else max(2, head.outputs)), how["seed"])
+    tried = max(each, min(TRIED * each, CANDIDATES // max(1, head.outputs))) if single else each * max(2, head.outputs)
+    bank, chosen = choose(found, classes, tried, how["seed"])
     network.bank = bank.to(device)
     f = network.features(x, lengths)
     if single:

@@ -28,12 +28,13 @@ SHOWN = (12, 4)  # atoms and examples on the sheet
 
 
 def concepts(
-    run: str | Path, data: Any, *, how: str = "sae", count: int = 0, seed: int = 0,
+    run: str | Path, data: Any, *, how: str = "nmf", count: int = 0, seed: int = 0,
     options: Mapping[str, Any] | None = None, say: Say | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Concepts of a run's tokens, learned without labels. Plain JSON, kept in RUN/explain/concepts.json and, drawn, .png.
 
-    how: sae (a sparse autoencoder) or nmf. count: atoms, 0 = 32, or fewer where there are few tokens.
+    how: nmf (non-negative factors, on which more seeds agree: docs/explaining.md) or sae (a sparse autoencoder). count: atoms, 0 = 32, or
+    fewer where there are few tokens.
     """
     say = say or (lambda words: None)
     path, net, items = opened_run(run, data, options, say)

@@ -45,7 +45,7 @@ def explain(
     global_: Annotated[
         bool, typer.Option("--global", help="Which attributions can be believed on this run? On 30 held-out items.")
     ] = False,
-    how: Annotated[str | None, typer.Option(help="Attribution (`tacit list attributions`); of concepts sae or nmf.")] = None,
+    how: Annotated[str | None, typer.Option(help="Attribution (`tacit list attributions`); of concepts nmf or sae.")] = None,
     engine: Annotated[str | None, typer.Option(help="Let a package attribute: shap, lime or captum.")] = None,
     parts: Annotated[int, typer.Option(help="Parts of an item, at most.")] = 64,
     copy: Annotated[bool, typer.Option("--untrained", help="Test the map of a network with random weights: it has to fail.")] = False,
@@ -299,7 +299,7 @@ def _concepts(
         if found["classes"]:
             teller.say("Along it lie: " + ", ".join(f"{c} {v:+.1f}" for c, v in found["classes"].items()))
         return
-    found = told.concepts(run, data, how=how or "sae", count=count or 0, seed=seed, options=options, say=teller.say)
+    found = told.concepts(run, data, how=how or "nmf", count=count or 0, seed=seed, options=options, say=teller.say)
     if json_:
         out(found)
         return

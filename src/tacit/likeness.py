@@ -91,8 +91,11 @@ def signatures(found: list[np.ndarray]) -> np.ndarray:
     return out
 
 
-def near(texts: Iterable[str], threshold: float = 0.8, most: int = MOST) -> Near:
-    """Texts that are estimated to share `threshold` of their shingles with an earlier one. Only the first `most` texts are looked at."""
+def near(texts: Iterable[str], threshold: float = 0.8, most: int = MOST, examples: int = EXAMPLES) -> Near:
+    """Texts that are estimated to share `threshold` of their shingles with an earlier one. Only the first `most` texts are looked at.
+
+    examples: pairs that are given, at most.
+    """
     known: set[bytes] = set()
     rows: list[int] = []
     signs: list[np.ndarray] = [np.empty((0, PERMUTATIONS), np.uint32)]
@@ -115,7 +118,7 @@ def near(texts: Iterable[str], threshold: float = 0.8, most: int = MOST) -> Near
     signs += [signatures(waiting)] if waiting else []
     partner = _partners(np.concatenate(signs), threshold)
     later = np.flatnonzero(partner >= 0)
-    pairs = [(rows[partner[j]], rows[j]) for j in later[:EXAMPLES].tolist()]
+    pairs = [(rows[partner[j]], rows[j]) for j in later[:examples].tolist()]
     return Near(len(later), exact, pairs, looked, next(stream, None) is None)
 
 

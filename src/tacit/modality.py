@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from tacit import registry
+from tacit import nuisances, registry
 from tacit.errors import CannotPair
 from tacit.measured import because
 from tacit.reasons import Reason, Strange
@@ -85,6 +85,7 @@ class Modality:
     smooth: ClassVar[bool] = False  # its values may change little by little, so that gradients of what goes in mean something
     explained: ClassVar[str] = "occlusion"  # the attribution that finds what matters in such data (docs/explaining.md)
     explained_with: ClassVar[Mapping[str, Any]] = {}  # its settings, where others than its own suit such data
+    plainly: ClassVar[str] = "columns"  # the classic that shows what stands in such items where there is no network
     directions: ClassVar[bool] = False  # an embedding is the direction from the mean of the training items to an item
     probe_scale: ClassVar[str] = ""  # how embeddings of such data are standardised for a linear probe; "" = "columns"
     probe_c: ClassVar[float] = 1.0  # C of the linear probe where labels are few, of every representation of such data
@@ -172,6 +173,17 @@ class Modality:
     @classmethod
     def picture(cls, x: np.ndarray, spec: Spec, size: int = 32) -> bytes | None:
         """A small PNG that shows one decoded item to a person, None = no picture; size: pixels of the short side."""
+        return None
+
+    @classmethod
+    def nuisances(cls, x: Any, lengths: np.ndarray | None, spec: Spec) -> dict[str, np.ndarray]:
+        """Numbers of decoded items [N, ...] that say how they were taken and not what they show, float64 [N] each."""
+        return nuisances.of_arrays(np.asarray(x), lengths)
+
+    @classmethod
+    def prints(cls, x: Any, spec: Spec) -> np.ndarray | None:
+        """Prints by which copies are found, float32 [N, V, P] of unit length: of the whole item, then of parts that a copy may have kept;
+        None = what the classic `plainly` says of it will do."""
         return None
 
     @classmethod

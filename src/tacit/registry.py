@@ -31,12 +31,16 @@ KINDS = {
     "classics": "representations without self-supervision, the bar to beat",
     "sources": "layouts of data on disk",
     "attributions": "ways of finding out which parts of an item matter",
+    "checks": "what an audit looks for in data, shortcuts, fairness and privacy",
+    "mitigations": "what makes a model treat groups alike, and what that costs",
 }
 FOLDERS = {
     "probes": "evaluation/probes",
     "classics": "evaluation/classics",
     "sources": "data/sources",
     "attributions": "explainers/attributions",
+    "checks": "auditors/checks",
+    "mitigations": "auditors/mitigations",
 }
 
 

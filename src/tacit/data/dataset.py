@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tacit import registry
-from tacit.data import builtin, cache, decoding, entities, finding, labels, picked, rowlist, shapes, splits
+from tacit.data import cache, decoding, entities, finding, labels, listed, picked, rowlist, shapes, splits
 from tacit.data.entities import Entities
 from tacit.data.flat import Flat
 from tacit.data.listing import Listing, Problem, few, parts_said, size_in_words
@@ -212,23 +212,8 @@ def open(
     opened: dict[str, Any] = {"path": path, "modality": modality, "target": target, "group": group, "split": split}
     opened |= {"size": size, "limit": limit, "cache": cache, "seed": seed, "max_bad": max_bad, "options": dict(options)}
     opened |= {"sequence_by": sequence_by, "order_by": order_by, "text_column": text_column}
-    rows = finding.sequences_asked(sequence_by, order_by, modality, spec)
-    modality, options = "events" if rows else modality, dict(options)
-    written, modality = finding.texts_asked(text_column, options.pop("documents", None), modality, spec)
-    cut, modality = finding.cut_asked(options.pop("window", None), modality, spec)
-    if modality is not None and modality not in registry.names("modalities"):
-        raise Asked(f"there is no modality {modality!r}", nearest(modality, registry.names("modalities")))
-    made = str(path).startswith("builtin:")
-    source, tree = (builtin, None) if made else finding.source(finding.grown(Path(path)), modality)
-    kinds = getattr(source, "modalities", ())
-    if rows and "events" not in kinds:
-        raise Asked(f"{path} is no table, and only tables have rows that are sequences", "leave --sequence-by out")
-    rows = written if "text" in kinds else cut if "audio" in kinds else rows
-    if made:
-        listing = builtin.read(str(path).split(":", 1)[1])
-    else:
-        listing = source.read(tree, modality=modality, target=target, group=group, split=split, **rows)
-    return _build(str(path), listing, listing.tree or tree, size, limit, cache, seed, max_bad, options, say, spec, opened)
+    found = listed.listed(opened, spec)
+    return _build(str(path), found.listing, found.tree, size, limit, cache, seed, max_bad, found.options, say, spec, opened)
 
 
 def from_arrays(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from tacit import registry, sound
+from tacit import nuisances, registry, sound
 from tacit.errors import CannotPair
 from tacit.grid import PARTS, Grid, permutations
 from tacit.later import later
@@ -57,7 +57,7 @@ class Audio(Grid):
     item_bytes: ClassVar[int] = 2
     flat, piece = True, "cell"
     at_once: ClassVar[int] = 2**22
-    tuned = "weak"
+    tuned, plainly = "weak", "mfcc"
     strengths = {
         "crop": (1.0, 0.6, 0.3),
         "bands": (1.0, 0.6),
@@ -268,6 +268,10 @@ class Audio(Grid):
         out = io.BytesIO()
         Image.fromarray(grey).resize((3 * size, size), Image.Resampling.BILINEAR).save(out, "PNG")
         return out.getvalue()
+
+    @classmethod
+    def nuisances(cls, x: Any, lengths: np.ndarray | None, spec: Spec) -> dict[str, np.ndarray]:
+        return nuisances.of_sounds(np.asarray(w, np.float32).ravel() / sound.FULL for w in x)
 
     @classmethod
     def played(cls, x: np.ndarray, spec: Spec) -> bytes | None:

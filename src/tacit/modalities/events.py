@@ -40,7 +40,7 @@ class Events(Tabular):
     unit, tagged, named = "sequences", "events", "events"
     values: ClassVar[int] = 20_000  # of an item that people buy or visit there are many
     gives: ClassVar[frozenset[str]] = frozenset({"global_", "local", "weak", "plain"})
-    tuned = "plain"
+    tuned, plainly = "plain", "aggregates"
     strengths = {"crop": (0.8, 0.5, 0.25), "swap": (0.0, 0.1, 0.3)}
     # larger networks learn some thousand sequences by heart: docs/decisions.md
     preset = {

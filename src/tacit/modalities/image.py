@@ -6,13 +6,13 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from PIL import Image as Pillow
 from pydantic import Field
 
-from tacit import pictures
+from tacit import nuisances, pictures
 from tacit.grid import PARTS, Grid, Size, no_larger, permutations, stretch
 from tacit.later import later
 from tacit.modality import RECIPE, BadItem, Raw, class_numbers
@@ -49,7 +49,7 @@ class Image(Grid):
     """
 
     unit, item_bytes, axes, reads_files, tagged, untagged = "images", 1, 4, True, "pixels", 255
-    explained = "integrated"
+    explained, plainly = "integrated", "hog"
     strengths = {
         "crop": (0.7, 0.3, 0.1),
         "flip": (False, True),
@@ -278,6 +278,14 @@ class Image(Grid):
         small = torch.cat([F.adaptive_avg_pool2d(part.float(), least) for part in few.split(64)]) if len(few) else few
         measured = {"mirror": _strangeness(small, 3), "upside": _strangeness(small, 2)}
         return replace(spec, mean=tuple(mean), std=tuple(std), extra={**spec.extra, **measured})
+
+    @classmethod
+    def nuisances(cls, x: Any, lengths: np.ndarray | None, spec: Spec) -> dict[str, np.ndarray]:
+        return nuisances.of_images(x)
+
+    @classmethod
+    def prints(cls, x: Any, spec: Spec) -> np.ndarray | None:
+        return nuisances.prints_of_images(x)
 
     @classmethod
     def picture(cls, x: np.ndarray, spec: Spec, size: int = 32) -> bytes:

@@ -42,7 +42,7 @@ class Series(Grid):
     """
 
     unit, axes, tagged = "series", 3, "samples"
-    piece, explained = "segment", "integrated"
+    piece, explained, plainly = "segment", "integrated", "raw"
     tuned = "plain"  # stretched windows cost more than they teach: docs/decisions.md
     strengths = {"crop": (0.8, 0.5, 0.25), "scale": (0.0, 0.2, 0.5), "noise": (0.0, 0.1, 0.3)}
     tasks = {"permute": len(permutations(PARTS)), "relation": PARTS - 1, "reverse": 2}

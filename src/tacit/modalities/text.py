@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from tacit import wording
+from tacit import nuisances, wording
 from tacit.later import later
 from tacit.measured import because
 from tacit.modality import RECIPE, BadItem, Modality, Raw
@@ -42,7 +42,7 @@ class Text(Modality):
     """
 
     unit, tagged = "documents", "tokens"
-    tuned = "plain"
+    tuned, plainly = "plain", "lsa"
     flat, written, directions = True, True, True
     probe_scale, probe_c = "whole", 0.1
     explained_with = {"alone": 0.9}  # without it a document hardly changes, and what changes is mostly its other words' share
@@ -81,6 +81,10 @@ class Text(Modality):
         self.ignores = f"which part of a document is seen (down to {crop:.0%}), single tokens{strand}"
 
     # ---- left of the line ----
+
+    @classmethod
+    def nuisances(cls, x: Any, lengths: np.ndarray | None, spec: Spec) -> dict[str, np.ndarray]:
+        return nuisances.of_texts(wording.texts_of(x, spec.extra))
 
     @classmethod
     def plan(

@@ -1,0 +1,70 @@
+"""Exact copies: in training and held out at once, with different labels, or simply repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tacit.auditors.case import Case, Check
+from tacit.auditors.finding import Finding, percent
+from tacit.data.inspect import duplicates
+from tacit.statistics import wilson
+
+
+class Duplicates(Check):
+    """Items that are the same to the last bit: copies across the split, copies with different labels, repeated items, whole groups on
+    both sides of the split."""
+
+    section = "data"
+
+    def look(self, case: Case) -> Iterator[Finding]:
+        data = case.data
+        found, n = duplicates(data), len(data)
+        across, held = found["across"], len(data.test)
+        if across:
+            low, high = wilson(across / held, held)
+            yield Finding(
+                "duplicates.across", "high" if across >= max(1, 0.001 * held) else "medium",
+                f"{across:,} held-out items ({percent(across / held)}) are exact copies of training items: whatever is measured on them was "
+                "learned by heart",
+                "share of held-out items that are also in training", across / held, held,
+                "leave them out (tacit evaluate does), split by what they come from (--group), and say so beside older numbers",
+                low, high, items=tuple(a for a, _ in found["across_names"]), weight=across / held,
+                more={"pairs": found["across_names"]},
+            )  # fmt: skip
+        if found["conflicts"]:
+            yield Finding(
+                "duplicates.conflicts", "high" if found["conflicts"] >= max(2, 0.005 * n) else "medium",
+                f"{found['conflicts']:,} sets of identical items carry different labels: at least one label of each is wrong",
+                "sets of copies with different labels", float(found["conflicts"]), n, "look at them and keep the right label",
+                items=tuple(name for pair in found["conflict_names"] for name in pair), weight=found["conflicts"] / n,
+            )  # fmt: skip
+        if found["within"]:
+            share = found["within"] / n
+            yield Finding(
+                "duplicates.within", "medium" if share > 0.05 else "low",
+                f"{found['within']:,} items ({percent(share)}) are copies of another one of the same part: they count twice, and what is "
+                "repeated is what a network remembers best",
+                "share of repeated items", share, n, "keep one of each: --write-keep keep.csv", *wilson(share, n), weight=share,
+            )  # fmt: skip
+        yield from self._groups(case)
+        if not (across or found["within"] or found["conflicts"]):
+            yield Finding("duplicates", "fine", f"none of {n:,} items is an exact copy of another", "copies", 0.0, n)
+
+    @staticmethod
+    def _groups(case: Case) -> Iterator[Finding]:
+        data = case.data
+        if data.groups is None or not len(data.test):
+            return
+        shared = np.intersect1d(data.groups[data.train], data.groups[data.test])
+        shared = shared[shared >= 0]
+        if len(shared):
+            inside = np.isin(data.groups[data.test], shared)
+            yield Finding(
+                "groups.across", "high",
+                f"{len(shared):,} groups have items in training and held out ({percent(inside.mean())} of the held-out items): a model is "
+                "tested on those that it knows", "groups on both sides of the split", float(len(shared)), int(inside.sum()),
+                "split by group: leave --split out, and --group keeps each together", weight=float(inside.mean()),
+                items=tuple(data.group_names[g] for g in shared[:5]),
+            )  # fmt: skip

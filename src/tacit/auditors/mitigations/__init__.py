@@ -1,0 +1,1 @@
+"""Ways to make a decision treat groups alike, one file each."""

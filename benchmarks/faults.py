@@ -36,7 +36,7 @@ class Planted:
 
 
 def drawn(rng: np.random.Generator, kind: int, size: int = 32) -> np.ndarray:
-    """A grey picture of a shape, somewhere, of some size, on noise: float [size, size] in 0..255."""
+    """A grey picture of a shape, somewhere, of some size, before a blurred scene, with noise: float [size, size] in 0..255."""
     back, ink = rng.uniform(40, 90), rng.uniform(150, 230)
     image = Image.new("L", (size * 4, size * 4), int(back))
     pen = ImageDraw.Draw(image)
@@ -51,7 +51,8 @@ def drawn(rng: np.random.Generator, kind: int, size: int = 32) -> np.ndarray:
         pen.rectangle((x - r, y - r * 0.3, x + r, y + r * 0.3), fill=int(ink))
         pen.rectangle((x - r * 0.3, y - r, x + r * 0.3, y + r), fill=int(ink))
     small = np.asarray(image.resize((size, size), Image.Resampling.BOX), np.float64)
-    return np.clip(small + rng.normal(0, 14, small.shape), 0, 255)
+    scene = np.asarray(Image.fromarray(rng.normal(0, 40, (7, 7))).resize((size, size), Image.Resampling.BICUBIC))
+    return np.clip(small + scene + rng.normal(0, 10, small.shape), 0, 255)
 
 
 def pictures(rng: np.random.Generator, n: int = N, size: int = 32) -> tuple[np.ndarray, np.ndarray]:

@@ -30,6 +30,7 @@ _PUBLIC = {
     "predict": "tacit.operate.predict",
     "recommend": "tacit.recommendation",
     "explain": "tacit.explanation",
+    "audit": "tacit.auditing",
     "export": "tacit.operate.export",
     "generate": "tacit.language",
     "fill": "tacit.language",
@@ -41,6 +42,7 @@ _PUBLIC = {
 }
 __all__ = [
     "__version__",
+    "audit",
     "compare",
     "detect",
     "embed",
@@ -65,6 +67,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from tacit.api import compare, evaluate, inspect, pretrain, tune_augmentation
+    from tacit.auditing import audit
     from tacit.cleaning import enhance
     from tacit.data.dataset import open
     from tacit.detection import detect

@@ -15,6 +15,7 @@ import numpy as np
 
 from tacit import registry
 from tacit.api import Say
+from tacit.data import splits
 from tacit.data.dataset import Dataset
 from tacit.embedding.model import load
 from tacit.embedding.prepare import named
@@ -200,7 +201,7 @@ def _columns(items: Dataset, rows: np.ndarray) -> dict[str, Any]:
 
     whole = described(named(items, np.zeros((len(items), 0), np.float32)))
     columns: dict[str, Any] = {k: v.take(pa.array(rows)) for k, v in whole.items()}
-    columns["split"] = pa.array([("train", "test", "val")[s] for s in items.split[rows]])
+    columns["split"] = pa.array([splits.NAMES[s] for s in items.split[rows]])
     kind = registry.find("modalities", items.modality)
     if items.raws is not None:
         wanted = set(rows.tolist())

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tacit import __version__, alarms, choosing, deciders, explaining, exporting, following, listening, looking, mapping, speaking
+from tacit import __version__, alarms, checking, choosing, deciders, explaining, exporting, following, listening, looking, mapping, speaking
 from tacit.errors import Asked, Stopped, TacitError, nearest
 from tacit.options import (
     Backbone,
@@ -378,6 +378,7 @@ app.command(epilog="Example: tacit fill runs/tales 'the cat [MASK] on the mat'")
 app.command(epilog="Example: tacit similar runs/tales 'king - man + woman'")(speaking.similar)
 app.command(epilog="Example: tacit search runs/mails mails/ 'late delivery' --out found.jsonl")(speaking.search)
 app.command(epilog="Example: tacit explain runs/photos photos/ --item 17 --class horse")(explaining.explain)
+app.command(epilog="Example: tacit audit runs/loans loans.csv --groups sex,race --policy policy.toml")(checking.audit)
 app.command("map", epilog="Example: tacit map runs/photos")(mapping.map_)
 app.command(epilog="Example: tacit verify runs/calls calls/ --group speaker")(listening.verify)
 app.command(epilog="Example: tacit enhance runs/clean noisy/ --out cleaned/")(listening.enhance)

@@ -187,6 +187,11 @@ class Modality:
         return None
 
     @classmethod
+    def apart(cls, x: Any, pairs: np.ndarray) -> np.ndarray | None:
+        """How far the print of the first item of each pair [n, 2] is from the part of the second that fits it best; None = as by prints."""
+        return None
+
+    @classmethod
     def played(cls, x: np.ndarray, spec: Spec) -> bytes | None:
         """One decoded item as a WAV file that a person can hear, None = it is no sound."""
         return None

@@ -45,7 +45,7 @@ def of_images(x: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def of_arrays(x: np.ndarray, lengths: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Of numbers float [N, ...] with NaN for what is missing: length, level, spread, missing values, first and last value, roughness."""
+    """Of numbers float [N, ...] with NaN for what is missing: length, level, spread, missing values, first and last value."""
     x = np.asarray(x, np.float64).reshape(len(x), x.shape[1] if x.ndim > 2 else 1, -1)
     real = ~np.isnan(x)
     n = np.maximum(real.sum((1, 2)), 1)
@@ -62,8 +62,6 @@ def of_arrays(x: np.ndarray, lengths: np.ndarray | None) -> dict[str, np.ndarray
         last = np.maximum(np.where(real.any(1), np.arange(x.shape[2]), 0).max(1), 0)
         out["first value"] = np.nan_to_num(x[:, 0, 0])
         out["last value"] = np.nan_to_num(x[np.arange(len(x)), 0, last])
-        step = np.nan_to_num(np.abs(np.diff(x, axis=2))).sum((1, 2)) / n
-        out["roughness"] = step / np.maximum(out["spread"], 1e-9)
     return out
 
 
@@ -94,26 +92,19 @@ def of_texts(texts: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def of_sounds(waves: Iterator[np.ndarray]) -> dict[str, np.ndarray]:
-    """Of sounds, samples [T] in -1..1: duration in samples, level, peak, offset, noise floor, share of power in eighths of the band."""
+    """Of sounds, samples [T] in -1..1: duration in samples, level, peak, offset, and the level below which eighths of the band seldom fall:
+    the noise of the room and of the device, whatever is said."""
 
     def each(x: np.ndarray) -> tuple[float, ...]:
         x = np.asarray(x, np.float64)
         x = x[np.isfinite(x)] if len(x) else np.zeros(1)
         frames = x[: len(x) // 256 * 256].reshape(-1, 256) if len(x) >= 256 else x[None]
+        power = np.abs(np.fft.rfft(frames * np.hanning(frames.shape[1]))) ** 2
+        bands = np.log10(np.maximum(np.stack([p.mean(1) for p in np.array_split(power, BANDS, axis=1)], 1), 1e-12))
         level = np.log10(np.maximum((frames**2).mean(1), 1e-12))
-        power = (np.abs(np.fft.rfft(frames * np.hanning(frames.shape[1]))) ** 2).mean(0)
-        parts = [p.sum() for p in np.array_split(power, BANDS)]
-        shares = np.log10(np.maximum(np.array(parts) / max(power.sum(), 1e-20), 1e-9))
-        return (
-            float(len(x)),
-            float(level.mean()),
-            float(np.quantile(level, 0.05)),
-            float(np.abs(x).max()),
-            float(x.mean()),
-            *shares.tolist(),
-        )
+        return float(len(x)), float(level.mean()), float(np.abs(x).max()), float(x.mean()), *np.quantile(bands, 0.05, axis=0).tolist()
 
-    names = ("length", "level", "noise floor", "peak", "offset", *(f"power in band {i + 1} of {BANDS}" for i in range(BANDS)))
+    names = ("length", "level", "peak", "offset", *(f"noise floor in band {i + 1} of {BANDS}" for i in range(BANDS)))
     return dict(zip(names, np.array([each(w) for w in waves], np.float64).T, strict=True))
 
 
@@ -136,6 +127,74 @@ def prints_of_images(x: np.ndarray) -> np.ndarray:
         length = np.linalg.norm(prints, axis=2, keepdims=True)
         out.append(np.where(length > 1e-3 * PRINT * 255, prints / np.maximum(length, 1e-9), 0))
     return np.concatenate(out).astype(np.float32)
+
+
+def apart(x: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """How far the print of the first image of each pair [n, 2] is from that of the part of the second that fits it best, float64 [n].
+
+    The best of the parts that `prints_of_images` looks at is moved and resized in two rounds of smaller steps.
+    """
+    grey = [np.asarray(x[i]).astype(np.float32).mean(0) for i in range(len(x))]
+    sums = np.stack([np.pad(g.cumsum(0).cumsum(1), ((1, 0), (1, 0))) for g in grey])
+    height, width = grey[0].shape
+    own = _unit(np.stack([_boxes(sums[i : i + 1], np.array([[[0.0, 0.0, 1.0, 1.0]]]), height, width)[0, 0] for i in range(len(x))]))
+    coarse = [(0.0, 0.0, 1.0, 1.0)] + [(d * (1 - s), r * (1 - s), s, s) for s in SHARES for d in AT for r in AT]
+    out = np.empty(len(pairs))
+    block = 2000
+    for start in range(0, len(pairs), block):
+        a, b = pairs[start : start + block].T
+        best, box = np.full(len(a), np.inf), np.zeros((len(a), 4))
+        for target in (own[a], _mirrored(own[a])):
+            tried = np.broadcast_to(np.array(coarse), (len(a), len(coarse), 4))
+            for step in (0.0, 0.06, 0.03):
+                if step:
+                    moves = np.array([(d, r, s, s) for d in (-step, 0, step) for r in (-step, 0, step) for s in (-step, 0, step)])
+                    tried = _inside(box[:, None] + moves)
+                prints = _unit(_boxes(sums[b], tried, height, width))
+                far = 2 - 2 * np.einsum("npk,nk->np", prints, target)
+                at = far.argmin(1)
+                better = far[np.arange(len(a)), at]
+                box = tried[np.arange(len(a)), at]
+                best = np.minimum(best, better)
+        out[start : start + block] = np.sqrt(np.maximum(best, 0))
+    return out
+
+
+def _inside(box: np.ndarray) -> np.ndarray:
+    """Boxes (top, left, height, width) as shares of the image, moved into it."""
+    size = np.clip(box[..., 2:], 0.5, 1.0)
+    return np.concatenate([np.clip(box[..., :2], 0.0, 1 - size), size], -1)
+
+
+def _boxes(sums: np.ndarray, boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Means over PRINT x PRINT equal parts of boxes [n, p, 4], from images summed up from their corner [n, H + 1, W + 1]: [n, p, P]."""
+    edge = np.linspace(0, 1, PRINT + 1)
+    down = (boxes[..., 0:1] + edge * boxes[..., 2:3]) * height
+    right = (boxes[..., 1:2] + edge * boxes[..., 3:4]) * width
+    n = np.arange(len(sums))[:, None, None, None]
+
+    def at(axis: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+        low = np.minimum(axis.astype(np.int64), most - 1)
+        return low, axis - low
+
+    (y, dy), (x, dx) = at(down, height), at(right, width)
+    y, dy, x, dx = y[..., :, None], dy[..., :, None], x[..., None, :], dx[..., None, :]
+    whole = (1 - dy) * ((1 - dx) * sums[n, y, x] + dx * sums[n, y, x + 1]) + dy * (
+        (1 - dx) * sums[n, y + 1, x] + dx * sums[n, y + 1, x + 1]
+    )
+    part = np.diff(np.diff(whole, axis=-2), axis=-1)
+    return part.reshape(*part.shape[:2], -1)
+
+
+def _unit(prints: np.ndarray) -> np.ndarray:
+    """Prints [..., P] with mean 0 and length 1; flat ones are 0."""
+    apart = prints - prints.mean(-1, keepdims=True)
+    length = np.linalg.norm(apart, axis=-1, keepdims=True)
+    return np.where(length > 1e-9 * np.abs(prints).max(initial=1e-9), apart / np.maximum(length, 1e-12), 0)
+
+
+def _mirrored(prints: np.ndarray) -> np.ndarray:
+    return prints.reshape(-1, PRINT, PRINT)[:, :, ::-1].reshape(prints.shape)
 
 
 def _small(grey: np.ndarray) -> np.ndarray:

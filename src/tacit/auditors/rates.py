@@ -23,6 +23,7 @@ from tacit.errors import BadData
 from tacit.statistics import interval
 
 DRAWS = 2000
+LEAST = 10  # items that a rate has to rest on to be compared: a true positive rate of three people says nothing
 WEIGHTED = 500  # draws where every item is weighed
 RATES = ("selection_rate", "accuracy", "tpr", "fpr", "fnr", "precision")
 ERRORS = ("mean_prediction", "bias", "mae", "rmse")
@@ -247,6 +248,14 @@ class _Classes:
         """Rates when the items belong to other groups."""
         return self.rates(self.of(code))
 
+    def rests(self, rate: str) -> np.ndarray:
+        """On how many items a rate of each group rests, [G]."""
+        name, _, kind = rate.partition(":")
+        c = self.d.classes.index(kind) if kind else self.d.positive
+        n, real = self.counts.sum((1, 2)), self.counts[:, c, :].sum(1)
+        few = {"tpr": real, "fnr": real, "fpr": n - real, "precision": self.counts[:, :, c].sum(1), "odds": np.minimum(real, n - real)}
+        return np.asarray(few.get(name, n))
+
     strata = property(lambda self: self.d.truth)
 
 
@@ -264,6 +273,10 @@ class _Numbers:
         mean = lambda v: np.bincount(code, v, self.groups) / n  # noqa: E731
         found = {"mean_prediction": mean(self.d.made), "bias": mean(self.apart), "mae": mean(np.abs(self.apart))}
         return {**found, "rmse": np.sqrt(mean(self.apart**2))}
+
+    def rests(self, rate: str) -> np.ndarray:
+        """On how many items a number of each group rests, [G]."""
+        return np.bincount(self.code, minlength=self.groups)
 
     def whole(self) -> dict[str, np.ndarray]:
         """Errors as they are."""
@@ -288,6 +301,7 @@ def _gap(
     names: tuple[str, ...], n: int, rng: np.random.Generator,
 ) -> Gap:  # fmt: skip
     """The largest difference between two groups in any of these rates."""
+    whole = {k: np.where(look.rests(k) >= LEAST, whole[k], np.nan) for k in pairs}
     apart = {k: _span(whole[k]) for k in pairs}
     known = {k: v for k, v in apart.items() if np.isfinite(v)}
     if not known:
@@ -310,7 +324,8 @@ def _chance(pairs: list[str], found: float, look: Any, within: bool, rng: np.ran
         code = np.empty_like(look.code)
         code[order] = look.code[mixed]
         rates = look.permuted(code)
-        hits += max((v for k in pairs if np.isfinite(v := _span(rates[k]))), default=0.0) >= found - 1e-12
+        solid = (np.where(look.rests(k) >= LEAST, rates[k], np.nan) for k in pairs)
+        hits += max((v for r in solid if np.isfinite(v := _span(r))), default=0.0) >= found - 1e-12
     return (hits + 1) / (times + 1)
 
 

@@ -20,12 +20,14 @@ from tacit.data.listing import Listing, Problem, few, parts_said, size_in_words
 from tacit.data.tags import Marks, Tags
 from tacit.data.tree import Tree
 from tacit.errors import Asked, BadData, nearest
+from tacit.later import later
 from tacit.modality import BadItem, Modality
 from tacit.types import Spec
 
+keeping = later("tacit.data.keep")  # which reads data sets itself
 MEASURED = (1_000, 10_000, 64 * 2**20)  # training items that a spec is measured on, at least and at most, and their bytes
 # of how it was opened: what decides the items, their labels and the split
-REMEMBERED = ("target", "group", "split", "sequence_by", "order_by", "text_column", "max_bad", "seed")
+REMEMBERED = ("target", "group", "split", "sequence_by", "order_by", "text_column", "max_bad", "seed", "keep")
 DECIDING = ("scale", "fit", "columns", "tokenizer", "redact", "rate")  # what else of a spec decides decoded values
 
 
@@ -37,7 +39,7 @@ class Dataset:
     of texts a Flat of token numbers.
     lengths: int64 [N], samples of each series, if they differ. names: stable ids.
     labels: int64 [N], index into `classes`, -1 = unlabelled; or float32 [N], NaN = unlabelled; None = no labels.
-    groups: int64 [N], index into `group_names`, -1 = unknown. split: int8 [N], 0 train, 1 test, 2 val.
+    groups: int64 [N], index into `group_names`, -1 = unknown. split: int8 [N], 0 train, 1 test, 2 val, 3 left out.
     hashes: uint64 [N], equal = exact duplicates. fingerprint: of all decoded content and names.
     opened: what it was opened from and with, so that `decoded_for` can do it again.
     tagged: classes of the positions of items (masks, spans of texts), decoded when `tags` is first read. multi: float32 [N, K], 0 or 1 for
@@ -197,6 +199,7 @@ def open(
     max_bad: float = 0.1,
     options: Mapping[str, Any] | Sequence[tuple[str, Any]] = (),
     spec: Spec | None = None,
+    keep: str | Path | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Dataset:
     """Open a file, a folder, a zip or builtin:digits: detect the modality, decode, measure, fingerprint, split.
@@ -206,14 +209,16 @@ def open(
     which order. text_column: column of a table that holds the text, several with commas between. size: training size in pixels, samples,
     events or tokens, None = choose. limit: largest chosen size. cache: keep the decoded items on disk. seed: of the split. max_bad: share
     of unusable items that is tolerated, 0..1. options: more settings of the modality, such as fit="pad". spec: decode as this says, for a
-    trained model. say: called with words for a person; progress, about once a second, ends in a carriage return.
+    trained model. keep: a list of items (`tacit audit --write-keep`): all others are left out. say: called with words for a person; progress, about once a second, ends in a carriage return.
     """
     say = say or (lambda line: None)
     opened: dict[str, Any] = {"path": path, "modality": modality, "target": target, "group": group, "split": split}
     opened |= {"size": size, "limit": limit, "cache": cache, "seed": seed, "max_bad": max_bad, "options": dict(options)}
     opened |= {"sequence_by": sequence_by, "order_by": order_by, "text_column": text_column}
+    opened |= {"keep": None if keep is None else str(Path(keep).resolve())}
     found = listed.listed(opened, spec)
-    return _build(str(path), found.listing, found.tree, size, limit, cache, seed, max_bad, found.options, say, spec, opened)
+    data = _build(str(path), found.listing, found.tree, size, limit, cache, seed, max_bad, found.options, say, spec, opened)
+    return data if keep is None else keeping.kept(data, keep)
 
 
 def from_arrays(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tacit import registry
-from tacit.data import builtin, finding, labels, rowlist
+from tacit.data import builtin, finding, labels, rowlist, splits
 from tacit.data.listing import Listing
 from tacit.data.tree import Tree
 from tacit.errors import Asked, BadData, nearest
@@ -110,7 +110,7 @@ def own(data: Dataset, column: str) -> list[str] | None:
     if column in ("group", data.opened.get("group")) and data.groups is not None:
         return [data.group_names[g] if g >= 0 else "" for g in data.groups]
     if column in ("split", data.opened.get("split")):
-        return [("train", "test", "val")[s] for s in data.split]
+        return [splits.NAMES[s] for s in data.split]
     return None
 
 

@@ -66,12 +66,10 @@ def survey(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def copies(dataset: Dataset) -> list[tuple[int, int]]:
-    """Recordings that are nearly an earlier one, (earlier, later) rows; only the first 20,000 are looked at."""
-    rows = range(min(len(dataset), LOOKED))
-    waves = [np.asarray(dataset.x.item(i), np.float32) / FULL for i in rows]
-    prints = np.stack([_print(w, dataset.spec.extra) for w in waves])
-    return _near(prints, np.array([len(w) for w in waves]), dataset.hashes[: len(waves)])
+def prints(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Coarse spectra of unit length [n, P], and samples of each recording [n]; of the first 20,000."""
+    waves = [np.asarray(dataset.x.item(i), np.float32) / FULL for i in range(min(len(dataset), LOOKED))]
+    return np.stack([_print(w, dataset.spec.extra) for w in waves]), np.array([len(w) for w in waves])
 
 
 def lines(found: dict[str, Any]) -> list[str]:

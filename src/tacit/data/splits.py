@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-TRAIN, TEST, VAL = 0, 1, 2
+TRAIN, TEST, VAL, LEFT_OUT = 0, 1, 2, 3
+NAMES = ("train", "test", "val", "left out")
 MANY = 200_000  # items from where lists and dictionaries of them take too long and too much room
 
 

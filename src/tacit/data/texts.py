@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tacit.data import splits
 from tacit.data.listing import few
 from tacit.errors import Asked, TacitError
 from tacit.later import later
@@ -85,7 +86,7 @@ def redacted(dataset: Dataset, path: Path) -> dict[str, Any]:
                 if clean != text and not personal.left(clean):
                     empty += 1
                     continue
-                about: dict[str, Any] = {"text": clean, "split": ("train", "test", "val")[dataset.split[row]]}
+                about: dict[str, Any] = {"text": clean, "split": splits.NAMES[dataset.split[row]]}
                 if labels is not None and labels[row] is not None:
                     about["label"] = labels[row] if isinstance(labels[row], str) else float(labels[row])
                 file.write(json.dumps(about, ensure_ascii=False) + "\n")

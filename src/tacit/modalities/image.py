@@ -288,6 +288,10 @@ class Image(Grid):
         return nuisances.prints_of_images(x)
 
     @classmethod
+    def apart(cls, x: Any, pairs: np.ndarray) -> np.ndarray | None:
+        return nuisances.apart(x, pairs)
+
+    @classmethod
     def picture(cls, x: np.ndarray, spec: Spec, size: int = 32) -> bytes:
         """A small PNG of one stored image [C, H, W]; size: pixels of the short side."""
         image = Pillow.fromarray(x[0] if x.shape[0] == 1 else np.ascontiguousarray(x.transpose(1, 2, 0)))

@@ -9,6 +9,7 @@ import numpy as np
 from tacit.auditors.case import Case, Check
 from tacit.auditors.finding import Finding, percent
 from tacit.data.inspect import duplicates
+from tacit.data.splits import TEST, TRAIN
 from tacit.statistics import wilson
 
 
@@ -21,6 +22,7 @@ class Duplicates(Check):
     def look(self, case: Case) -> Iterator[Finding]:
         data = case.data
         found, n = duplicates(data), len(data)
+        across_rows, conflict_rows, within_rows = _copies(case)
         across, held = found["across"], len(data.test)
         if across:
             low, high = wilson(across / held, held)
@@ -30,7 +32,7 @@ class Duplicates(Check):
                 "learned by heart",
                 "share of held-out items that are also in training", across / held, held,
                 "leave them out (tacit evaluate does), split by what they come from (--group), and say so beside older numbers",
-                low, high, items=tuple(a for a, _ in found["across_names"]), weight=across / held,
+                low, high, items=tuple(a for a, _ in found["across_names"]), weight=across / held, drop=across_rows,
                 more={"pairs": found["across_names"]},
             )  # fmt: skip
         if found["conflicts"]:
@@ -38,7 +40,7 @@ class Duplicates(Check):
                 "duplicates.conflicts", "high" if found["conflicts"] >= max(2, 0.005 * n) else "medium",
                 f"{found['conflicts']:,} sets of identical items carry different labels: at least one label of each is wrong",
                 "sets of copies with different labels", float(found["conflicts"]), n, "look at them and keep the right label",
-                items=tuple(name for pair in found["conflict_names"] for name in pair), weight=found["conflicts"] / n,
+                items=tuple(name for pair in found["conflict_names"] for name in pair), weight=found["conflicts"] / n, drop=conflict_rows,
             )  # fmt: skip
         if found["within"]:
             share = found["within"] / n
@@ -46,7 +48,7 @@ class Duplicates(Check):
                 "duplicates.within", "medium" if share > 0.05 else "low",
                 f"{found['within']:,} items ({percent(share)}) are copies of another one of the same part: they count twice, and what is "
                 "repeated is what a network remembers best",
-                "share of repeated items", share, n, "keep one of each: --write-keep keep.csv", *wilson(share, n), weight=share,
+                "share of repeated items", share, n, "keep one of each: --write-keep keep.csv", *wilson(share, n), weight=share, drop=within_rows,
             )  # fmt: skip
         yield from self._groups(case)
         if not (across or found["within"] or found["conflicts"]):
@@ -68,3 +70,22 @@ class Duplicates(Check):
                 "split by group: leave --split out, and --group keeps each together", weight=float(inside.mean()),
                 items=tuple(data.group_names[g] for g in shared[:5]),
             )  # fmt: skip
+
+
+def _copies(case: Case) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Rows of copies: held out and in training, with different labels (all of them), and others than the first of their part."""
+    data, places = case.data, dict[int, list[int]]()
+    for i, h in enumerate(data.hashes.tolist()):
+        places.setdefault(h, []).append(i)
+    across, conflicts, within = list[int](), list[int](), list[int]()
+    for rows in (r for r in places.values() if len(r) > 1):
+        parts = data.split[rows]
+        if (parts == TRAIN).any():
+            across += [i for i, p in zip(rows, parts, strict=True) if p == TEST]
+        y = None if data.labels is None else data.labels[rows]
+        known = None if y is None else y[y >= 0] if data.classes else y[~np.isnan(y)]
+        if known is not None and len(np.unique(known)) > 1:
+            conflicts += rows
+        for p in np.unique(parts):
+            within += [i for i, q in zip(rows, parts, strict=True) if q == p][1:]
+    return tuple(across), tuple(conflicts), tuple(within)

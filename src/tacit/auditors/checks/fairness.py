@@ -82,7 +82,7 @@ class Fairness(Check):
                 continue
             yield Finding(
                 f"fairness.{name}", grades[name], _sentence(a, found, gap), name, gap.value, gap.n,
-                "tacit audit ... --mitigate shows what closing it costs", gap.low, gap.high, group=a.name,
+                "--mitigate all shows what closing it costs" if case.vectors is not None else "ask whoever decides for the reason", gap.low, gap.high, group=a.name,
                 weight=gap.value + (0.01 if a.whole else 0.0),
                 more={"p": gap.p, "most": gap.most, "least": gap.least, **({"rates": plain} if first else {})},
             )  # fmt: skip

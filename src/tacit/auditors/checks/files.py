@@ -31,14 +31,16 @@ class Files(Check):
         case.say("reading the heads of files\r")
         found = facts(listed.raws(case.data, rows.tolist()), [case.data.names[i] for i in rows])
         yield from self._given_away(case, found, rows)
-        best = 0.0
+        best, seen = 0.0, False
         for name, score in self._told(case, found, rows):
             best = max(best, score[0])
             severity = grade(score[0], 0.6, 0.3, 0.15)
             if any(w in name for w in NAMED):
                 severity = {"high": "medium", "medium": "low"}.get(severity, severity)
-            elif name == "bytes":
+            elif name == "bytes":  # which follow from the others, and from what is shown
                 severity = {"high": "high" if score[0] > 0.9 else "medium", "medium": "low"}.get(severity, "fine")
+                severity = "low" if seen and severity != "fine" else severity
+            seen = seen or (severity != "fine" and name.startswith(SEEN))
             if severity != "fine":
                 yield Finding(
                     "files." + name.replace(" ", "_"), severity,

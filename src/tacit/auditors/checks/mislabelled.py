@@ -58,6 +58,7 @@ class Mislabelled(Check):
                 f"{percent((suspect.sum() - bad) / max(1, n - stop + start))}: somebody labelled a whole batch wrongly",
                 "share of suspected labels in the block", bad / (stop - start), stop - start, "check this batch at its source",
                 *wilson(bad / (stop - start), stop - start), items=case.names(rows[order]), weight=bad / n, more={"suspects": told},
+                drop=tuple(rows[order].tolist()),
             )  # fmt: skip
         if suspect.any() and not block:
             yield Finding(
@@ -65,6 +66,7 @@ class Mislabelled(Check):
                 f"{int(suspect.sum()):,} labels ({percent(share)}) are contradicted by what the items look like",
                 "share of suspected labels", share, n, "look at them, the surest first; --write-keep keep.csv leaves them out",
                 *wilson(share, n), items=case.names(rows[order]), weight=share, more={"suspects": told},
+                drop=tuple(rows[order].tolist()),
             )  # fmt: skip
         if not suspect.any():
             yield Finding("labels", "fine", f"none of {n:,} labels is contradicted by its item", "suspected labels", 0.0, n)

@@ -36,7 +36,7 @@ class Strange(Check):
         known = np.isfinite(distance)
         middle = np.median(distance[known])
         spread = 1.4826 * np.median(np.abs(distance[known] - middle)) or 1.0
-        strange = np.flatnonzero(known & (distance > middle + self.far * spread))
+        strange = np.flatnonzero((known & (distance > middle + self.far * spread)) | self._taken(case, rows))
         share = len(strange) / n
         if len(strange):
             order = strange[np.argsort(-distance[strange], kind="stable")]
@@ -48,3 +48,18 @@ class Strange(Check):
             )  # fmt: skip
         else:
             yield Finding("outliers", "fine", f"no item of {n:,} lies far from all others", "outliers", 0.0, n)
+
+    @staticmethod
+    def _taken(case: Case, rows: np.ndarray, far: float = 10.0) -> np.ndarray:
+        """bool [n]: taken in another way than nearly all others (far too noisy, dark, short, ...); not of tables, whose columns differ."""
+        data = case.data
+        if data.modality in ("table", "vector", "events"):
+            return np.zeros(len(rows), bool)
+        x = data.x[rows] if case.kind.flat else np.asarray(data.x[rows])
+        found = np.zeros(len(rows), bool)
+        measured = case.kind.nuisances(x, None if data.lengths is None else data.lengths[rows], data.spec)
+        for v in (v for name, v in measured.items() if not name.startswith(("share", "missing"))):
+            low, middle, high = np.quantile(v, [0.25, 0.5, 0.75])
+            away = np.abs(v - middle) > far * max(high - low, 1e-9 + 1e-6 * abs(middle)) / 1.349
+            found |= away & (high > low) & (away.mean() < 0.05)
+        return found

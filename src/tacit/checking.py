@@ -1,0 +1,182 @@
+"""The verbs that answer to somebody: audit, erase, forget."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tacit.options import Group, Json, MaxBad, ModalityOpt, NoCache, OrderBy, Quiet, SequenceBy, Split, Target, TextColumn
+from tacit.terminal import Teller, out
+
+Groups = Annotated[
+    str | None, typer.Option("--groups", help="Columns with attributes of people, cameras, sites: sex,race; ranges of numbers: age:25/45.")
+]
+Settings = Annotated[list[str] | None, typer.Argument(metavar="[CHECK.name=value]...", help="Settings, such as fairness.fewest=50.")]
+SHOWN = 12
+
+
+def audit(
+    first: Annotated[
+        str, typer.Argument(metavar="[RUN]", help="A run, a fine-tuned or exported model; may be left out.", show_default=False)
+    ],
+    second: Annotated[str | None, typer.Argument(metavar="DATA", help="A file, a folder, or builtin:digits.", show_default=False)] = None,
+    overrides: Settings = None,
+    groups: Groups = None,
+    target: Target = None,
+    predictions: Annotated[
+        str | None,
+        typer.Option(help="Decisions made elsewhere: a column, a rule (score>=5, text=Medium|High), or a file with ids and predictions."),
+    ] = None,
+    positive: Annotated[str | None, typer.Option(help="The class that is the positive decision; default: of two the second.")] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="What is demanded: policy.toml. An objective that is not met ends with code 3.")
+    ] = None,
+    fail_on: Annotated[str | None, typer.Option("--fail-on", help="high, medium or low: such a finding ends with code 3.")] = None,
+    only: Annotated[str | None, typer.Option(help="Checks or sections (data, shortcuts, fairness, representation, privacy).")] = None,
+    skip: Annotated[str | None, typer.Option(help="Checks or sections to leave out.")] = None,
+    attributes: Annotated[Path | None, typer.Option(help="A table with ids that has the columns of --groups.")] = None,
+    embeddings: Annotated[Path | None, typer.Option(help="Embeddings of the DATA (tacit embed), in the place of a RUN.")] = None,
+    mitigate: Annotated[
+        str | None, typer.Option(help="What would treating groups alike cost? all, or names (`tacit list mitigations`).")
+    ] = None,
+    write_keep: Annotated[Path | None, typer.Option("--write-keep", help="Write the cleaned list of items, for pretrain --keep.")] = None,
+    against: Annotated[Path | None, typer.Option(help="An earlier audit (.json or its run) to compare with.")] = None,
+    out_: Annotated[Path | None, typer.Option("--out", help="Folder; default that of the RUN, else runs/<date>_audit_<data>.")] = None,
+    modality: ModalityOpt = None,
+    group: Group = None,
+    split: Split = None,
+    text_column: TextColumn = None,
+    sequence_by: SequenceBy = None,
+    order_by: OrderBy = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    no_cache: NoCache = False,
+    max_bad: MaxBad = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Is it fair, private, sound? What is wrong with the data and the model, worst first; and a gate that can say no."""
+    from tacit.auditing import audit as audited
+    from tacit.auditors.finding import SEVERITIES
+    from tacit.config import parse_overrides
+    from tacit.errors import Asked, GateFailed, nearest
+    from tacit.registry import names
+    from tacit.report.audited import printed, tables, verdict
+
+    teller = Teller(quiet)
+    if fail_on is not None and fail_on not in SEVERITIES[:3]:
+        raise Asked(f"--fail-on {fail_on}", nearest(fail_on, SEVERITIES[:3]))
+    words = list(overrides or [])
+    if second is not None and "=" in second and "." in second.partition("=")[0] and not Path(second).exists():
+        words, second = [second, *words], None
+    run, data = (first, second) if second is not None else (None, first)
+    given = {"cache": not no_cache, "group": group, "split": split, "text_column": text_column, "max_bad": max_bad}
+    given |= {"modality": modality if run is None else None, "sequence_by": sequence_by, "order_by": order_by}
+    command = shlex.join(["tacit", *_without(sys.argv[1:], ("--only", "--skip", "--write-keep", "--against", "--fail-on"))])
+    try:
+        found = audited(
+            run, data, groups=groups or (), target=target, predictions=predictions, positive=positive, policy_file=policy,
+            only=_list(only), skip=_list(skip), settings=parse_overrides(words, names("checks")) if words else None,
+            attributes_file=attributes, embeddings=embeddings, mitigate=mitigate, against=against, write_keep=write_keep, out=out_,
+            seed=seed, options={k: v for k, v in given.items() if v is not None}, command=command, say=teller.say,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again", file=sys.stderr)
+        raise typer.Exit(130) from None
+    r = found.result
+    if json_:
+        out(r)
+    else:
+        for n in r["notes"]:
+            teller.say(f"note: {n}")
+        wrong = [f for f in r["findings"] if f["severity"] != "fine"]
+        print("\n".join(printed(r, wrong[:SHOWN])))
+        if len(wrong) > SHOWN:
+            print(f"and {len(wrong) - SHOWN} more, in {r['files']['html']}")
+        _rates(r, tables(r))
+        _objectives(r)
+        _mitigations(r)
+        for row in r.get("against", {}).get("rows", []):
+            print(f"{row['state']:<7} {row['name']} {row['group']}".rstrip())
+        teller.say(verdict(r))
+        for u in r["unchecked"]:
+            teller.say(f"not checked: {u['check']} ({u['why']})")
+        if write_keep is not None:
+            teller.say(f"{r['keep']['kept']:,} items are kept, {r['keep']['left_out']:,} left out: tacit pretrain DATA --keep {write_keep}")
+        print(r["files"]["html"])
+    if found.fails(fail_on):
+        lost = [*found.failed, *[f.said for f in found.findings if fail_on and SEVERITIES.index(f.severity) <= SEVERITIES.index(fail_on)]]
+        raise GateFailed(
+            f"the audit says no: {lost[0]}" + (f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""), f"see {r['files']['html']}"
+        )
+
+
+def _list(words: str | None) -> list[str]:
+    return [w.strip() for w in (words or "").split(",") if w.strip()]
+
+
+def _without(words: list[str], options: tuple[str, ...]) -> list[str]:
+    """A command without these options and their values."""
+    kept, skip = [], False
+    for w in words:
+        name, mark, _ = w.partition("=")
+        if not skip and name not in options:
+            kept.append(w)
+        skip = not skip and name in options and not mark
+    return kept
+
+
+def _rates(r: dict[str, Any], tables: list[dict[str, Any]]) -> None:
+    """Rates by group, of whole attributes, with everybody above."""
+    from tacit.terminal import table
+
+    d = r["decisions"]
+    if d is None:
+        return
+    for t in [t for t in tables if " x " not in t["attribute"]]:
+        keys = [c for c in t["columns"] if c[0] in ("selection_rate", "tpr", "fpr", "fnr", "precision", "accuracy", "auc", "mae", "bias")]
+        rows = []
+        if "fpr" in d:
+            whole = {**d, "tpr": None if d["fnr"] is None else 1 - d["fnr"]}
+            rows.append(["all", f"{d['n']:,}", *(_share(whole.get(k), k) for k, _ in keys)])
+        rows += [[g["group"], f"{g['n']:,}", *(_share(g.get(k), k) for k, _ in keys)] for g in t["groups"]]
+        table(f"by {t['attribute']}, in percent", ["", "n", *(name for _, name in keys)], rows)
+
+
+def _share(value: Any, key: str) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3g}" if key in ("mae", "bias") else f"{100 * value:.2f}"
+
+
+def _objectives(r: dict[str, Any]) -> None:
+    policy = r.get("policy")
+    if policy is None:
+        return
+    print(f"decided by {policy['decided_by']} on {policy['decided_on']}; reviewer: {policy['reviewer']}")
+    for o in policy["objectives"]:
+        interval = "" if o["low"] is None or o["high"] is None else f" [{o['low']:.3g}, {o['high']:.3g}], n = {o['n']:,}"
+        print(f"{o['state']:<11} {o['said']}{interval}")
+
+
+def _mitigations(r: dict[str, Any]) -> None:
+    from tacit.terminal import table
+
+    for m in r.get("mitigations", []):
+        rows = []
+        for o in m["outcomes"]:
+            name = o["name"] + (f" {o['strength']:g}" if o["strength"] not in (0.0, 1.0) else "") + (" *" if o["best"] else "")
+            left = " / ".join(f"{o['leaks'][p]['auc']:.2f}" for p in ("linear", "network") if p in o["leaks"])
+            change = [f"{100 * o[k]['value']:+.1f}\n{100 * o[k]['low']:+.1f} to {100 * o[k]['high']:+.1f}" for k in ("cost", "gain")]
+            rows.append([name, f"{100 * o['accuracy']['value']:.1f}", change[0], f"{100 * o['gap']['value']:.1f}", change[1], left])
+        heads = ["mitigation", "accuracy", "change", "odds gap", "change", "AUC left"]
+        table(
+            f"what treating {m['attribute']} alike costs, on {m['outcomes'][0]['n']:,} held-out items (* no other is better in both)",
+            heads,
+            rows,
+        )
+        for o in (o for o in m["left"]):
+            print(f"{o['name']} was not tried: {o['why']}")

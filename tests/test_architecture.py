@@ -125,6 +125,7 @@ FLOORS: dict[str, float] = {
             "evidence",
             "mapping",
             "judged",
+            "mitigating",
             "asking",
             "auditing",
             "checking",

@@ -31,6 +31,7 @@ _PUBLIC = {
     "recommend": "tacit.recommendation",
     "explain": "tacit.explanation",
     "audit": "tacit.auditing",
+    "erase": "tacit.erasing",
     "export": "tacit.operate.export",
     "generate": "tacit.language",
     "fill": "tacit.language",
@@ -47,6 +48,7 @@ __all__ = [
     "detect",
     "embed",
     "enhance",
+    "erase",
     "evaluate",
     "explain",
     "export",
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from tacit.cleaning import enhance
     from tacit.data.dataset import open
     from tacit.detection import detect
+    from tacit.erasing import erase
     from tacit.explanation import explain
     from tacit.language import fill, generate, similar
     from tacit.operate.embed import embed

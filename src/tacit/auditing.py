@@ -95,9 +95,9 @@ def audit(
         raise Asked("--embeddings stands in the place of a RUN", "leave one of them out")
     options = {k: v for k, v in {"target": target, **(options or {})}.items() if v is not None}
     subject = None if run is None else Subject.open(run)
-    items: Dataset = opened(data, say=say, **options) if subject is None else subject.items(data, {**options, "say": say}, say)
+    items: Dataset = opened(data, say=say, **options) if subject is None else subject.items(data, options, say)
     chosen = _chosen(only, skip, subject is None and predictions is not None, demanded, settings)
-    case = Case(items, _attributes(items, groups, attributes_file, say), seed=seed, say=say)
+    case = Case(items, attributes_of(items, groups, attributes_file), seed=seed, say=say)
     notes = [n for a in case.attributes for n in a.notes]
     _look(case, subject, predictions, positive, embeddings, chosen, notes)
     found = engine.audit(case, chosen, settings or {}, command)
@@ -158,7 +158,7 @@ def _chosen(only: Sequence[str], skip: Sequence[str], elsewhere: bool, demanded:
     return chosen
 
 
-def _attributes(items: Dataset, groups: Any, file: str | Path | None, say: Say) -> tuple[Attribute, ...]:
+def attributes_of(items: Dataset, groups: Any, file: str | Path | None) -> tuple[Attribute, ...]:
     """What was named as groups. Raises Asked for a column that is not there, or makes no groups."""
     if isinstance(groups, Mapping):
         out = []

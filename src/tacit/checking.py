@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tacit.options import Group, Json, MaxBad, ModalityOpt, NoCache, OrderBy, Quiet, SequenceBy, Split, Target, TextColumn
+from tacit.options import DataArg, Group, Json, MaxBad, ModalityOpt, NoCache, OrderBy, Quiet, RunArg, SequenceBy, Split, Target, TextColumn
 from tacit.terminal import Teller, out
 
 Groups = Annotated[
@@ -112,6 +112,54 @@ def audit(
         raise GateFailed(
             f"the audit says no: {lost[0]}" + (f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""), f"see {r['files']['html']}"
         )
+
+
+def erase(
+    run: RunArg,
+    data: DataArg,
+    groups: Groups = None,
+    out_: Annotated[Path | None, typer.Option("--out", help="Folder of the new model; default RUN_without_<groups>.")] = None,
+    target: Target = None,
+    group: Group = None,
+    split: Split = None,
+    text_column: TextColumn = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    no_cache: NoCache = False,
+    max_bad: MaxBad = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Take what is linear of an attribute out of a run's embeddings, and verify it."""
+    from tacit.erasing import erase as erased
+    from tacit.errors import Asked, GateFailed
+    from tacit.terminal import table
+
+    if not groups:
+        raise Asked("erase needs to know what to take out", "--groups sex")
+    teller = Teller(quiet)
+    given = {"cache": not no_cache, "target": target, "group": group, "split": split, "text_column": text_column, "max_bad": max_bad}
+    place = out_ or Path(f"{str(run).rstrip('/')}_without_{groups.replace(',', '_').replace(':', '-').replace('/', '-')}")
+    try:
+        done = erased(
+            run, data, groups=groups, out=place, seed=seed, options={k: v for k, v in given.items() if v is not None}, say=teller.say
+        )
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if json_:
+        out({**done.result, "path": str(done.path)})
+    else:
+        rows = []
+        for a in done.result["attributes"]:
+            for probe in ("linear", "network"):
+                b, c = a["before"][probe], a["after"][probe]
+                band = f"{c['chance'][0]:.3f} to {c['chance'][1]:.3f}"
+                rows.append([f"{a['name']}, {probe}", f"{b['auc']:.3f}", f"{c['auc']:.3f}", band])
+        table(f"AUC on {done.result['attributes'][0]['n']:,} held-out items", ["probe", "before", "after", "chance"], rows)
+        teller.say(f"{100 * done.result['moved']:.1f} % of the variance was moved; what is not linear stays")
+        print(done.path)
+    if not done.verified:
+        raise GateFailed("a linear reading still finds the attribute in held-out items", "fit on more items, or look at erasure.json")
 
 
 def _list(words: str | None) -> list[str]:

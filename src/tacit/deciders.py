@@ -35,6 +35,10 @@ def finetune(
     alpha: Annotated[float, typer.Option(help="Share of sets and intervals that may miss the truth, 0 to 1.")] = 0.1,
     pseudo: Annotated[float | None, typer.Option(help="Learn from predictions for unlabelled items that are this sure.")] = None,
     outside: Annotated[str | None, typer.Option(help="Data of another kind: how well is it told?")] = None,
+    mitigate: Annotated[
+        str | None, typer.Option(help="With --strategy probe: treat --groups alike (`tacit list mitigations`); stays in the model.")
+    ] = None,
+    groups: Annotated[str | None, typer.Option("--groups", help="Column with the attribute that --mitigate is about.")] = None,
     group: Group = None,
     split: Split = None,
     text_column: TextColumn = None,
@@ -66,6 +70,8 @@ def finetune(
             alpha=alpha,
             pseudo=pseudo,
             outside=outside,
+            mitigate=mitigate,
+            groups=groups or "",
             seed=seed,
             out=out_,
             resume=resume,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import tacit
-from tacit import calibration, costs, registry
+from tacit import calibration, costs, mitigating, registry
 from tacit.api import Data, Say, digest, opened, remembered
 from tacit.data.dataset import REMEMBERED, Dataset
 from tacit.data.forms import OF_PAIRS
@@ -66,6 +66,8 @@ def finetune(
     alpha: float = 0.1,
     pseudo: float | None = None,
     outside: Data | None = None,
+    mitigate: str | None = None,
+    groups: str = "",
     seed: int = 0,
     out: str | Path | None = None,
     resume: bool = False,
@@ -82,7 +84,8 @@ def finetune(
     "regression", "tagging", "similarity" or "pairs"; None = as the labels suggest. strategy: "probe", "lp-ft", "full", "last-2", "lora",
     "setfit", "prototypes". folds: of cross-validation, None = where labels are few. alpha: share of sets and intervals that may miss the
     truth. pseudo: take over predictions for unlabelled items that are at least this sure. outside: data of another kind, to measure how
-    well strange items are told. out: folder, None = RUN/finetune/<target>_<strategy>, or nowhere for a Model. resume: go on where it was
+    well strange items are told. mitigate: how the strategy "probe" learns to treat groups alike ("reweighing", "leace", ...). groups: the
+    column with the attribute. out: folder, None = RUN/finetune/<target>_<strategy>, or nowhere for a Model. resume: go on where it was
     interrupted. overrides: {"finetune": {...}, "head": {...}}. options: for opening the data. command: how to reproduce it. say, show:
     words and progress.
     """
@@ -103,11 +106,17 @@ def finetune(
         answers = supervise(found, target=target if labels else asked.get("target"), file=labels, head=head)
     if strategy == "prototypes":  # before a folder is made
         prototypes.check(registry.find("heads", answers.head).level, net.encoder.can)
-    name = f"{_stem(target or (Path(labels).stem if labels else answers.head))}_{strategy}"
+    treated = None if mitigate is None else mitigating.of(found, answers, mitigate, groups, strategy, seed)
+    if groups and mitigate is None:
+        raise Asked("--groups says whom to treat alike, and --mitigate how", "--mitigate reweighing, or leave --groups out")
+    name = (
+        f"{_stem(target or (Path(labels).stem if labels else answers.head))}_{strategy}{'' if mitigate is None else f'_{_stem(mitigate)}'}"
+    )
     path = Path(out) if out else run / "finetune" / name if run is not None else None
     if path is None and isinstance(model, (str, Path)):
         path = fresh_path(Path("runs"), "finetune", found.path)
     request = _request(found, answers, strategy, config, given, folds, alpha, pseudo, seed, _weights(net))
+    request |= {} if mitigate is None else {"mitigate": mitigate, "groups": groups}
     if path is not None and not out and not resume:
         path = _free(path, request)
     lock = Run.start(path, resume or _ours(path)) if path is not None else None
@@ -126,6 +135,7 @@ def finetune(
             folds=folds,
             alpha=alpha,
             pseudo=pseudo,
+            mitigation=None if treated is None else treated.learn,
             seed=seed,
             seen=_seen(run),
             folder=None if path is None else path / "checkpoints",
@@ -136,6 +146,7 @@ def finetune(
         used = costs.energy(spent, choose_device().value, power)
         result = _measured(done, found, answers, strategy, net, outside, seed, say)
         result |= {"command": command, "target": target or asked.get("target"), "alpha": alpha, "seed": seed, "config": asdict(config)}
+        result |= {} if mitigate is None else {"mitigation": {"name": mitigate, "groups": groups}}
         result["cost"] = {**_cost(done.decider, found, spent), "seconds": spent, "energy": used}
         read = {k: asked[k] for k in REMEMBERED if asked.get(k)}
         result["read"] = {
@@ -147,6 +158,7 @@ def finetune(
         }
         about = {**done.decider.knowledge.about, "target": result["target"], "data": found.path, "place": found.describe()["place"]}
         about |= {"options": read, "run": None if run is None else run.name}
+        about |= {} if mitigate is None else {"mitigation": {"name": mitigate, "groups": groups}}
         about |= {"tacit": tacit.__version__, "n_labels": len(answers), "scores": _first_scores(result)}
         done.decider.knowledge = replace(done.decider.knowledge, about=about)
         if path is not None:

@@ -10,6 +10,7 @@ for INLP. NumPy alone.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -100,7 +101,9 @@ def inlp(x: np.ndarray, codes: np.ndarray, rounds: int = 10) -> Eraser:
     majority = float(np.bincount(codes).max() / len(codes))
     removed = 0
     for _ in range(rounds):
-        reader = LogisticRegression(C=1.0, max_iter=200).fit(z @ project, codes)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            reader = LogisticRegression(C=1.0, max_iter=200).fit(z @ project, codes)
         if reader.score(z @ project, codes) <= majority + 1e-9 and removed:
             break
         q, _ = np.linalg.qr((reader.coef_ @ project).T)

@@ -28,7 +28,8 @@ from tacit.modality import Modality
 from tacit.runtime import choose_precision
 from tacit.types import Batch, Embeddings, Spec, Views
 
-FORMAT = 1
+FORMAT, ERASED = 1, 2  # of a model that takes an attribute out of its embeddings: older versions would not
+ERASER = "eraser."  # beginning of the names of their tensors
 
 
 class Model(nn.Module):
@@ -42,6 +43,7 @@ class Model(nn.Module):
         self.encoder, self.modality, self.config = encoder, modality, dict(config)
         self.precision = "32-true"
         self.register_buffer("centre", None, persistent=False)
+        self.erasers: dict[int, tuple[Tensor, Tensor]] = {}  # width -> (matrix [D, D], bias [D]): what takes attributes out of embeddings
 
     def settle(self, x: Any, lengths: np.ndarray | None = None, most: int = 5000) -> Model:
         """Take the mean of training items as the point from which embeddings are directions, where such data wants it (text).
@@ -84,11 +86,18 @@ class Model(nn.Module):
             return self.centred(each[0])
         whole, parts = each[0], torch.stack(each[1:])
         spread = (parts.var(0, correction=0) + 1e-12).sqrt()  # a root of zero has no gradient
-        return torch.cat([whole, parts.mean(0), spread], 1)
+        return self.erased(torch.cat([whole, parts.mean(0), spread], 1))
 
     def centred(self, z: Tensor) -> Tensor:
         """Embeddings of whole items [B, D] as directions from the mean of the training items, of data that wants it."""
-        return z if self.centre is None else F.normalize(z - self.centre, dim=1) * self.encoder.dim**0.5
+        return self.erased(z if self.centre is None else F.normalize(z - self.centre, dim=1) * self.encoder.dim**0.5)
+
+    def erased(self, z: Tensor) -> Tensor:
+        """Embeddings [B, D] without the attributes that were erased from this model, if any."""
+        if (own := self.erasers.get(z.shape[1])) is None:
+            return z
+        with torch.autocast(z.device.type, enabled=False):
+            return z.float() @ own[0].to(z.device) + own[1].to(z.device)
 
     def plain(self, batch: Batch) -> Batch:
         """Every item as the encoder sees it when nothing is random."""
@@ -148,12 +157,14 @@ class Model(nn.Module):
         try:
             path.mkdir(parents=True, exist_ok=True)
             tensors = {k: v.detach().cpu().contiguous().clone() for k, v in self.encoder.state_dict().items()}
+            for width, pair in self.erasers.items():
+                tensors |= {f"{ERASER}{width}.{k}": v.cpu().contiguous() for k, v in zip(("matrix", "bias"), pair, strict=True)}
             beside = path / f".model.safetensors.{os.getpid()}"
             save_file(tensors, beside)
             beside.replace(path / "model.safetensors")
             spec = {**asdict(self.spec), "extra": dict(self.spec.extra)}
             about = {
-                "format": FORMAT,
+                "format": ERASED if self.erasers else FORMAT,
                 "dim": self.dim,
                 "precision": self.precision,
                 "ignores": self.modality.ignores,
@@ -183,12 +194,12 @@ def load(path: str | Path, device: str = "cpu", *, trust: bool = False) -> Model
         raise Asked(f"{path} holds no model", "give a run folder or a folder written by model.save")
     try:
         about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        if int(about["format"]) > FORMAT:
-            written = f"the model in {folder} has format {about['format']}, and this version of tacit reads up to {FORMAT}"
+        if int(about["format"]) > ERASED:
+            written = f"the model in {folder} has format {about['format']}, and this version of tacit reads up to {ERASED}"
             raise TacitError(written, "pip install --upgrade tacit")
         precision = {"32-true": "32-true", "bf16-mixed": "bf16-mixed"}[about["precision"]]
         config = {**{k: about[k] for k in ("backbone", "modality", "needs")}, "labels_seen": about.get("labels_seen")}
-        config |= {k: about[k] for k in ("ignores", "source") if about.get(k)}
+        config |= {k: about[k] for k in ("ignores", "source", "erased") if about.get(k)}
         raw = about["spec"]
         spec = Spec(
             raw["modality"],
@@ -204,11 +215,15 @@ def load(path: str | Path, device: str = "cpu", *, trust: bool = False) -> Model
             registry.check_stored("backbones", about["backbone"]["name"], folder / "model.json")
         modality = make_modality(spec, about["modality"])
         encoder = make_encoder(modality, about["backbone"], frozenset(about["needs"]))
-        encoder.load_state_dict(load_file(folder / "model.safetensors"))
+        tensors = load_file(folder / "model.safetensors")
+        erasers = {k.removeprefix(ERASER): tensors.pop(k) for k in list(tensors) if k.startswith(ERASER)}
+        encoder.load_state_dict(tensors)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
         said = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
         raise TacitError(f"the model in {folder} is damaged: {said}", "copy it again, or train anew") from error
     model = Model(encoder, modality, config)
+    for width in {int(k.partition(".")[0]) for k in erasers}:
+        model.erasers[width] = erasers[f"{width}.matrix"], erasers[f"{width}.bias"]
     if about.get("centre") is not None:
         model.centre = torch.tensor(about["centre"], dtype=torch.float32)
     if model.dim != about["dim"]:

@@ -60,6 +60,7 @@ def finetune(
     folds: int | None = None,
     alpha: float = 0.1,
     pseudo: float | None = None,
+    mitigation: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None,
     seed: int = 0,
     seen: np.ndarray | None = None,
     folder: Path | None = None,
@@ -71,7 +72,7 @@ def finetune(
     model: pretrained. data: with the split that pretraining had. answers: labels of some of its items. strategy: "probe", "lp-ft", "full",
     "last-2", "lora", "setfit", "prototypes". head: hyperparameters of the head. folds: of cross-validation, None = where labels are few.
     alpha: share of sets and intervals that may miss the truth. pseudo: take over predictions for unlabelled training items that are at
-    least this sure, None = off.
+    least this sure, None = off. mitigation: how the strategy "probe" learns its reading, as of `Task`.
     seen: hashes of what pretraining saw, None = the training items. folder: of checkpoints; an interrupted training goes on from there.
     Raises Asked and BadData for labels that nothing can be learned from, Stopped on an interrupt.
     """
@@ -107,7 +108,7 @@ def finetune(
     notes += parts.notes
     if strategy in FROZEN:  # which are never stopped early
         parts = replace(parts, learn=np.sort(np.concatenate([parts.learn, parts.stop])), stop=parts.stop[:0])
-    task = Task(model, data, answers, fresh, config, strategy, seed)
+    task = Task(model, data, answers, fresh, config, strategy, seed, mitigation)
     if fresh().level == "token":
         notes += _coarse(task, train)
     begin = time.perf_counter()
@@ -173,8 +174,8 @@ def finetune(
         out_test = task.outputs(network, test)
         rest = train[np.concatenate([parts.learn, parts.stop])]
         probe_out = None
-        if strategy != "probe":
-            frozen = _again(task, strategy="probe")
+        if strategy != "probe" or mitigation is not None:
+            frozen = _again(task, strategy="probe", mitigation=None)
             probe_out = frozen.outputs(frozen.probed(rest, parts.small, seed), test)
     else:
         notes.append("no held-out item has a label: nothing was scored")

@@ -128,7 +128,8 @@ class FineTuning(Method):
 class Task:
     """What one fine-tuning after the other shares: the pretrained model, the data, what is to be predicted, and features computed once.
 
-    seed: of everything random. device, precision: None = the model's own.
+    seed: of everything random. mitigation: learns the linear reading in the head's place: (standardised features [n, D], classes [n],
+    rows of the data [n]) -> weight [D, K], bias [K].
     """
 
     model: Model
@@ -138,6 +139,7 @@ class Task:
     config: FinetuneConfig
     strategy: str = "lp-ft"
     seed: int = 0
+    mitigation: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
 
     def __post_init__(self) -> None:
         strategy(self.strategy)
@@ -232,7 +234,9 @@ class Task:
             if strategy(self.strategy)[0] != "full":
                 head.learn(network.layer, f, y, seed)
         else:
-            weight, bias = head.probe((f - mean) / scale, y, small=small, seed=seed, groups=groups)
+            z = (f - mean) / scale
+            own = self.mitigation
+            weight, bias = head.probe(z, y, small=small, seed=seed, groups=groups) if own is None else own(z, y, where)
             network.layer = Scaled(mean, scale, head.outputs)
             network.layer.set(weight, bias)
         return network.to(next(self.model.parameters()).device)
@@ -275,9 +279,8 @@ class Task:
     ) -> tuple[Network, dict[str, Any]]:
         """Fine-tune on some examples; the network and what is worth knowing of the training.
 
-        chosen, held: positions in the answers to learn from, and to stop by (None = all steps are done). small: too few labels to tune the
-        probe. steps: None = as many as the settings say. folder: of checkpoints; an interrupted training goes on from there. say: told
-        what happens. show: progress. Raises Stopped on an interrupt, Diverged.
+        chosen, held: positions in the answers to learn from, and to stop by (None = all steps are done). small: too few to tune the probe.
+        steps: None = by the settings. folder: of checkpoints, to go on from. say, show: words, progress. Raises Stopped, Diverged.
         """
         kind, last = strategy(self.strategy)
         if kind == "lora" and self.config.l2sp:

@@ -15,6 +15,7 @@ from tacit.statistics import interval
 from tacit.types import Count
 
 TIMES = 300
+ASKED = 600  # items whose pretext loss is asked for, one by one
 
 
 class Groups(Check):
@@ -130,7 +131,7 @@ class Groups(Check):
     def _losses(case: Case) -> np.ndarray | None:
         if "losses" not in case.asks:
             return None
-        rows = case.some(case.data.test if len(case.data.test) >= 4 * FEWEST else np.arange(len(case.data)), 2000)
+        rows = case.some(case.data.test if len(case.data.test) >= 4 * FEWEST else np.arange(len(case.data)), ASKED)
         found = case.asks["losses"](rows)
         if found is None:
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
 
 from tacit.auditors.repair import LinearDecision, Mitigation, Problem, weighted
 from tacit.errors import MissingExtra
@@ -28,7 +29,7 @@ class Thresholds(Mitigation):
         return _ByGroup(found, problem.seed)
 
 
-class _Odds:
+class _Odds(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A decision that was learned, as scikit-learn's estimators look."""
 
     def __init__(self, decision: LinearDecision) -> None:

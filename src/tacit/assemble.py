@@ -9,6 +9,7 @@ import torch
 
 from tacit import registry
 from tacit.encoder import Encoder, build
+from tacit.layers import grouped
 from tacit.method import Method
 from tacit.modality import Modality
 from tacit.runtime import seed_globally
@@ -24,13 +25,17 @@ def make_modality(spec: Spec, knobs: Mapping[str, Any]) -> Modality:
 def make_encoder(modality: Modality, backbone: Mapping[str, Any], needs: frozenset[str]) -> Encoder:
     """A fresh encoder. backbone: {"name", "size", hyperparameters}; size is tiny, small or base.
 
+    "norm": "group" normalises over groups of channels where the backbone would over the batch.
     Raises Asked for what does not exist and CannotPair for what does not fit.
     """
     cls = registry.find("backbones", backbone["name"])
-    given = {k: v for k, v in backbone.items() if k not in ("name", "size")}
+    given = {k: v for k, v in backbone.items() if k not in ("name", "size", "norm")}
     knobs = {**cls.presets.get(backbone.get("size", "small"), {}), **registry.check_knobs(cls, given, "backbone")}
     ragged = frozenset({"ragged"}) if modality.spec.ragged else frozenset()
-    return build(modality.tokenizer, cls, modality.layout, modality.sizes, needs | ragged, knobs)
+    built = build(modality.tokenizer, cls, modality.layout, modality.sizes, needs | ragged, knobs)
+    if backbone.get("norm") == "group":  # of a network that was trained item by item
+        grouped(built)
+    return built
 
 
 def needs_of(method: Method) -> frozenset[str]:

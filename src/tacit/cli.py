@@ -69,6 +69,8 @@ def pretrain(
     nodes: Annotated[int, typer.Option(help="Machines.", min=1)] = 1,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps.")] = None,
     precision: Annotated[str | None, typer.Option(help="bf16-mixed or 32-true.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Train with differential privacy: what may be given away of an item.")] = None,
+    keep: Annotated[Path | None, typer.Option(help="List of items to learn from (`tacit audit --write-keep`).")] = None,
     target: Target = None,
     group: Group = None,
     split: Split = None,
@@ -90,6 +92,8 @@ def pretrain(
 
     teller = Teller(quiet or not leads())
     given, reading = reading_of(overrides)
+    if epsilon is not None:
+        given["private"]["epsilon"] = epsilon
     if budget is not None:
         seconds(budget)
     opened = open_data(
@@ -107,6 +111,7 @@ def pretrain(
         cache=not no_cache,
         max_bad=max_bad,
         size=image_size,
+        keep=keep,
     )
     command = shlex.join(["tacit", *sys.argv[1:]])
     try:

@@ -58,6 +58,17 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PrivateConfig:
+    """Differential privacy. epsilon: what may be given away of an item at most, 0 = off. delta: chance that more is, 0 = one over ten times
+    the items. clip: length of an item's gradient, at most. noise: in units of clip; 0 = as epsilon asks for."""
+
+    epsilon: NonNegative = 0.0
+    delta: Fraction = 0.0
+    clip: Positive = 1.0
+    noise: NonNegative = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """A whole run. method, backbone, modality: {"name": ..., hyperparameters}; data: {"path", "fingerprint", ...}."""
 
@@ -67,6 +78,7 @@ class RunConfig:
     backbone: Mapping[str, Any]
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    private: PrivateConfig = field(default_factory=PrivateConfig)
     device: str = "cpu"
     precision: str = "32-true"
 
@@ -86,7 +98,8 @@ class RunConfig:
             raw = tomllib.loads(path.read_text(encoding="utf-8"))
             optim = OptimConfig(**registry.check_knobs(OptimConfig, raw.pop("optim", {}), "optim"))
             train = TrainConfig(**registry.check_knobs(TrainConfig, raw.pop("train", {}), "train"))
-            config = cls(**raw, optim=optim, train=train)
+            private = PrivateConfig(**registry.check_knobs(PrivateConfig, raw.pop("private", {}), "private"))
+            config = cls(**raw, optim=optim, train=train, private=private)
             for part, key in (("data", "fingerprint"), *((part, "name") for part in NAMED)):
                 if not isinstance(getattr(config, part)[key], str):
                     raise TypeError(f"{part}.{key} is no text")
@@ -101,7 +114,7 @@ class RunConfig:
         return config
 
 
-PARTS = ("method", "backbone", "modality", "optim", "train")
+PARTS = ("method", "backbone", "modality", "optim", "train", "private")
 
 
 def parse_overrides(words: Iterable[str], parts: Collection[str] = PARTS) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -151,3 +152,19 @@ def mlp(dim: int, hidden: int, out: int, *, depth: int = 2, norm: bool = True) -
         layers += [nn.ReLU(inplace=True)]
     layers += [nn.Linear(hidden if depth > 1 else dim, out)]
     return nn.Sequential(*layers)
+
+
+def grouped(module: nn.Module) -> nn.Module:
+    """Every normalisation over the batch replaced by one over groups of the channels of each item, in place; opacus does it the same way."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            c = child.num_features
+            setattr(module, name, nn.GroupNorm(math.gcd(32, c) if c > 1 else 1, c, affine=child.affine))
+        else:
+            grouped(child)
+    return module
+
+
+def over_batch(module: nn.Module) -> bool:
+    """Whether anything in it normalises over the batch."""
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())

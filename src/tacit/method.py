@@ -20,6 +20,7 @@ class Method(nn.Module):
     labels" (they stay). family: what the method is compared with. when: to use it. source: the paper. preset: batch, lr,
     weight_decay and optim where they differ from the modality's.
     surveys: passes over all training items in a run; each is handed to `survey`. Both views and needs may be set on the instance.
+    decomposes: the loss is a mean of terms of single items, none of which looks at another item: what privacy needs.
     keeps: names of its modules that are stored beside the encoder, because they can be used afterwards.
     """
 
@@ -30,6 +31,7 @@ class Method(nn.Module):
     preset: ClassVar[Mapping[str, Any]] = {}
     source: ClassVar[str] = ""
     experimental: ClassVar[str] = ""
+    decomposes: ClassVar[bool] = False
     keeps: ClassVar[tuple[str, ...]] = ()
     surveys: int = 0
 

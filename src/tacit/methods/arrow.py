@@ -11,6 +11,7 @@ class Arrow(Method):
     """Tell whether an item runs forward or backward in time."""
 
     family = "transformation"
+    decomposes = True
     when = "time has a direction in the data, as in movements and decays"
     source = "Misra et al. 2016, arXiv:1603.08561; Wei et al. 2018 (arrow of time)"
     views = Views(task="reverse")

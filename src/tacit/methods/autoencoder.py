@@ -13,6 +13,7 @@ class Autoencoder(Method):
     """
 
     family = "generative"
+    decomposes = True
     when = "a plain non-linear compression is wanted as a baseline"
     source = "Hinton & Salakhutdinov 2006; the code is the embedding itself, decoded from positions"
     preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it

@@ -14,6 +14,7 @@ class Autoregressive(Method):
     """
 
     family = "generative"
+    decomposes = True
     when = "items are sequences, and the next step is what will be asked for"
     source = "Radford et al. 2018 (GPT); Chen et al. 2020 (iGPT), with continuous cells; Chung et al. 2019, arXiv:1904.03240 (ahead)"
     preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it

@@ -20,6 +20,7 @@ class Colorization(Method):
     """
 
     family = "transformation"
+    decomposes = True
     when = "colour follows from what a thing is"
     source = "Zhang et al. 2016, arXiv:1603.08511; 25 bins of YIQ chroma instead of 313 of Lab, and no rebalancing"
     preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it

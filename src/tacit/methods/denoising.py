@@ -16,6 +16,7 @@ class Denoising(Method):
     """
 
     family = "generative"
+    decomposes = True
     when = "measurements are noisy or have holes, and a compression should not care"
     source = "Vincent et al. 2008 (denoising autoencoders); the holes are filled with the batch's mean"
     preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it

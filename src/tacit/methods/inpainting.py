@@ -22,6 +22,7 @@ class Inpainting(Method):
     """
 
     family = "generative"
+    decomposes = True
     when = "local structure matters and the network is convolutional"
     source = "Pathak et al. 2016, arXiv:1604.07379; both networks learn in one loss, through a reversed gradient"
     preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it

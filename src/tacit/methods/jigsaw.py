@@ -15,6 +15,7 @@ class Jigsaw(Method):
     """
 
     family = "transformation"
+    decomposes = True
     when = "the arrangement of parts tells the classes apart"
     source = "Noroozi & Favaro 2016, arXiv:1603.09246"
     views = Views(task="permute")

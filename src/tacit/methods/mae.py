@@ -14,6 +14,7 @@ class MAE(Method):
     """
 
     family = "generative"
+    decomposes = True
     when = "the network is a transformer, items are large and training is long; fine-tuning shows its strength more than a linear probe"
     source = "He et al. 2021, arXiv:2111.06377"
     preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it

@@ -20,6 +20,7 @@ class MLM(Method):
     """
 
     family = "generative"
+    decomposes = True
     when = "language: a word means what it can be replaced by; of joined translations (TLM) in two languages at once"
     source = (
         "Devlin et al. 2018, arXiv:1810.04805; masks are drawn anew at each step (Liu et al. 2019, arXiv:1907.11692); "

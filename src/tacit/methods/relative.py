@@ -15,6 +15,7 @@ class Relative(Method):
     """
 
     family = "transformation"
+    decomposes = True
     when = "parts are large and have a fixed arrangement"
     source = "Doersch et al. 2015, arXiv:1505.05192"
     views = Views(task="relation")

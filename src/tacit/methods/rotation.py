@@ -14,6 +14,7 @@ class Rotation(Method):
     """
 
     family = "transformation"
+    decomposes = True
     when = "things have an upright, and classes differ in shape rather than texture"
     source = "Gidaris et al. 2018, arXiv:1803.07728; one turn an item and step instead of all four"
     views = Views(task="turn")

@@ -18,6 +18,7 @@ class TSDAE(Method):
     """
 
     family = "generative"
+    decomposes = True
     when = "sentences of a domain, to be compared with each other"
     source = "Wang et al. 2021, arXiv:2104.06979; ours leaves cells out without closing the gap, and adds the code to each input"
     preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it

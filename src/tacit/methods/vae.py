@@ -18,6 +18,7 @@ class VAE(Method):
     """
 
     family = "generative"
+    decomposes = True
     when = "a smooth space is wanted from which items can be drawn"
     source = "Kingma & Welling 2013, arXiv:1312.6114; beta: Higgins et al. 2017; 0.1 instead of 1"
     preset = {"batch": 64}  # compares no items within a batch, so more and smaller steps serve it

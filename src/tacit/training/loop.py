@@ -24,6 +24,7 @@ from tacit.modality import Modality
 from tacit.runtime import choose_device, hold_memory, rng, seed_globally
 from tacit.schedules import warmup_cosine
 from tacit.training.loader import Loader, Mates, mates_of, order
+from tacit.training.private import Private, advance
 from tacit.types import Batch, Context, Step, Views
 
 
@@ -51,7 +52,7 @@ class Trainee(nn.Module):
 class Loop:
     """Everything that a step needs; `step` is the number of steps done.
 
-    rank, world: of this process; a step's batch is shared out among `world` processes.
+    rank, world: of this process; a step's batch is shared out among `world` processes. private: how items are hidden, None = they are not.
     """
 
     fabric: Fabric
@@ -63,6 +64,7 @@ class Loop:
     config: RunConfig
     mates: Mates | None = None
     step: int = 0
+    private: Private | None = None
 
     @classmethod
     def build(cls, fabric: Fabric, method: Method, loader: Loader, modality: Modality, config: RunConfig) -> Loop:
@@ -91,6 +93,8 @@ class Loop:
 
     def advance(self) -> Step:
         """Do one step. Raises Diverged when the loss is not a finite number."""
+        if self.private is not None:
+            return advance(self, self.private)
         seed, t, c = self.config.train.seed, self.step, self.config
         rank, world, device = self.fabric.global_rank, self.fabric.world_size, self.fabric.device
         seed_globally(seed, t, rank)

@@ -9,10 +9,11 @@ from typing import Any
 
 from tacit import registry
 from tacit.assemble import make_modality, needs_before
-from tacit.config import OptimConfig, RunConfig, TrainConfig
+from tacit.config import OptimConfig, PrivateConfig, RunConfig, TrainConfig
 from tacit.data.dataset import Dataset
 from tacit.errors import Asked, BadData
 from tacit.runtime import choose_device, choose_precision
+from tacit.training import private as hide
 from tacit.types import LABELS, OF_DATA, Chosen, Spec
 
 DEFAULT_BUDGET = 300.0
@@ -72,8 +73,16 @@ def make_plan(
     where = choose_device(device)
     how = choose_precision(where.value, precision)
     chosen += [where, how]
-    wanted = choose("method", method, *modality.suggest(data.spec, rows, budget))
-    preset = modality.settings(wanted, data.spec)
+    private = PrivateConfig(**registry.check_knobs(PrivateConfig, given.get("private", {}), "private"))
+    suits = modality.suggest(data.spec, rows, budget)
+    if private.epsilon and method is None and not registry.find("methods", suits[0]).decomposes:
+        suits = ("inpainting", "its loss is one term an item, which privacy needs")
+    wanted = choose("method", method, *suits)
+    preset = dict(modality.settings(wanted, data.spec))
+    if private.epsilon:  # noise has no direction that an orthogonal step could keep
+        hide.check(registry.find("methods", wanted), wanted, private)
+        preset["optim"] = {**preset.get("optim", {}), "kind": "adamw"}
+        chosen.append(Chosen("private.epsilon", private.epsilon, "asked for"))
     cls = registry.find("methods", wanted)
     preferred, why = modality.prefer(data.spec, where.value.split(":")[0])
     for name, value in preset.get("modality", {}).items():
@@ -126,9 +135,10 @@ def make_plan(
         data={"path": data.path, "fingerprint": data.fingerprint},
         modality={"name": data.modality, **given.get("modality", {})},
         method={"name": wanted, **given.get("method", {})},
-        backbone={"name": body, "size": scale, **given.get("backbone", {})},
+        backbone={"name": body, "size": scale, **given.get("backbone", {}), **({"norm": "group"} if private.epsilon else {})},
         optim=OptimConfig(**optim),
         train=TrainConfig(**{"steps": steps or 1, "batch": batch, "seed": seed or 0, **train}),
+        private=private,
         device=where.value,
         precision=how.value,
     )

@@ -27,10 +27,12 @@ from tacit.data.inspect import duplicates
 from tacit.embedding.model import Model
 from tacit.errors import Asked, TacitError
 from tacit.foreign import is_foreign, look_up
+from tacit.layers import grouped
 from tacit.method import Method
 from tacit.modality import Modality
 from tacit.runtime import commit
 from tacit.training import checkpoint, origin
+from tacit.training import private as hide
 from tacit.training.health import Health
 from tacit.training.loader import Loader, rows_of
 from tacit.training.loop import Loop, calibrate, check_options, deterministic, make_fabric
@@ -139,13 +141,22 @@ def pretrain(
             modality, method = _method(data, config)
             newest = checkpoint.latest(run.path / "checkpoints") if resumed else None
             init = run.info().get("init") if resumed else init
+            if config.private.epsilon:
+                hide.alone(config, devices, nodes, method.surveys)
+                grouped(method)
             inherited = origin.start_from(method, init, data.spec) if init and newest is None else None
             labels = bool(method.needs & LABELS)
             loop = Loop.build(fabric, method, Loader(data, rows, modality, fabric.device, labels), modality, config)
             lead = fabric.global_rank == 0
+            if config.private.epsilon:
+                loop.private = hide.Private(
+                    config.private.noise or 1.0, config.private.clip, min(1.0, config.train.batch / len(rows)), b"0"
+                )
             if not fixed:
                 most = preset_steps(preset, data.spec, len(rows), config.train.batch) if limit is None else None
                 chosen.append(_fill(loop, limit or DEFAULT_BUDGET, begin, most, say))
+            if loop.private is not None:
+                chosen.append(_hidden(loop, run, len(rows), resumed))
             for c in chosen:
                 say(f"  {c.name:<20} {c.value!s:<14} {c.reason}")
             if lead and not resumed:
@@ -173,6 +184,17 @@ def _fill(loop: Loop, budget: float, begin: float, most: int | None, say: Say) -
     count = int(loop.fabric.broadcast(count))  # all processes take the leading one's number
     loop.config = _with_steps(loop.config, count)
     return Chosen("steps", count, reason)
+
+
+def _hidden(loop: Loop, run: Run, items: int, resumed: bool) -> Chosen:
+    """Set the noise by the steps that are planned, and draw the key."""
+    assert loop.private is not None
+    if not loop.config.private.noise:
+        loop.config = hide.settled(loop.config, items)
+    own = loop.config.private
+    loop.private = replace(loop.private, noise=own.noise, key=hide.key_of(run.path, resumed))
+    said = f"keeps to epsilon {own.epsilon:g} at delta {own.delta:.1e} over {loop.config.train.steps} steps"
+    return Chosen("private.noise", round(own.noise, 3), said)
 
 
 def _fewer_surveys(loop: Loop, budget: float, pause: float, say: Say) -> float:
@@ -288,6 +310,9 @@ def _finish(run: Run, loop: Loop, data: Dataset, health: Health | None, lead: bo
     rows = loop.loader.rows
     model.settle(data.x[rows], None if data.lengths is None else data.lengths[rows])
     if lead:
+        if config.private.epsilon:
+            run.note(private=hide.told(config, len(rows), loop.step))
+            hide.burn(run.path)
         model.save(run.path / "model")
         _keep(run.path / "model" / HEADS, loop.method)
         write_text(run.path / "model" / "CARD.md", _card(run, loop, data, model))
@@ -323,11 +348,18 @@ An encoder of {data.modality} data, one vector of {model.dim} numbers an item, l
 - Taught to ignore: {model.config["ignores"]}
 - Labels were {read}.
 - Held out: {len(data) - rows} items ({data.split_rule}){begun}.
-- Not known: fairness, privacy, and behaviour on other data than this.
+- Privacy: {_promised(run.info().get("private"))}
+- Not known: fairness, and behaviour on other data than this; `tacit audit` looks.
 - Whether it helps stands in ../evaluation once `tacit evaluate` has run.
 
 Read it with `tacit.load("{run.path.name}")`; the weights are safetensors.
 """
+
+
+def _promised(private: Any) -> str:
+    if not isinstance(private, dict):
+        return "trained without differential privacy: nothing bounds what the weights give away of an item."
+    return f"epsilon {private['epsilon']:.2f} at delta {private['delta']:.1e} ({private['accountant']}), for {private['covers']}."
 
 
 def _reasoned(chosen: list[Chosen], name: str) -> dict[str, Any]:

@@ -33,6 +33,7 @@ _PUBLIC = {
     "audit": "tacit.auditing",
     "erase": "tacit.erasing",
     "export": "tacit.operate.export",
+    "forget": "tacit.forgetting",
     "generate": "tacit.language",
     "fill": "tacit.language",
     "similar": "tacit.language",
@@ -54,6 +55,7 @@ __all__ = [
     "export",
     "fill",
     "finetune",
+    "forget",
     "generate",
     "inspect",
     "load",
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
     from tacit.detection import detect
     from tacit.erasing import erase
     from tacit.explanation import explain
+    from tacit.forgetting import forget
     from tacit.language import fill, generate, similar
     from tacit.operate.embed import embed
     from tacit.operate.export import export

@@ -141,7 +141,7 @@ def audit(
         result["against"] = {"file": before["file"], "rows": older.compare(before, result)}
     if write_keep is not None:
         rows = np.setdiff1d(np.arange(len(items)), drop)
-        result["keep"] = {"file": str(keep.write(items, rows, write_keep)), "kept": len(rows), "left_out": len(drop)}
+        result["keep"] = {"file": str(keep.write(items.names, rows, write_keep)), "kept": len(rows), "left_out": len(drop)}
     result = finite(result)
     path = _write(place, result, failed, say)
     return Audit(found.findings, result, path, tuple(failed), drop)

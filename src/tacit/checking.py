@@ -102,8 +102,10 @@ def audit(
         for row in r.get("against", {}).get("rows", []):
             print(f"{row['state']:<7} {row['name']} {row['group']}".rstrip())
         teller.say(verdict(r))
-        for u in r["unchecked"]:
+        for u in (u for u in r["unchecked"] if u["why"] != "not asked for"):
             teller.say(f"not checked: {u['check']} ({u['why']})")
+        if left := [u["check"] for u in r["unchecked"] if u["why"] == "not asked for"]:
+            teller.say(f"not asked for: {', '.join(left)}")
         if write_keep is not None:
             teller.say(f"{r['keep']['kept']:,} items are kept, {r['keep']['left_out']:,} left out: tacit pretrain DATA --keep {write_keep}")
         print(r["files"]["html"])
@@ -160,6 +162,57 @@ def erase(
         print(done.path)
     if not done.verified:
         raise GateFailed("a linear reading still finds the attribute in held-out items", "fit on more items, or look at erasure.json")
+
+
+def forget(
+    run: RunArg,
+    ids: Annotated[str, typer.Option(help="Names of the items, with commas, or @FILE with a name in each line.")],
+    train: Annotated[str | None, typer.Option(help="The data of the run; default: where the run says.")] = None,
+    out_: Annotated[Path | None, typer.Option("--out", help="Folder of the new run; default RUN_without_<n>.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Put it into the old run's place, which is removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen and how long it takes, and stop.")] = False,
+    max_bad: MaxBad = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a run again without some items; say what still holds them, and what it changed for whoever asks about them."""
+    from tacit.errors import Asked, Stopped
+    from tacit.forgetting import forget as forgotten
+
+    teller = Teller(quiet)
+    if ids.startswith("@"):
+        file = Path(ids[1:])
+        if not file.is_file():
+            raise Asked(f"there is no file {str(file)!r}", "write a name of an item into each line")
+        wanted = [line.strip() for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    else:
+        wanted = _list(ids)
+    given = {} if max_bad is None else {"max_bad": max_bad}
+    try:
+        done = forgotten(
+            run, wanted, train=train, out=out_, replace=replace, dry_run=dry_run, options=given, say=teller.say, show=teller.show
+        )
+    except Stopped as stop:
+        print(f"{stop.message}: remove {stop.run}, and run the same command again", file=sys.stderr)
+        raise typer.Exit(130) from None
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again", file=sys.stderr)
+        raise typer.Exit(130) from None
+    r = done.result
+    if json_:
+        out({**r, "path": None if done.path is None else str(done.path)})
+        return
+    effect = r.get("effect", {})
+    if effect.get("measured"):
+        told = [f"{when} {e['auc']:.3f} [{e['low']:.3f}, {e['high']:.3f}]" for when in ("before", "after") if (e := effect[when])]
+        teller.say(f"telling the {effect['n']} forgotten items from unseen ones: AUC {', '.join(told)} (0.5 = chance)")
+    elif effect:
+        teller.say(f"the effect was not measured: {effect['why']}")
+    if r["holding"] and done.path is not None:
+        teller.say(f"the old run still holds them: its weights, and {', '.join(r['holding'][:6])}; remove it: rm -r {run} (or --replace)")
+    teller.say("the source of the data still holds them: delete them there, too")
+    if done.path is not None:
+        print(done.path)
 
 
 def _list(words: str | None) -> list[str]:

@@ -385,6 +385,7 @@ app.command(epilog="Example: tacit search runs/mails mails/ 'late delivery' --ou
 app.command(epilog="Example: tacit explain runs/photos photos/ --item 17 --class horse")(explaining.explain)
 app.command(epilog="Example: tacit audit runs/loans loans.csv --groups sex,race --policy policy.toml")(checking.audit)
 app.command(epilog="Example: tacit erase runs/loans loans.csv --groups sex --out runs/loans-without-sex")(checking.erase)
+app.command(epilog="Example: tacit forget runs/photos --ids anna_01.jpg,anna_02.jpg")(checking.forget)
 app.command("map", epilog="Example: tacit map runs/photos")(mapping.map_)
 app.command(epilog="Example: tacit verify runs/calls calls/ --group speaker")(listening.verify)
 app.command(epilog="Example: tacit enhance runs/clean noisy/ --out cleaned/")(listening.enhance)

@@ -73,7 +73,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """A 'did you mean' sentence for a misspelt word, or the list of what is known."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    return f"did you mean {close[0]!r}?" if close else f"known: {few(known, 40)}"
 
 
 def few(words: Iterable[str], most: int = 3) -> str:

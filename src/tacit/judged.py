@@ -14,7 +14,7 @@ from tacit import registry
 from tacit.auditors.attributes import MISSING
 from tacit.auditors.rates import Decisions
 from tacit.calibration import softmax
-from tacit.data import beside, listed
+from tacit.data import beside, itemnames, listed
 from tacit.data.dataset import Dataset
 from tacit.errors import Asked, BadData, nearest
 from tacit.evaluation.readers import standardise
@@ -94,7 +94,7 @@ def _said(data: Dataset, said: Any) -> tuple[list[str], tuple[str, str] | None, 
             raise Asked(f"{len(given):,} decisions for {len(data):,} items", "give one for each item, in the order of the data")
         return given, None, "the given decisions"
     if Path(said).suffix in (".csv", ".tsv", ".jsonl", ".parquet") and Path(said).is_file():
-        found = beside.table(Path(said))
+        found = itemnames.table(Path(said))
         column = next((c for c in found.columns if c.lower() in COLUMNS), None)
         if column is None:
             raise Asked(f"{said} has no column prediction", f"its columns: {', '.join(found.columns[:8])}")

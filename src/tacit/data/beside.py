@@ -6,25 +6,9 @@ from pathlib import Path
 
 from tacit.data import tables
 from tacit.data.dataset import Dataset
-from tacit.data.labelfile import IDS, Names
+from tacit.data.itemnames import IDS, Names, table
 from tacit.data.listing import few
-from tacit.data.tables import Table
-from tacit.data.tree import grow
-from tacit.errors import Asked, BadData, nearest
-from tacit.modality import BadItem
-
-
-def table(path: Path) -> Table:
-    """The table in a file. Raises Asked if there is none, BadData if it is damaged or empty."""
-    if not path.is_file():
-        raise Asked(f"there is no file {str(path)!r}", "give a .csv, .tsv, .jsonl or .parquet file with names of items and columns")
-    try:
-        found = tables.read(grow(path).data(path.name), path.name)
-    except BadItem as error:
-        raise BadData(f"{path}: {error}", "copy or download it again") from None
-    if not found.rows:
-        raise BadData(f"{path} holds no row", "write one row an item")
-    return found
+from tacit.errors import Asked, nearest
 
 
 def column(data: Dataset, path: Path, name: str) -> list[str]:

@@ -14,17 +14,16 @@ import numpy as np
 
 from tacit import registry
 from tacit.data import cache, decoding, entities, finding, labels, listed, picked, rowlist, shapes, splits
+from tacit.data import keep as keep_list
 from tacit.data.entities import Entities
 from tacit.data.flat import Flat
 from tacit.data.listing import Listing, Problem, few, parts_said, size_in_words
 from tacit.data.tags import Marks, Tags
 from tacit.data.tree import Tree
 from tacit.errors import Asked, BadData, nearest
-from tacit.later import later
 from tacit.modality import BadItem, Modality
 from tacit.types import Spec
 
-keeping = later("tacit.data.keep")  # which reads data sets itself
 MEASURED = (1_000, 10_000, 64 * 2**20)  # training items that a spec is measured on, at least and at most, and their bytes
 # of how it was opened: what decides the items, their labels and the split
 REMEMBERED = ("target", "group", "split", "sequence_by", "order_by", "text_column", "max_bad", "seed", "keep")
@@ -217,8 +216,7 @@ def open(
     opened |= {"sequence_by": sequence_by, "order_by": order_by, "text_column": text_column}
     opened |= {"keep": None if keep is None else str(Path(keep).resolve())}
     found = listed.listed(opened, spec)
-    data = _build(str(path), found.listing, found.tree, size, limit, cache, seed, max_bad, found.options, say, spec, opened)
-    return data if keep is None else keeping.kept(data, keep)
+    return _build(str(path), found.listing, found.tree, size, limit, cache, seed, max_bad, found.options, say, spec, opened)
 
 
 def from_arrays(
@@ -373,6 +371,9 @@ def _build(
     groups, group_names = labels.codes(grouped)
     given = None if listing.splits is None else [listing.splits[i] for i in rows]
     split, split_rule = splits.assign(names, stored.hashes, grouped, given, seed)
+    if opened.get("keep"):
+        split[keep_list.left_out(names, opened["keep"], path)] = splits.LEFT_OUT
+        split_rule += f"; {int((split == splits.LEFT_OUT).sum()):,} items are left out, as {Path(opened['keep']).name} says"
     train = np.flatnonzero(split == splits.TRAIN)
     most = min(MEASURED[1], max(MEASURED[0], MEASURED[2] // max(1, stored.x[0].nbytes)))
     measured = train[:: max(1, -(-len(train) // most))]

@@ -4,40 +4,35 @@ from __future__ import annotations
 
 import csv
 import os
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tacit.data import beside, tables
-from tacit.data.dataset import Dataset
-from tacit.data.labelfile import IDS, Names
-from tacit.data.splits import LEFT_OUT
+from tacit.data import tables
+from tacit.data.itemnames import IDS, Names, table
 from tacit.errors import Asked, TacitError, few
 
 
-def kept(data: Dataset, path: str | Path) -> Dataset:
-    """The data with everything left out that the list does not name, as `split` says.
+def left_out(names: Sequence[str], path: str | Path, where: str) -> np.ndarray:
+    """int64 rows of the names that a list does not hold.
 
-    path: a table whose column id, file_name or name (else the first) holds names of items. Raises Asked where it names other data.
+    path: a table whose column id, file_name or name (else the first) holds names of items. where: the data, for messages. Raises Asked
+    where the list names other data.
     """
-    found = beside.table(Path(path))
+    found = table(Path(path))
     named = tables.find(found.columns, IDS)
-    where = 0 if named is None else found.columns.index(named)
-    names = Names(data.names)
-    rows = [names.row(row[where]) for row in found.rows]
-    lost = [row[where] for row, i in zip(found.rows, rows, strict=True) if i < 0]
+    column = 0 if named is None else found.columns.index(named)
+    known = Names(names)
+    rows = [known.row(row[column]) for row in found.rows]
+    lost = [row[column] for row, i in zip(found.rows, rows, strict=True) if i < 0]
     if len(lost) > 0.01 * len(rows):
-        said = f"{len(lost):,} of {len(rows):,} names in {path} are not in {data.path}: {few(map(repr, lost))}"
-        raise Asked(said, f"the data has {few(map(repr, data.names))}")
-    split = data.split.copy()
-    out = np.setdiff1d(np.arange(len(data)), [i for i in rows if i >= 0])
-    split[out] = LEFT_OUT
-    note = f"{len(out):,} of {len(data):,} items are left out, as {Path(path).name} says"
-    return replace(data, split=split, split_rule=f"{data.split_rule}; {note}", notes=(*data.notes, note))
+        said = f"{len(lost):,} of {len(rows):,} names in {path} are not in {where}: {few(map(repr, lost))}"
+        raise Asked(said, f"the data has {few(map(repr, names))}")
+    return np.setdiff1d(np.arange(len(names)), [i for i in rows if i >= 0])
 
 
-def write(data: Dataset, rows: np.ndarray, path: str | Path) -> Path:
+def write(names: Sequence[str], rows: np.ndarray, path: str | Path) -> Path:
     """Write the names of these rows as a list to keep, atomically."""
     path = Path(path)
     beside_ = path.with_name(f".{path.name}.{os.getpid()}")
@@ -45,7 +40,7 @@ def write(data: Dataset, rows: np.ndarray, path: str | Path) -> Path:
         with beside_.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["id"])
-            writer.writerows([str(data.names[int(r)])] for r in rows)
+            writer.writerows([str(names[int(r)])] for r in rows)
         beside_.replace(path)
     except OSError as error:
         beside_.unlink(missing_ok=True)

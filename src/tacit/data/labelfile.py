@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from tacit import registry
 from tacit.data import forms, labels, masks, tables
 from tacit.data.dataset import Dataset, marked
 from tacit.data.forms import Supervision
+from tacit.data.itemnames import IDS, Names
 from tacit.data.listing import LABEL_COLUMNS, MISSING, few
 from tacit.data.tables import Table
 from tacit.data.tags import Tags
@@ -21,35 +20,11 @@ from tacit.data.tree import grow
 from tacit.errors import Asked, BadData
 from tacit.modality import BadItem, Raw
 
-IDS = ("id", "file_name", "filename", "name", "file", "file_path", "path", "image", "item")
 PAIRS = [(f"{word}{mark}{k}", f"{word}{mark}{m}") for word in IDS for mark in ("", "_") for k, m in ("12", "ab")]
 PAIRS += [("a", "b"), ("first", "second"), ("left", "right")]
 SCORES = (*LABEL_COLUMNS, "similarity", "score", "value", "same")
 SAME = {**dict.fromkeys(("yes", "true", "same"), "1"), **dict.fromkeys(("no", "false", "different"), "0")}
-ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}$")  # not the .2 of patient.2
 HINT = "the first column, or one called id, file_name or name, holds the names of the items"
-
-
-class Names:
-    """The items of a data set by name: as it is, else by file name, else without its ending, where only one item has it."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.ways: list[tuple[Callable[[str], str], dict[str, list[int]]]] = []
-        for way in (str, _base, lambda name: ENDING.sub("", _base(name))):
-            found = defaultdict(list)
-            for row, name in enumerate(names):
-                found[way(name)].append(row)
-            self.ways.append((way, found))
-
-    def row(self, name: str) -> int:
-        """The row of the item that is called so; -1 = none, -2 = several."""
-        name, several = name.strip().replace("\\", "/").removeprefix("./"), False
-        for way, found in self.ways:
-            rows = found.get(way(name), [])
-            if len(rows) == 1:
-                return rows[0]
-            several = several or len(rows) > 1
-        return -2 if several else -1
 
 
 def read(data: Dataset, path: Path, target: str | None, head: str | None) -> Supervision:
@@ -273,7 +248,3 @@ def _pairs(
             raise Asked(f"{path}: the pair {few(data.names[i] for i in both)} has {y[j]:g} and also {y[k]:g}", "keep one row for each pair")
     kept = np.array(sorted(first.values()), np.int64)
     return forms.of_pairs(items[kept].reshape(-1, 2), y[kept], classes, head, where, (*notes, *said))
-
-
-def _base(name: str) -> str:
-    return name.rsplit("/", 1)[-1]

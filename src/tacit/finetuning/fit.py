@@ -128,8 +128,7 @@ class FineTuning(Method):
 class Task:
     """What one fine-tuning after the other shares: the pretrained model, the data, what is to be predicted, and features computed once.
 
-    seed: of everything random. mitigation: learns the linear reading in the head's place: (standardised features [n, D], classes [n],
-    rows of the data [n]) -> weight [D, K], bias [K].
+    seed: of everything random. mitigation: learns the reading in the head's place: (features, classes, rows) -> weight [D, K], bias [K].
     """
 
     model: Model
@@ -234,8 +233,7 @@ class Task:
             if strategy(self.strategy)[0] != "full":
                 head.learn(network.layer, f, y, seed)
         else:
-            z = (f - mean) / scale
-            own = self.mitigation
+            z, own = (f - mean) / scale, self.mitigation
             weight, bias = head.probe(z, y, small=small, seed=seed, groups=groups) if own is None else own(z, y, where)
             network.layer = Scaled(mean, scale, head.outputs)
             network.layer.set(weight, bias)
@@ -279,8 +277,7 @@ class Task:
     ) -> tuple[Network, dict[str, Any]]:
         """Fine-tune on some examples; the network and what is worth knowing of the training.
 
-        chosen, held: positions in the answers to learn from, and to stop by (None = all steps are done). small: too few to tune the probe.
-        steps: None = by the settings. folder: of checkpoints, to go on from. say, show: words, progress. Raises Stopped, Diverged.
+        chosen, held: positions in the answers to learn from, and to stop by. small: too few to tune the probe. folder: of checkpoints.
         """
         kind, last = strategy(self.strategy)
         if kind == "lora" and self.config.l2sp:

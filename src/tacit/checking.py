@@ -79,7 +79,7 @@ def audit(
     try:
         found = audited(
             run, data, groups=groups or (), target=target, predictions=predictions, positive=positive, policy_file=policy,
-            only=_list(only), skip=_list(skip), settings=parse_overrides(words, names("checks")) if words else None,
+            only=_list(only), skip=_list(skip), settings={k: v for k, v in parse_overrides(words, names("checks")).items() if v},
             attributes_file=attributes, embeddings=embeddings, mitigate=mitigate, against=against, write_keep=write_keep, out=out_,
             seed=seed, options={k: v for k, v in given.items() if v is not None}, command=command, say=teller.say,
         )  # fmt: skip

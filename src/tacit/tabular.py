@@ -44,6 +44,12 @@ class Tabular(Modality):
         return Spec(cls.named, len(columns), (), extra={"columns": columns, "left": left})
 
     @classmethod
+    def nuisances(cls, x: Any, lengths: np.ndarray | None, spec: Spec) -> dict[str, np.ndarray]:
+        """How long an item is and how much of it is missing: what its columns say is content."""
+        found = super().nuisances(x, lengths, spec)
+        return {k: v for k, v in found.items() if k in ("length", "missing values")}
+
+    @classmethod
     def naming(cls, seen: celltypes.Seen) -> tuple[str, str]:
         """(kind, why) of a column."""
         return celltypes.kind_of(seen)

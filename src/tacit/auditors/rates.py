@@ -146,6 +146,7 @@ def measure(decisions: Decisions, attribute: Attribute, *, fewest: int = FEWEST,
     keep = np.flatnonzero((codes >= 0) & (moved[codes] >= 0))
     mine, code = decisions.some(keep), moved[codes[keep]]
     rng = np.random.default_rng([seed, 909])
+    times = min(500, draws)
     look = _Classes(mine, code, len(large)) if mine.classes else _Numbers(mine, code, len(large))
     whole, drawn = look.whole(), look.drawn(draws, rng)
     names = tuple(attribute.values[i] for i in large)
@@ -153,7 +154,7 @@ def measure(decisions: Decisions, attribute: Attribute, *, fewest: int = FEWEST,
     for name, (wanted, _, within) in GAPS.items():
         pairs = [k for k in whole if k.partition(":")[0] in wanted]
         if pairs:
-            gaps[name] = _gap(name, pairs, whole, drawn, look, within, names, len(keep), np.random.default_rng([seed, 910]))
+            gaps[name] = _gap(name, pairs, whole, drawn, look, within, names, len(keep), times, np.random.default_rng([seed, 910]))
     if "demographic_parity_difference" in gaps:
         gaps[RATIO] = _ratio(gaps["demographic_parity_difference"], whole, drawn, names)
     worst = {}
@@ -298,7 +299,7 @@ class _Numbers:
 
 def _gap(
     name: str, pairs: list[str], whole: Mapping[str, np.ndarray], drawn: Mapping[str, np.ndarray], look: Any, within: bool,
-    names: tuple[str, ...], n: int, rng: np.random.Generator,
+    names: tuple[str, ...], n: int, times: int, rng: np.random.Generator,
 ) -> Gap:  # fmt: skip
     """The largest difference between two groups in any of these rates."""
     whole = {k: np.where(look.rests(k) >= LEAST, whole[k], np.nan) for k in pairs}
@@ -310,11 +311,11 @@ def _gap(
     rate = max(known, key=lambda k: known[k])
     most, least = int(np.nanargmax(whole[rate])), int(np.nanargmin(whole[rate]))
     low, high = _interval(drawn[rate][:, most] - drawn[rate][:, least])
-    p = _chance(pairs, known[rate], look, within, rng) if pairs[0].partition(":")[0] not in ("auc", "ece") else float("nan")
+    p = _chance(pairs, known[rate], look, within, rng, times) if pairs[0].partition(":")[0] not in ("auc", "ece") else float("nan")
     return Gap(name, known[rate], low, high, p, names[most], names[least], rate, n)
 
 
-def _chance(pairs: list[str], found: float, look: Any, within: bool, rng: np.random.Generator, times: int = 500) -> float:
+def _chance(pairs: list[str], found: float, look: Any, within: bool, rng: np.random.Generator, times: int) -> float:
     """Share of permutations of the groups that give at least such a gap, the groups as they are among them."""
     strata = look.strata if within else np.zeros(len(look.code), np.int64)
     order = np.argsort(strata, kind="stable")

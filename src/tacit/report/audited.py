@@ -20,7 +20,7 @@ from tacit.report.read import words
 SIGNS = {"high": ("not", "■"), "medium": ("unclear", "▲"), "low": ("unmeasured", "●"), "fine": ("helped", "✓")}
 STATES = {"met": ("helped", "✓ met"), "failed": ("not", "■ failed"), "not checked": ("unclear", "? not checked")}
 RATES = (
-    ("selection_rate", "positive"), ("tpr", "TPR"), ("fpr", "FPR"), ("fnr", "FNR"), ("precision", "precision"), ("accuracy", "accuracy"),
+    ("selection_rate", "positive"), ("tpr", "TPR"), ("fpr", "FPR"), ("fnr", "FNR"), ("precision", "PPV"), ("accuracy", "acc."),
     ("auc", "AUC"), ("ece", "ECE"),
 )  # fmt: skip
 ERRORS = (("mean_prediction", "mean prediction"), ("bias", "bias"), ("mae", "MAE"), ("rmse", "RMSE"))

@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 
 from tacit.errors import Asked, BadData, TacitError
-from tacit.report import charts, costing, deciders, scores, why
+from tacit.report import audits, charts, costing, deciders, scores, why
 from tacit.report import map as maps
 from tacit.report.costing import duration
 from tacit.report.read import LISTED, Folder, chosen, files_of, parts_of, read_folder, real, sayings, somewhere, words
@@ -87,6 +87,7 @@ def build(run: Path) -> Path:
         "verdict": {**asdict(page["verdict"]), "raw": next((h.get("verdict") for _, h in _newest_first(folder.evaluations)), None)},
         "evaluations": {name: held.get("results") for name, held in folder.evaluations.items()},
         "deciders": folder.finetuned,
+        "audit": None if page["audit"] is None else page["audit"].file,
         "explanations": [{"item": w.item, "explains": w.said, "how": w.how, "state": w.state[2:]} for w in page["why"]],
         "cost": folder.run.get("cost"),
         "health": folder.run.get("health"),
@@ -136,6 +137,8 @@ def _page(
     checked = {"Calibration"} if any(m.calibrated for m in models) else set()
     reasons = why.show(folder.path)
     checked |= {"Explanations"} if reasons else set()
+    audit = audits.newest(folder.path)
+    checked |= set(audit.checked) if audit else set()
     command = run.get("command")
     command = shlex.join(words(part, 500) for part in command) if isinstance(command, list) else words(command, 2000)
     given = run.get("health")
@@ -166,6 +169,8 @@ def _page(
         "items": items,
         "agreed": agreed,
         "not_checked": [(name, what) for name, what in NOT_CHECKED if name not in checked],
+        "audit": audit,
+        "audit_command": f"tacit audit {shlex.quote(str(folder.path))} {shlex.quote(path) if path != 'DATA' else path} --groups COLUMN",
         "why": reasons,
         "explain": f"tacit explain {shlex.quote(str(folder.path))} {shlex.quote(path) if path != 'DATA' else path} --item 0",
         "deciders": models,

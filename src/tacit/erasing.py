@@ -120,7 +120,8 @@ def _card(place: Path, run: Path, result: Mapping[str, Any]) -> str:
     for a in result["attributes"]:
         b, c = a["before"], a["after"]
         lines.append(
-            f"- {a['name']}: a linear reading of {a['n']:,} held-out items has AUC {b['linear']['auc']:.3f} before and {c['linear']['auc']:.3f} "
+            f"- {a['name']}: a linear reading of {a['n']:,} held-out items has AUC {b['linear']['auc']:.3f} before and "
+            f"{c['linear']['auc']:.3f} "
             f"after (chance: {c['linear']['chance'][0]:.3f} to {c['linear']['chance'][1]:.3f}); a network {b['network']['auc']:.3f} and "
             f"{c['network']['auc']:.3f}"
         )
@@ -128,7 +129,8 @@ def _card(place: Path, run: Path, result: Mapping[str, Any]) -> str:
         [
             f"# {place.name}",
             "",
-            f"The encoder of `{run}` with {', '.join(a['name'] for a in result['attributes'])} erased from its embeddings (LEACE, fitted on "
+            f"The encoder of `{run}` with {', '.join(a['name'] for a in result['attributes'])} erased from its embeddings (LEACE, "
+            "fitted on "
             f"{result['fitted_on']:,} items; {100 * result['moved']:.1f} % of the variance moved).",
             "",
             *lines,

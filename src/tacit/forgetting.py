@@ -56,7 +56,7 @@ def forget(
     """Train a run again without some items, from the same configuration and seed, and say what that changed.
 
     run: folder of a run. ids: names of the items; exact copies of them go, too. train: its data, None = where the run says. out: folder of
-    the new run, None = <run>_without_<n>. replace: put the new run into the old one's place, which is removed with all that holds the items.
+    the new run, None = <run>_without_<n>. replace: the new run takes the place of the old one, which is removed with all that holds the items.
     dry_run: only say what would happen. options: for opening the data. The decoded data in the cache is removed in any case.
     Raises Asked for items that it did not learn from, BadData where too few are left.
     """
@@ -82,7 +82,8 @@ def forget(
     }  # fmt: skip
     said = f" and {copies} exact copies of them" if copies else ""
     say(
-        f"{len(rows) - copies} items{said} of {len(data.train):,} are left out; training {config.train.steps} steps again takes about {clock(seconds)}"
+        f"{len(rows) - copies} items{said} of {len(data.train):,} are left out; training {config.train.steps} steps again takes about "
+        f"{clock(seconds)}"
     )
     if data.modality == "text":
         say("note: the vocabulary is learned anew from what is left; a vocabulary that was given stays")

@@ -155,7 +155,7 @@ def mlp(dim: int, hidden: int, out: int, *, depth: int = 2, norm: bool = True) -
 
 
 def grouped(module: nn.Module) -> nn.Module:
-    """Every normalisation over the batch replaced by one over groups of the channels of each item, in place; opacus does it the same way."""
+    """Replace every normalisation over the batch by one over groups of the channels of each item, in place, as opacus does."""
     for name, child in module.named_children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
             c = child.num_features

@@ -1,4 +1,4 @@
-"""A mitigation as part of a fine-tuned model: its linear layer is learned so that groups are treated alike, and leaves with every export."""
+"""A mitigation as part of a fine-tuned model: its linear layer learns to treat groups alike, and leaves with every export."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Treated:
 
 
 def of(data: Dataset, answers: Supervision, name: str, groups: str, strategy: str, seed: int) -> Treated:
-    """The mitigation `name` for one attribute. Raises Asked for what does not fit together, CannotPair for one that cannot stay in a model."""
+    """The mitigation `name` for one attribute. Raises Asked for what does not fit, CannotPair for one that cannot stay in a model."""
     way = repair.make(name)
     if way.stays:
         raise CannotPair(f"{name} cannot become part of a model: {way.stays}", "reweighing, balanced, dfr or leace can")

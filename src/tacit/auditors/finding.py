@@ -16,7 +16,8 @@ class Finding:
     name: the same in every audit, such as "duplicates.across". severity: of SEVERITIES. said: in plain words. value, low, high: the number
     and its 95 % interval, None = there is none. n: items that it rests on. do: what to do about it. group: the attribute that it is about.
     metric: what the number is. items: names of examples. weight: how bad among findings of the same severity, larger = worse. more: plain
-    JSON. drop: rows that a cleaned list of the data leaves out. check, command: which check said so, and how to see it again; the audit fills them in.
+    JSON. drop: rows that a cleaned list of the data leaves out. check, section, command: which check said so, and how to see it again; the
+    audit fills them in.
     """
 
     name: str

@@ -201,7 +201,10 @@ def _found(o: Objective, audited: Audited) -> list[Judged]:
     mine = [f for f in audited.findings if f.name == o.metric and o.attribute in (None, f.group)]
     if mine:
         return [
-            Judged(o, f.group, _state(o, f.value, f.low, f.high), f"{_named(o.metric, f.group)} {_number(f.value)}: {o.bound}", f.value, f.low, f.high, f.n)
+            Judged(
+                o, f.group, _state(o, f.value, f.low, f.high), f"{_named(o.metric, f.group)} {_number(f.value)}: {o.bound}",
+                f.value, f.low, f.high, f.n,
+            )
             for f in mine
         ]  # fmt: skip
     if why is not None or not any(f.check == check for f in audited.findings) or o.metric in ALWAYS:
@@ -276,6 +279,7 @@ def _impossible(policy: Policy, case: Case, held: Mapping[str, Rates]) -> list[s
         if max(base) - min(base) > 0.05:
             return [
                 f"{name}: the positive class is {percent(min(base))} of one group and {percent(max(base))} of another: with such rates no "
-                "model but a perfect one has equal error rates and equal precision (or equal selection) at once, so this policy asks for both"
+                "model but a perfect one has equal error rates and equal precision (or equal selection) at once, so this policy asks "
+                "for both"
             ]
     return []

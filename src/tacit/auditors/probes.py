@@ -20,7 +20,8 @@ TIMES = 300
 @dataclass(frozen=True)
 class Leak:
     """auc: mean over the groups of that against all others, with its 95 % interval over held-out items. p: share of permutations of the
-    held-out attribute that give as much; chance: the band that 95 % of them lie in. accuracy, majority: shares of held-out items. n: these."""
+    held-out attribute that give as much; chance: the band that 95 % of them lie in. accuracy, majority: shares of held-out items.
+    n: these."""
 
     auc: float
     low: float

@@ -208,7 +208,8 @@ def open(
     which order. text_column: column of a table that holds the text, several with commas between. size: training size in pixels, samples,
     events or tokens, None = choose. limit: largest chosen size. cache: keep the decoded items on disk. seed: of the split. max_bad: share
     of unusable items that is tolerated, 0..1. options: more settings of the modality, such as fit="pad". spec: decode as this says, for a
-    trained model. keep: a list of items (`tacit audit --write-keep`): all others are left out. say: called with words for a person; progress, about once a second, ends in a carriage return.
+    trained model. keep: a list of items (`tacit audit --write-keep`): all others are left out. say: called with words for a
+    person; progress, about once a second, ends in a carriage return.
     """
     say = say or (lambda line: None)
     opened: dict[str, Any] = {"path": path, "modality": modality, "target": target, "group": group, "split": split}

@@ -14,7 +14,7 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Audited:
-    """look, state: colour and word. worst: (severity, sentence). page: where the whole of it lies. checked: what the report need not miss."""
+    """look, state: colour and word. worst: (severity, sentence). page: the whole of it. checked: what the report need not miss."""
 
     look: str
     state: str

@@ -30,10 +30,12 @@ def model_card(run: Path, result: Mapping[str, Any]) -> str:
         + (f", learned by `{words((own.get('asked') or {}).get('method'), 40)}`" if (own.get("asked") or {}).get("method") else "")
         + f" from `{words(_read(run / 'data.json').get('path') or result['data'])}`.",
         "",
-        f"- Trained with tacit {words(own.get('tacit'), 20) or '?'}, commit {words(own.get('commit'), 20) or '?'}, seed {words(own.get('seed'), 20)}.",
+        f"- Trained with tacit {words(own.get('tacit'), 20) or '?'}, commit {words(own.get('commit'), 20) or '?'}, seed "
+        f"{words(own.get('seed'), 20)}.",
         f"- Weights: safetensors, hash `{result['model'] or '?'}`.",
         f"- Taught to ignore: {words(model.get('ignores'), 500) or 'not recorded'}.",
-        f"- Labels were {'read' if own.get('labels_seen') else 'not read' if own.get('labels_seen') is False else 'perhaps read'} in pretraining.",
+        f"- Labels were {'read' if own.get('labels_seen') else 'not read' if own.get('labels_seen') is False else 'perhaps read'} in "
+        "pretraining.",
         f"- Privacy: {_private(result)}",
         f"- License: {LICENCE}.",
         "",

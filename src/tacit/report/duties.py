@@ -8,8 +8,10 @@ from typing import Any
 # requirement -> (where it is asked for, checks that say something about it, what else)
 ASKED: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
     ("Technical documentation", "EU AI Act art. 11; NIST AI RMF Map", (), "card"),
-    ("Data governance: quality, errors, gaps", "EU AI Act art. 10(2-3); ISO/IEC 5259", ("duplicates", "near", "mislabelled", "strange", "missing", "coverage"), ""),
-    ("Bias in data and decisions", "EU AI Act art. 10(2f-g); NIST AI RMF Measure 2.11", ("coverage", "shortcuts", "fairness", "counterfactual", "leakage", "groups"), ""),
+    ("Data governance: quality, errors, gaps", "EU AI Act art. 10(2-3); ISO/IEC 5259",
+     ("duplicates", "near", "mislabelled", "strange", "missing", "coverage"), ""),
+    ("Bias in data and decisions", "EU AI Act art. 10(2f-g); NIST AI RMF Measure 2.11",
+     ("coverage", "shortcuts", "fairness", "counterfactual", "leakage", "groups"), ""),
     ("Accuracy, with its limits", "EU AI Act art. 15(1-3)", ("fairness", "clusters"), "decisions"),
     ("Robustness", "EU AI Act art. 15(4); NIST AI RMF Measure 2.7", ("files", "spots", "shortcuts"), ""),
     ("Personal data and privacy", "GDPR art. 5, 25, 32, 35", ("personal", "anonymity", "membership"), "epsilon"),

@@ -26,12 +26,14 @@ def pareto(held: Mapping[str, Any]) -> str:
         return across, HEIGHT - BOTTOM - (y - y0) / max(y1 - y0, 1e-9) * (HEIGHT - BOTTOM - TOP)
 
     parts = [
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Accuracy against fairness by {escape(held["attribute"])}">'
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="Accuracy against fairness by {escape(held["attribute"])}">'
     ]
     for t in y_ticks:
         _, y = at(x0, t)
         parts.append(
-            f'<path class="g" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/><text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{100 * t:.0f} %</text>'
+            f'<path class="g" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
+            f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{100 * t:.0f} %</text>'
         )
     for t in x_ticks:
         x, _ = at(t, y0)

@@ -72,7 +72,8 @@ def alone(config: RunConfig, devices: int, nodes: int, surveys: int) -> None:
     """Raise Asked for options that a private step has no place for."""
     train = config.train
     asked = {
-        "--devices and --nodes": devices * nodes > 1, "train.positives=group": train.positives != "item", "train.deep": train.deep != "none",
+        "--devices and --nodes": devices * nodes > 1, "train.positives=group": train.positives != "item",
+        "train.deep": train.deep != "none",
         "train.patience": train.patience > 0, "looks at all items": surveys > 0,
     }  # fmt: skip
     if wrong := [k for k, v in asked.items() if v]:

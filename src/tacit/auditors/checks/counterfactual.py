@@ -98,7 +98,8 @@ class Counterfactual(Check):
         share = float(flips.mean())
         severity = grade(share, 0.1, 0.05, 0.02)
         return Finding(
-            "counterfactual", severity, f"{percent(share)} of the decisions change when he becomes she and John Mary, and the other way round",
+            "counterfactual", severity, f"{percent(share)} of the decisions change when he becomes she and John Mary, and the other "
+            "way round",
             "share of decisions that flip", share, len(there), "" if severity == "fine" else "learn from texts with both, exchanged",
             *wilson(share, len(there)), group="words of sex", weight=share, items=case.names(rows[np.array(there)[flips]]),
         )  # fmt: skip

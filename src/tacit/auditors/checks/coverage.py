@@ -92,7 +92,8 @@ class Coverage(Check):
         none = [a.values[i] for i in np.flatnonzero((sizes >= self.fewest) & (labelled == 0))]
         if none:
             yield Finding(
-                "coverage.unlabelled", "high", f"{a.name}: no item of {few(none)} has a label: nothing can be said about how they are served",
+                "coverage.unlabelled", "high", f"{a.name}: no item of {few(none)} has a label: nothing can be said about how they are "
+                "served",
                 "groups without a label", float(len(none)), int(known.sum()), "label some of them", group=a.name, weight=1.0,
             )  # fmt: skip
         if not case.data.classes:
@@ -104,7 +105,8 @@ class Coverage(Check):
             gone = [case.data.classes[int(c)] for c, e in zip(lacking, expected, strict=True) if e >= 10]
             if gone:
                 yield Finding(
-                    "coverage.cells", "high", f"{a.name}: no item of {a.values[i]} has the class {few(gone)}: group and class are confounded",
+                    "coverage.cells", "high", f"{a.name}: no item of {a.values[i]} has the class {few(gone)}: group and class are "
+                    "confounded",
                     "items that chance would let expect", float(max(expected)), int(mine.sum()),
                     "collect them, or a model will take the one for the other", group=a.name, weight=0.5,
                 )  # fmt: skip

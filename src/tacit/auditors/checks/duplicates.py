@@ -28,7 +28,8 @@ class Duplicates(Check):
             low, high = wilson(across / held, held)
             yield Finding(
                 "duplicates.across", "high" if across >= max(1, 0.001 * held) else "medium",
-                f"{across:,} held-out items ({percent(across / held)}) are exact copies of training items: whatever is measured on them was "
+                f"{across:,} held-out items ({percent(across / held)}) are exact copies of training items: whatever is measured on "
+                "them was "
                 "learned by heart",
                 "share of held-out items that are also in training", across / held, held,
                 "leave them out (tacit evaluate does), split by what they come from (--group), and say so beside older numbers",
@@ -48,7 +49,8 @@ class Duplicates(Check):
                 "duplicates.within", "medium" if share > 0.05 else "low",
                 f"{found['within']:,} items ({percent(share)}) are copies of another one of the same part: they count twice, and what is "
                 "repeated is what a network remembers best",
-                "share of repeated items", share, n, "keep one of each: --write-keep keep.csv", *wilson(share, n), weight=share, drop=within_rows,
+                "share of repeated items", share, n, "keep one of each: --write-keep keep.csv", *wilson(share, n), weight=share,
+                drop=within_rows,
             )  # fmt: skip
         yield from self._groups(case)
         if not (across or found["within"] or found["conflicts"]):

@@ -82,7 +82,8 @@ class Fairness(Check):
                 continue
             yield Finding(
                 f"fairness.{name}", grades[name], _sentence(a, found, gap), name, gap.value, gap.n,
-                "--mitigate all shows what closing it costs" if case.vectors is not None else "ask whoever decides for the reason", gap.low, gap.high, group=a.name,
+                "--mitigate all shows what closing it costs" if case.vectors is not None else "ask whoever decides for the reason",
+                gap.low, gap.high, group=a.name,
                 weight=gap.value + (0.01 if a.whole else 0.0),
                 more={"p": gap.p, "most": gap.most, "least": gap.least, **({"rates": plain} if first else {})},
             )  # fmt: skip
@@ -93,7 +94,8 @@ class Fairness(Check):
             yield Finding(
                 "fairness", "fine",
                 f"{a.name}: no difference between {len(found.names)} groups that counts; equalised odds differ by "
-                f"{100 * gap.value:.1f} points [{100 * gap.low:.1f}, {100 * gap.high:.1f}], worst accuracy {percent(worst[0])} ({worst[3]})",
+                f"{100 * gap.value:.1f} points [{100 * gap.low:.1f}, {100 * gap.high:.1f}], worst accuracy {percent(worst[0])} "
+                f"({worst[3]})",
                 "equalized_odds_difference", gap.value, gap.n, "", gap.low, gap.high, group=a.name, more={"rates": plain},
             )  # fmt: skip
 
@@ -105,7 +107,8 @@ class Fairness(Check):
         severity = grade(share, 0.5, 0.25, 0.1) if gap.p < 0.01 and gap.low > 0 else "fine"
         return Finding(
             "fairness.error_difference", severity,
-            f"{a.name}: the mean error of {gap.most} is {gap.value:.3g} larger than that of {gap.least} ({percent(share)} of the mean error); "
+            f"{a.name}: the mean error of {gap.most} is {gap.value:.3g} larger than that of {gap.least} ({percent(share)} of the mean "
+            "error); "
             f"predictions are {bias.value:.3g} higher, beside the truth, for {bias.most} than for {bias.least} [{bias.low:.3g}, "
             f"{bias.high:.3g}]", "error_difference", gap.value, gap.n, "" if severity == "fine" else "collect more of the worse group",
             gap.low, gap.high, group=a.name, weight=share, more={"rates": plain},

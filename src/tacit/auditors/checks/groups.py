@@ -77,7 +77,8 @@ class Groups(Check):
         severity = grade(purity, 2.0, 0.5, 0.15) if p < 0.01 else "fine"
         return Finding(
             "representation.apart", severity,
-            f"{a.name}: {percent(same)} of the ten nearest neighbours are of the same group, {percent(expected)} by chance; MMD^2 {value:.4f} "
+            f"{a.name}: {percent(same)} of the ten nearest neighbours are of the same group, {percent(expected)} by chance; MMD^2 "
+            f"{value:.4f} "
             f"(p = {p:.3f}), covariances alike by {alike:.2f} (CKA, 1 = the same)", "neighbours of the same group beyond chance",
             purity, len(rows), "" if severity == "fine" else "neighbours decide in search, kNN and clusters: look at what separates them",
             group=a.name, weight=purity, more={"mmd": value, "p": p, "cka": alike, "purity": same, "expected": expected},

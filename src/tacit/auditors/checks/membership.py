@@ -50,7 +50,8 @@ class Membership(Check):
         if plain.low > 0.5 and plain.auc > 0.53:
             yield Finding(
                 "membership.control", "medium",
-                f"the control fails ({beside}): training and held-out items differ by themselves, so an attack (AUC {top.auc:.3f}) proves nothing",
+                f"the control fails ({beside}): training and held-out items differ by themselves, so an attack (AUC {top.auc:.3f}) "
+                "proves nothing",
                 f"AUC of the control ({best})", plain.auc, plain.n, "split at random, or by group, and audit again", plain.low, plain.high,
                 weight=plain.auc - 0.5, more=more,
             )  # fmt: skip
@@ -59,7 +60,8 @@ class Membership(Check):
         rare = f", {percent(top.tpr_rare)} at 0.1 %" if top.tpr_rare is not None else ""
         yield Finding(
             "membership", severity,
-            f"whether an item was learned from can be told with AUC {told}; {beside}; at 1 % false alarms {percent(top.tpr)} of the members "
+            f"whether an item was learned from can be told with AUC {told}; {beside}; at 1 % false alarms {percent(top.tpr)} of the "
+            "members "
             f"are caught{rare}", f"AUC ({best})", top.auc, top.n,
             "" if severity == "fine" else "fewer passes over the data, more data, or pretrain with privacy: --epsilon 8", top.low, top.high,
             weight=top.auc - 0.5, more=more,

@@ -44,7 +44,8 @@ class Missing(Check):
                 high = wilson(share.max(), int(count[share.argmax()].sum()))[1] - wilson(share.min(), int(count[share.argmin()].sum()))[0]
                 yield Finding(
                     "missing.groups", severity,
-                    f"{columns[f]!r} is missing for {percent(share.max())} of {most} and {percent(share.min())} of {least} ({name}): that it "
+                    f"{columns[f]!r} is missing for {percent(share.max())} of {most} and {percent(share.min())} of {least} ({name}): "
+                    "that it "
                     "is missing tells the one from the other", "difference of the shares of missing values", apart, int(count.sum()),
                     "find out why; a model learns it", low, high, group=name, weight=apart,
                 )  # fmt: skip

@@ -45,7 +45,8 @@ class Near(Check):
             bounds = (0.05, 0.005) if chance else (max(3 / total, 0.002), 2 / total)
             yield Finding(
                 "near.across", grade(share, *bounds, 0.0),
-                f"{len(held):,} held-out {kind} ({percent(share)}) are near copies of training {kind}: what is measured on them is too good",
+                f"{len(held):,} held-out {kind} ({percent(share)}) are near copies of training {kind}: what is measured on them is "
+                "too good",
                 "share of held-out items with a near copy in training", share, total,
                 "look at the pairs; name what they come from with --group, so that it is split as a whole", *wilson(share, total),
                 items=case.names(np.array(held)), weight=share, more={"pairs": self._named(case, across)},

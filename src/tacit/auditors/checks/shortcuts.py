@@ -1,4 +1,4 @@
-"""What tells the label without the content: brightness, borders, length, level; the speaker or the camera; and whether the model uses it."""
+"""What tells the label without the content (brightness, borders, length, level, the speaker), and whether the model uses it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class Shortcuts(Check):
             shown = ", ".join(f"{k} {percent(scores[k].excess)}" for k in names)
             yield Finding(
                 "shortcuts.nuisances", severity,
-                f"the class can be told without the content, {percent(score.excess)} of the way from guessing to certainty (alone: {shown})",
+                f"the class can be told without the content, {percent(score.excess)} of the way from guessing to certainty (alone: "
+                f"{shown})",
                 "balanced accuracy beyond chance", score.excess, score.n,
                 "take all classes the same way, teach the views to ignore it (modality.*), and test on items where it differs",
                 score.low, score.high, weight=score.excess, more={"alone": {k: t.excess for k, t in scores.items()}},
@@ -72,7 +73,8 @@ class Shortcuts(Check):
         if score is not None and severity != "fine":
             yield Finding(
                 "shortcuts.groups", severity,
-                f"{name} alone tells the class, {percent(score.excess)} of the way from guessing to certainty: a model that recognises the one "
+                f"{name} alone tells the class, {percent(score.excess)} of the way from guessing to certainty: a model that "
+                "recognises the one "
                 "need not learn the other", "balanced accuracy beyond chance", score.excess, score.n,
                 "collect every class of every group, split by group, and look at each group's errors", score.low, score.high,
                 group=name, weight=score.excess,

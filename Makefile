@@ -31,6 +31,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/part5.py
 	$(BIN)/python benchmarks/part6.py
 	$(BIN)/python benchmarks/part7.py
+	$(BIN)/python benchmarks/part8.py
 
 # bytecode is compiled once: importing torch without it takes twice as long
 $(VENV)/.ready: pyproject.toml constraints.txt

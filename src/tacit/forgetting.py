@@ -56,7 +56,7 @@ def forget(
     """Train a run again without some items, from the same configuration and seed, and say what that changed.
 
     run: folder of a run. ids: names of the items; exact copies of them go, too. train: its data, None = where the run says. out: folder of
-    the new run, None = <run>_without_<n>. replace: the new run takes the place of the old one, which is removed with all that holds the items.
+    the new run, None = <run>_without_<n>. replace: the new run takes the old one's place, which is removed with all that holds the items.
     dry_run: only say what would happen. options: for opening the data. The decoded data in the cache is removed in any case.
     Raises Asked for items that it did not learn from, BadData where too few are left.
     """

@@ -83,7 +83,7 @@ def tables(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         if held and held["attribute"] not in [t["attribute"] for t in out]:
             columns = [c for c in (*RATES, *ERRORS) if any(c[0] in g for g in held["groups"])]
             out.append({"attribute": held["attribute"], "columns": columns, "groups": held["groups"], "small": held["small"]})
-    return out
+    return sorted(out, key=lambda t: " x " in t["attribute"])
 
 
 def number(value: Any) -> str:

@@ -296,7 +296,9 @@ def _mitigated(case: Case, subject: Subject | None, asked: str, notes: list[str]
         fit, held = (r[known[r]] for r in (data.train, data.test))
         fit = case.some(fit, MOST)
         z, zt = standardise(case.vectors[fit], case.vectors[held])
-        problem = repair.Problem(z.astype(np.float64), data.labels[fit], a.codes[fit], len(data.classes), len(a.values), case.seed)
+        y, classes = data.labels[fit], len(data.classes)
+        c = repair.strength_of(z, y, classes, case.seed)
+        problem = repair.Problem(z.astype(np.float64), y, a.codes[fit], classes, len(a.values), case.seed, c)
         try:
             found, left = repair.compare(
                 problem, zt.astype(np.float64), data.labels[held], a.codes[held], a, data.classes, at, names, case.say

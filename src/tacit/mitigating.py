@@ -32,7 +32,9 @@ class Treated:
         kinds, code = np.unique(s[known], return_inverse=True)
         if len(kinds) < 2:
             raise BadData(f"the labelled items belong to fewer than two groups of {self.attribute.name}", "label items of the others")
-        problem = repair.Problem(np.asarray(z, np.float64)[known], y[known], code, self.classes, len(kinds), self.seed)
+        x = np.asarray(z, np.float64)[known]
+        c = repair.strength_of(x, y[known], self.classes, self.seed)
+        problem = repair.Problem(x, y[known], code, self.classes, len(kinds), self.seed, c)
         found = self.way.fit(problem)
         assert isinstance(found, LinearDecision)
         return found.weight, np.maximum(found.bias, -1e6)

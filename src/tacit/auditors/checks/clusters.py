@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,7 +16,10 @@ from tacit.types import Count
 
 
 class Clusters(Check):
-    """k-means on one half of the decided items forms clusters, and the other half says how often the model is wrong in each."""
+    """k-means on one half of the decided items forms clusters, and the other half says how often the model is wrong in each.
+
+    A cluster counts where the model is wrong more often than its own probabilities say: what is hard by itself is no hidden group.
+    """
 
     section, needs = "shortcuts", ("decisions", "vectors")
     source = "Sohoni et al. 2020, arXiv:2011.12945 (GEORGE), for clusters as groups; ours tests them on other items"
@@ -41,24 +45,38 @@ class Clusters(Check):
         codes = np.full(len(case.data), -1)
         codes[d.rows[test]] = fitted.predict(x[test])
         named = Attribute("cluster", codes, tuple(f"cluster {i + 1}" for i in range(count)))
-        found = measure(Decisions(d.rows[test], d.truth[test], d.made[test], d.classes, None, d.positive, d.who), named, seed=case.seed)
-        gap = found.gaps.get("accuracy_difference") or found.gaps["error_difference"]
+        found = measure(replace(d.some(test), score=None), named, seed=case.seed)
         what = "accuracy" if d.classes else "mean absolute error"
-        worst = gap.least if d.classes else gap.most
         rate = found.values["accuracy" if d.classes else "mae"]
-        value, n = rate[found.names.index(worst)], int(found.sizes[found.names.index(worst)])
-        severity = grade(gap.value, 0.3, 0.15, 0.05) if gap.p < 0.01 and d.classes else "fine"
-        rows = d.rows[test][codes[d.rows[test]] == named.values.index(worst)]
+        at = int(np.argmin(rate) if d.classes else np.argmax(rate))
+        worst, value, n = found.names[at], float(rate[at]), int(found.sizes[at])
+        low, high = found.bounds["accuracy" if d.classes else "mae"][at].tolist()
+        mine = np.flatnonzero(codes[d.rows[test]] == named.values.index(worst))
+        rows = d.rows[test][mine]
+        severity, beyond = self._graded(d.some(test[mine]), value, len(found.names))
         number = percent(value) if d.classes else f"{value:.3g}"
         yield Finding(
             "clusters.worst", severity,
-            f"of {count} clusters of the embedding the worst has {what} {number} (n = {n})"
-            + (f", {100 * gap.value:.1f} points behind the best" if d.classes else "")
-            + (f"; its items are alike in what they hold: {_commonest(case, rows)}" if severity != "fine" else ""),
-            f"gap of the {what} between clusters", gap.value, gap.n,
+            f"of {len(found.names)} clusters of the embedding the worst has {what} {number} (n = {n})"
+            + ("" if beyond is None else f", where the model itself expects {percent(value + beyond)}")
+            + (f": it does not know that it fails there; most of these items are {_commonest(case, rows)}" if severity != "fine" else ""),
+            f"{what} of the worst cluster", value, n,
             "look at its items: they may share a camera, a site, a kind of people nobody recorded" if severity != "fine" else "",
-            gap.low, gap.high, items=case.names(rows), weight=gap.value if d.classes else 0.0, more=found.plain(),
+            float(low), float(high), items=case.names(rows), weight=beyond or 0.0, more=found.plain(),
         )  # fmt: skip
+
+    @staticmethod
+    def _graded(d: Decisions, accuracy: float, clusters: int) -> tuple[str, float | None]:
+        """How bad it is that a cluster fails, where the model is sure there and wrong (what is hard by itself, it says), and by how much it
+        expects more, None where it does not say."""
+        from scipy.stats import binom
+
+        if not d.classes or d.score is None or d.score.ndim != 2:
+            return "fine", None
+        expected = float(d.score[np.arange(len(d.made)), d.made].mean())
+        right = int((d.truth == d.made).sum())
+        p = float(binom.cdf(right, len(d.made), expected)) * clusters
+        return (grade(expected - accuracy, 0.2, 0.1, 0.05) if p < 0.01 else "fine"), expected - accuracy
 
 
 def _commonest(case: Case, rows: np.ndarray) -> str:

@@ -39,7 +39,8 @@ class Duplicates(Check):
         if found["conflicts"]:
             yield Finding(
                 "duplicates.conflicts", "high" if found["conflicts"] >= max(2, 0.005 * n) else "medium",
-                f"{found['conflicts']:,} sets of identical items carry different labels: at least one label of each is wrong",
+                f"{found['conflicts']:,} sets of identical items carry different labels: "
+                + ("what the columns say cannot tell them apart" if data.modality == "table" else "at least one label of each is wrong"),
                 "sets of copies with different labels", float(found["conflicts"]), n, "look at them and keep the right label",
                 items=tuple(name for pair in found["conflict_names"] for name in pair), weight=found["conflicts"] / n, drop=conflict_rows,
             )  # fmt: skip

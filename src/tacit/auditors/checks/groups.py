@@ -51,7 +51,7 @@ class Groups(Check):
                 )  # fmt: skip
             if loss is not None:
                 yield from self._gap(
-                    case, a, loss, "representation.loss", "pretext loss, in deviations", (1.0, 0.5, 0.25),
+                    case, a, loss, "representation.loss", "pretext loss, in deviations", (np.inf, 0.5, 0.25),
                     "the pretext task is solved worse there: the encoder learned less of such items",
                 )  # fmt: skip
         if not told:

@@ -15,7 +15,7 @@ class Balanced(Mitigation):
 
     def fit(self, problem: Problem) -> LinearDecision:
         rows = drawn(problem.y, problem.s, np.random.default_rng([problem.seed, 313]))
-        return weighted(problem.z[rows], problem.y[rows], problem.classes)
+        return weighted(problem.z[rows], problem.y[rows], problem.classes, c=problem.c)
 
 
 def drawn(y: np.ndarray, s: np.ndarray, rng: np.random.Generator, fewest: int = 5) -> np.ndarray:

@@ -37,7 +37,9 @@ class Gradient(Mitigation):
         rows = np.random.default_rng([problem.seed, 343]).permutation(len(problem.y))[:MOST]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = ExponentiatedGradient(LogisticRegression(max_iter=100), EqualizedOdds(difference_bound=self.slack), max_iter=20)
+            found = ExponentiatedGradient(
+                LogisticRegression(C=problem.c, max_iter=100), EqualizedOdds(difference_bound=self.slack), max_iter=20
+            )
             found.fit(problem.z[rows], problem.y[rows], sensitive_features=problem.s[rows])
         return _Mixture(found, problem.seed)
 

@@ -20,5 +20,5 @@ class INLP(Mitigation):
 
     def fit(self, problem: Problem) -> LinearDecision:
         eraser = erasure.inlp(problem.z, problem.s, self.rounds)
-        own = weighted(eraser(problem.z), problem.y, problem.classes)
+        own = weighted(eraser(problem.z), problem.y, problem.classes, c=problem.c)
         return LinearDecision(eraser.matrix @ own.weight, eraser.bias @ own.weight + own.bias, eraser)

@@ -24,5 +24,5 @@ class Leace(Mitigation):
 
 def behind(eraser: erasure.Eraser, problem: Problem) -> LinearDecision:
     """A linear decision that was learned behind an eraser, as one that reads what stands before it."""
-    own = weighted(eraser(problem.z), problem.y, problem.classes)
+    own = weighted(eraser(problem.z), problem.y, problem.classes, c=problem.c)
     return LinearDecision(eraser.matrix @ own.weight, eraser.bias @ own.weight + own.bias, eraser)

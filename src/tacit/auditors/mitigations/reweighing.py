@@ -20,7 +20,7 @@ class Reweighing(Mitigation):
         self.strength = strength
 
     def fit(self, problem: Problem) -> LinearDecision:
-        return weighted(problem.z, problem.y, problem.classes, weights(problem.y, problem.s) ** self.strength)
+        return weighted(problem.z, problem.y, problem.classes, weights(problem.y, problem.s) ** self.strength, problem.c)
 
 
 def weights(y: np.ndarray, s: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ class Thresholds(Mitigation):
             from fairlearn.postprocessing import ThresholdOptimizer
         except ModuleNotFoundError as error:
             raise MissingExtra("fairlearn", "fairness", "group thresholds") from error
-        base = weighted(problem.z, problem.y, problem.classes)
+        base = weighted(problem.z, problem.y, problem.classes, c=problem.c)
         found = ThresholdOptimizer(estimator=_Odds(base), constraints="equalized_odds", prefit=True, predict_method="decision_function")
         found.fit(problem.z, problem.y, sensitive_features=problem.s)
         return _ByGroup(found, problem.seed)

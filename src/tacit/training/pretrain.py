@@ -308,7 +308,8 @@ def _finish(run: Run, loop: Loop, data: Dataset, health: Health | None, lead: bo
     model.precision = config.precision
     model.eval()
     rows = loop.loader.rows
-    model.settle(data.x[rows], None if data.lengths is None else data.lengths[rows])
+    if not config.private.epsilon:  # a mean of the training items would leave with the weights
+        model.settle(data.x[rows], None if data.lengths is None else data.lengths[rows])
     if lead:
         if config.private.epsilon:
             run.note(private=hide.told(config, len(rows), loop.step))

@@ -59,16 +59,16 @@ class Counterfactual(Check):
             told = True
             f, rows = names.index(a.name), case.some(d.rows, self.most)
             x = np.asarray(data.x[rows])
-            before, flips, n, turned = case.asks["again"](x, None), np.zeros(len(rows), bool), 0, list[str]()
+            before, flips, turned = case.asks["again"](x, None), np.zeros(len(rows), bool), list[str]()
             seen = [g for g in range(len(a.values)) if (a.codes == g).any()]
             for g in seen:
                 like = np.asarray(data.x)[a.codes == g, f]
                 changed, mine = x.copy(), a.codes[rows] != g
                 changed[:, f] = np.median(like) if len(np.unique(like)) > 1 else like[0]
                 after = case.asks["again"](changed[mine], None)
-                flips[mine] |= after != before[mine]
-                n += int(mine.sum())
-                turned.append(f"to {a.values[g]} {percent(float((after != before[mine]).mean()))}" if mine.any() else "")
+                changed_here = _differ(before[mine], after, bool(d.classes))
+                flips[mine] |= changed_here
+                turned.append(f"to {a.values[g]} {percent(float(changed_here.mean()))}" if mine.any() else "")
             share = float(flips.mean())
             severity = grade(share, 0.1, 0.05, 0.01)
             yield Finding(
@@ -94,7 +94,7 @@ class Counterfactual(Check):
             raise BadData(f"{len(there)} of {len(rows)} texts hold a word of sex or an English first name that could be exchanged")
         pairs = [from_texts([t[i] for i in there], spec=case.data.spec) for t in (texts, changed)]
         before, after = (case.asks["again"](p.x, p.lengths) for p in pairs)
-        flips = before != after
+        flips = _differ(before, after, bool(d.classes))
         share = float(flips.mean())
         severity = grade(share, 0.1, 0.05, 0.02)
         return Finding(
@@ -103,6 +103,11 @@ class Counterfactual(Check):
             "share of decisions that flip", share, len(there), "" if severity == "fine" else "learn from texts with both, exchanged",
             *wilson(share, len(there)), group="words of sex", weight=share, items=case.names(rows[np.array(there)[flips]]),
         )  # fmt: skip
+
+
+def _differ(before: np.ndarray, after: np.ndarray, classes: bool) -> np.ndarray:
+    """Which decisions change: another class, or a number that moves by more than a tenth of how such numbers are spread."""
+    return np.asarray(before != after if classes else np.abs(after - before) > 0.1 * max(float(np.std(before)), 1e-12))
 
 
 def swapped(text: str) -> str:

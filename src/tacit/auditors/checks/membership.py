@@ -13,6 +13,8 @@ from tacit.auditors.membership import Attack, attack, signs
 from tacit.errors import BadData
 from tacit.types import Count
 
+BEST_OF = 1.27  # the best of four attacks needs an interval that is so much wider (2.5 deviations in the place of 1.96)
+
 
 class Membership(Check):
     """Three attacks, and all together, tell items that the encoder learned from, from items of the same kind that it never saw.
@@ -56,7 +58,8 @@ class Membership(Check):
                 weight=plain.auc - 0.5, more=more,
             )  # fmt: skip
             return
-        severity = grade(top.low, 0.7, 0.6, 0.52)
+        low = top.auc - BEST_OF * (top.auc - top.low)
+        severity = grade(low, 0.7, 0.6, 0.52)
         rare = f", {percent(top.tpr_rare)} at 0.1 %" if top.tpr_rare is not None else ""
         yield Finding(
             "membership", severity,

@@ -353,6 +353,7 @@ def test_an_objective_that_could_not_be_checked_is_not_met(counted: Path, tmp_pa
         (("at_least = 0.6", "at_least = 1.6"), "never be met"),
         (("at_most = 0.1", 'at_most = "low"'), "no number"),
         (("at_most = 0.1", "most = 0.1"), "at_most"),
+        (("confident = true", 'confident = "no"'), "true or false"),
         (("purpose", "purpos"), "purpose"),
         (("[[objective]]", "[[objectiv]]"), "objective"),
         (('attribute = "race"', 'attribute = "sex"'), "--groups does not name"),
@@ -480,7 +481,7 @@ def test_every_check_says_what_it_needs_and_is_left_out_where_that_is_not_there(
     data = from_arrays(np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32))
     found = engine.audit(Case(data), engine.chosen(list(names("checks")), []), {})
     lacking = dict(found.unchecked)
-    assert {"fairness", "leakage", "membership", "files", "mislabelled"} <= set(lacking) and all(lacking.values())
+    assert {"fairness", "leakage", "membership", "files", "mislabelled", "personal"} <= set(lacking) and all(lacking.values())
     assert {f.check for f in found.findings} >= {"duplicates", "near", "strange"}
     assert [f.severity for f in ranked(found.findings)] == [f.severity for f in found.findings]
 
@@ -553,6 +554,7 @@ def test_words_of_sex_are_exchanged_with_their_capitals() -> None:
     from tacit.auditors.checks.counterfactual import swapped
 
     assert swapped("He told John: HIS mother saw it. theory") == "She told Mary: HER father saw it. theory"
+    assert swapped("her book, I saw her in it and gave her.") == "his book, I saw him in it and gave him."
 
 
 def test_k_anonymity_counts_rows_that_look_alike(tmp_path: Path) -> None:
@@ -569,6 +571,123 @@ def test_rates_module_names_every_metric_that_a_policy_may_bound() -> None:
     told = {*found.gaps, *found.worst}
     numbers = {"mean_prediction_difference", "bias_difference", "error_difference", "worst_group_error"}
     assert set(rates.METRICS) == told | numbers
+
+
+# ---- what a strict reading found ----
+
+
+def test_a_gap_of_calibration_or_ranking_by_chance_is_not_significant() -> None:
+    bad = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        code = np.repeat(np.arange(6), [1000, 40, 40, 40, 40, 40])
+        p = rng.uniform(0.02, 0.98, len(code))
+        truth = (rng.random(len(code)) < p).astype(int)
+        d = Decisions(np.arange(len(code)), truth, (p > 0.5).astype(int), ("n", "y"), np.stack([1 - p, p], 1), 1, "t")
+        found = measure(d, Attribute("g", code, tuple("abcdef")), draws=200)
+        bad += any(found.gaps[k].p < 0.01 for k in ("calibration_difference", "auc_difference"))
+    assert bad <= 1  # by the interval alone every second one would count
+
+
+def test_a_number_that_a_policy_bounds_has_one_name_whatever_its_severity(tmp_path: Path) -> None:
+    text = POLICY.format(bound=0.3).replace("equalized_odds_difference", "shortcuts.spot").replace('attribute = "race"', "").replace(
+        "confident = true", "").replace("at_most = 0.3", "at_most = 0.0001")  # fmt: skip
+    text = text[: text.rindex("[[objective]]")]
+    (tmp_path / "p.toml").write_text(text)
+    said = call("audit", people(tmp_path), "--target", "paid", "--policy", tmp_path / "p.toml", "--json", "--out", tmp_path)
+    (o,) = json.loads(said.out)["policy"]["objectives"]
+    assert said.code == 3 and o["state"] == "failed" and o["value"] > 0.05
+
+
+def test_an_intersection_may_be_named_in_a_policy(tmp_path: Path) -> None:
+    text = POLICY.format(bound=0.3).replace('attribute = "race"', 'attribute = "sex x race"')
+    (tmp_path / "p.toml").write_text(text)
+    file = people(tmp_path)
+    asked = ("--target", "paid", "--predictions", "income>=3.2", "--groups", "sex,race", "--policy", tmp_path / "p.toml", "--out", tmp_path)
+    held = json.loads(call("audit", file, *asked, "--json").out)["policy"]["objectives"]
+    assert held[0]["attribute"] == "sex x race" and held[0]["state"] in ("met", "failed")
+
+
+def test_left_out_columns_do_not_shift_the_others(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    file = people(tmp_path, 300, address=[f"{i} Long Street, flat {rng.integers(9)}, in the old town by the river" for i in range(300)])
+    said = call("audit", file, "--target", "paid", "--groups", "sex", "--json", "--out", tmp_path)
+    assert said.code == 0, said.err
+    found = json.loads(said.out)["findings"]
+    anonymous = next(f for f in found if f["name"] == "anonymity.k")
+    assert anonymous["more"]["columns"] == ["age", "sex", "race"] or set(anonymous["more"]["columns"]) == {"age", "sex", "race"}
+    said = call("audit", file, "anonymity.columns=agee", "--only", "anonymity", "--json", "--out", tmp_path)
+    assert any(u["check"] == "anonymity" and "agee" in u["why"] for u in json.loads(said.out)["unchecked"])
+
+
+def test_a_column_that_gives_the_label_away_is_told_although_it_is_left_out(tmp_path: Path) -> None:
+    rng = np.random.default_rng(9)
+    y = rng.integers(0, 2, 300)
+    file = people(tmp_path, 300, paid=["ny"[k] for k in y], bill=np.where(y == 1, 900, 300) + rng.integers(0, 100, 300))
+    found = json.loads(call("audit", file, "--target", "paid", "--json", "--out", tmp_path).out)["findings"]
+    assert found[0]["name"] == "shortcuts.column" and "bill" in found[0]["said"]
+
+
+def test_classes_that_alternate_are_split_evenly() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 80)).astype(np.float32)
+    y = np.arange(200) % 2
+    x[:, 7] = y
+    found = engine.audit(Case(from_arrays(x, [("a", "b")[k] for k in y])), ["spots"], {})
+    assert found.findings[0].severity == "high" and found.findings[0].value == 1.0
+
+
+def test_a_person_who_was_left_out_stays_out_of_the_audit_and_its_list(tmp_path: Path) -> None:
+    file = people(tmp_path, 60)
+    data = tacit.open(file, cache=False)
+    (tmp_path / "keep.csv").write_text("id\n" + "\n".join(str(n) for n in data.names[:50]) + "\n")
+    found = tacit.audit(None, tacit.open(file, keep=tmp_path / "keep.csv", cache=False), groups="sex", only=["coverage"],
+                        write_keep=tmp_path / "again.csv", out=tmp_path)  # fmt: skip
+    assert found.result["items"] == 50 and len((tmp_path / "again.csv").read_text().splitlines()) == 51
+
+
+def test_names_with_any_character_survive_the_list(tmp_path: Path) -> None:
+    from tacit.data import keep
+
+    names_ = [f" a;{i},'x" for i in range(20)]
+    keep.write(names_, np.arange(15), tmp_path / "k.csv")
+    assert keep.left_out(names_, tmp_path / "k.csv", "d").tolist() == [15, 16, 17, 18, 19]
+
+
+def test_the_command_of_a_finding_can_be_run(tmp_path: Path) -> None:
+    file = people(tmp_path, 200)
+    said = call("audit", file, "near.ratio=0.3", "--target", "paid", "--groups", "race", "--json", "--out", tmp_path)
+    import shlex
+
+    for f in [f for f in json.loads(said.out)["findings"] if f["severity"] != "fine"][:6]:
+        again = call(*shlex.split(f["command"])[1:], "--json")
+        assert again.code == 0 and f["name"] in [g["name"] for g in json.loads(again.out)["findings"]], again.err
+
+
+def test_control_characters_of_the_data_reach_no_terminal_and_no_card(tmp_path: Path) -> None:
+    file = people(tmp_path, 200, race=[["a\x1b[31m", "b|c"][i % 2] for i in range(200)])
+    said = call("audit", file, "--target", "paid", "--predictions", "income>=3.2", "--groups", "race", "--out", tmp_path)
+    assert said.code == 0 and "\x1b[31m" not in said.out
+    assert "\x1b" not in (tmp_path / "audit" / "DATASHEET.md").read_text() and "\x1b" not in (tmp_path / "audit" / "audit.html").read_text()
+
+
+def test_a_cluster_counts_only_where_the_model_does_not_know_that_it_fails() -> None:
+    from scipy.stats import norm
+
+    rng = np.random.default_rng(1)
+    n = 1200
+    z = rng.normal(size=(n, 3))
+    z[:300] += 6  # a hidden group, where every second decision is wrong
+    truth = (z[:, 0] + rng.normal(0, 1, n) > np.where(np.arange(n) < 300, 6, 0)).astype(int)
+    truth[:300] = rng.integers(0, 2, 300)
+    data = from_arrays(z.astype(np.float32), [("a", "b")[k] for k in truth])
+    made = (z[:, 0] > np.where(np.arange(n) < 300, 6, 0)).astype(int)
+    for sure, severity in ((0.95, "high"), (0.55, "fine")):
+        p = np.where(np.arange(n) < 300, sure, norm.cdf(np.abs(z[:, 0])))
+        score = np.where(np.arange(2) == made[:, None], p[:, None], 1 - p[:, None])
+        d = Decisions(np.arange(n), truth, made, data.classes, score, 1, "t")
+        (f,) = engine.audit(Case(data, decisions=d, vectors=z.astype(np.float32)), ["clusters"], {}).findings
+        assert f.severity == severity and f.value is not None and (f.value > 0.35)
 
 
 # ---- a mitigation stays in the model ----

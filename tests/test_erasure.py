@@ -68,7 +68,7 @@ def test_a_rare_group_is_not_left_decodable(p: float) -> None:
     fit, held = np.arange(10_000), np.arange(10_000, 20_000)
     e = erasure.leace(x[fit], s[fit])
     told = leak(e(x[fit]), s[fit], e(x[held]), s[held], "linear")
-    assert told.auc <= told.chance[1] + 0.03 and e.removed == 1 and erasure.left(e(x[fit]), s[fit]) < 1e-12
+    assert told.auc <= told.chance[1] and e.removed == 1 and erasure.left(e(x[fit]), s[fit]) < 1e-12
     if p <= 0.01:  # what an absolute tolerance leaves
         x, s = _rare(p, d=16, size=0.009)  # chance correlations of many dimensions would lift it above the tolerance
         r = _absolute(x, s)
@@ -207,6 +207,24 @@ def test_a_run_without_an_attribute(tmp_path: Path) -> None:
     for words, told_ in (
         (("erase", tmp_path / "clean", tmp_path / "t.csv", "--groups", "sex", "--out", tmp_path / "x"), "erased from before"),
         (("erase", tmp_path / "run", tmp_path / "t.csv", "--out", tmp_path / "x"), "what to take out"),
+        (
+            (
+                "pretrain",
+                tmp_path / "t.csv",
+                "--init",
+                tmp_path / "clean",
+                "--backbone",
+                "mlp",
+                "--size",
+                "tiny",
+                "--steps",
+                "2",
+                "--out",
+                tmp_path / "y",
+            ),
+            "would bring it back",
+        ),
+        (("pretrain", tmp_path / "t.csv", "--resume", "--out", tmp_path / "clean"), "no training to go on with"),
         (("erase", tmp_path / "run", tmp_path / "t.csv", "--groups", "sex", "--out", tmp_path / "clean"), "there already"),
         (("erase", tmp_path / "run", tmp_path / "t.csv", "--groups", "sx", "--out", tmp_path / "x"), "sex"),
     ):
@@ -225,3 +243,5 @@ def test_an_erased_model_is_of_a_format_that_older_versions_refuse(tmp_path: Pat
     model.save(tmp_path / "m")
     assert json.loads((tmp_path / "m" / "model.json").read_text())["format"] == 2
     np.testing.assert_array_equal(np.asarray(tacit.load(tmp_path / "m").embed(data)), 1.0)
+    with pytest.raises(Asked, match="would learn it back"):
+        tacit.finetune(tmp_path / "m", data, strategy="lp-ft", out=tmp_path / "f")

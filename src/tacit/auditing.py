@@ -96,8 +96,13 @@ def audit(
     options = {k: v for k, v in {"target": target, **(options or {})}.items() if v is not None}
     subject = None if run is None else Subject.open(run)
     items: Dataset = opened(data, say=say, **options) if subject is None else subject.items(data, options, say)
+    items = keep.only(items)
     chosen = _chosen(only, skip, subject is None and predictions is not None, demanded, settings)
     case = Case(items, attributes_of(items, groups, attributes_file), seed=seed, say=say)
+    if demanded is not None:
+        policy.known(demanded, case.attributes)
+    if mitigate and mitigate != "all":
+        repair.named(tuple(w.strip() for w in mitigate.split(",") if w.strip()))
     notes = [n for a in case.attributes for n in a.notes]
     _look(case, subject, predictions, positive, embeddings, chosen, notes)
     found = engine.audit(case, chosen, settings or {}, command)
@@ -116,6 +121,7 @@ def audit(
         "items": len(items),
         "split": items.split_rule,
         "seed": seed,
+        "about": _about(items),
         "groups": [{"name": a.name, "sizes": dict(zip(a.values, a.sizes().tolist(), strict=True))} for a in case.attributes],
         "decisions": _decisions(case.decisions),
         "epsilon": epsilon,
@@ -252,7 +258,10 @@ def _embedded(items: Dataset, file: Path) -> np.ndarray:
     if not file.is_file():
         raise Asked(f"there is no file {str(file)!r}", "write one: tacit embed RUN DATA --out embeddings.parquet")
     if file.suffix == ".npy":
-        z = np.load(file, allow_pickle=False)
+        try:
+            z = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise Asked(f"{file} is no array of embeddings: {error}", "tacit embed RUN DATA --out embeddings.npy") from None
         if z.ndim != 2 or len(z) != len(items):
             raise Asked(f"{file} holds an array of shape {z.shape} for {len(items):,} items", "embed the same data again")
         return _finite(z, file)
@@ -295,6 +304,9 @@ def _mitigated(case: Case, subject: Subject | None, asked: str, notes: list[str]
         known = (data.labels >= 0) & (a.codes >= 0)
         fit, held = (r[known[r]] for r in (data.train, data.test))
         fit = case.some(fit, MOST)
+        if len(fit) < 2 * attributes.FEWEST or len(np.unique(data.labels[fit])) < 2 or not len(held):
+            notes.append(f"mitigations for {a.name}: {len(fit)} labelled training items and {len(held)} held-out ones are too few")
+            continue
         z, zt = standardise(case.vectors[fit], case.vectors[held])
         y, classes = data.labels[fit], len(data.classes)
         c = repair.strength_of(z, y, classes, case.seed)
@@ -317,6 +329,13 @@ def _left(chosen: Sequence[str]) -> list[tuple[str, str]]:
     every = registry.names("checks")
     slow = {n for n in every if registry.find("checks", n).slow}
     return [(n, "slow: ask for it with --only " + n if n in slow else "not asked for") for n in every if n not in chosen]
+
+
+def _about(items: Dataset) -> dict[str, Any]:
+    """What a datasheet says of the data itself."""
+    y = items.labels
+    classes = {} if y is None or not items.classes else {c: int((y == i).sum()) for i, c in enumerate(items.classes)}
+    return {"classes": classes, "unreadable": len(items.bad), "notes": list(items.notes)}
 
 
 def _decisions(d: Decisions | None) -> dict[str, Any] | None:
@@ -345,12 +364,12 @@ def _mean(v: np.ndarray) -> float | None:
 
 
 def _epsilon(subject: Subject | None) -> dict[str, Any] | None:
-    """What the run says of its privacy."""
-    for place in () if subject is None or subject.path is None else (subject.path, subject.path.parent.parent):
-        if (place / "run.json").is_file():
-            found = Run(place).info().get("private")
-            return found if isinstance(found, dict) and isinstance(found.get("epsilon"), (int, float)) else None
-    return None
+    """What the run says of its privacy: of the run itself alone, because what is learned on top of it is not covered."""
+    place = None if subject is None or subject.decides else subject.path
+    if place is None or not (place / "run.json").is_file():
+        return None
+    found = Run(place).info().get("private")
+    return found if isinstance(found, dict) and isinstance(found.get("epsilon"), (int, float)) else None
 
 
 def _digest(subject: Subject | None) -> str | None:

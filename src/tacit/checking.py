@@ -232,6 +232,7 @@ def _without(words: list[str], options: tuple[str, ...]) -> list[str]:
 
 def _rates(r: dict[str, Any], tables: list[dict[str, Any]]) -> None:
     """Rates by group, of whole attributes, with everybody above."""
+    from tacit.report.read import words as shown
     from tacit.terminal import table
 
     d = r["decisions"]
@@ -243,7 +244,7 @@ def _rates(r: dict[str, Any], tables: list[dict[str, Any]]) -> None:
         if "fpr" in d:
             whole = {**d, "tpr": None if d["fnr"] is None else 1 - d["fnr"]}
             rows.append(["all", f"{d['n']:,}", *(_share(whole.get(k), k) for k, _ in keys)])
-        rows += [[g["group"], f"{g['n']:,}", *(_share(g.get(k), k) for k, _ in keys)] for g in t["groups"]]
+        rows += [[shown(g["group"], 60), f"{g['n']:,}", *(_share(g.get(k), k) for k, _ in keys)] for g in t["groups"]]
         table(f"by {t['attribute']}, in percent", ["", "n", *(name for _, name in keys)], rows)
 
 
@@ -257,10 +258,12 @@ def _objectives(r: dict[str, Any]) -> None:
     policy = r.get("policy")
     if policy is None:
         return
+    from tacit.report.read import words as shown
+
     print(f"decided by {policy['decided_by']} on {policy['decided_on']}; reviewer: {policy['reviewer']}")
     for o in policy["objectives"]:
         interval = "" if o["low"] is None or o["high"] is None else f" [{o['low']:.3g}, {o['high']:.3g}], n = {o['n']:,}"
-        print(f"{o['state']:<11} {o['said']}{interval}")
+        print(f"{o['state']:<11} {shown(o['said'], 600)}{interval}")
 
 
 def _mitigations(r: dict[str, Any]) -> None:

@@ -15,9 +15,8 @@ from tacit.api import Say, digest
 from tacit.auditing import attributes_of
 from tacit.auditors import erasure
 from tacit.auditors.attributes import FEWEST, Attribute
-from tacit.auditors.case import Case
-from tacit.auditors.checks.leakage import sides
 from tacit.auditors.probes import leak
+from tacit.data.splits import LEFT_OUT
 from tacit.embedding.model import Model
 from tacit.errors import Asked, BadData
 from tacit.runtime import commit
@@ -71,7 +70,10 @@ def erase(
     if not found:
         raise Asked("erase needs to know what to take out", "--groups sex")
     net = subject.net
-    rows = items.train if len(items.train) >= 2 * FEWEST else np.arange(len(items))
+    rows, held = items.train, items.test
+    if min(len(rows), len(held)) < 4 * FEWEST:
+        every = np.random.default_rng([seed, 404]).permutation(np.flatnonzero(items.split != LEFT_OUT))
+        rows, held = np.sort(every[: len(every) // 2]), np.sort(every[len(every) // 2 :])
     x, lengths = items.x, items.lengths
     say(f"embedding {len(items):,} items\r")
     whole = {True: net.vectors(x, lengths)} if net.modality.tiles else {}
@@ -87,7 +89,7 @@ def erase(
         "run": str(subject.path), "model": digest(subject.path), "data": items.path, "fingerprint": items.fingerprint, "commit": commit(),
         "fitted_on": len(rows), "moved": float(np.square(after - before).sum() / np.square(before - before.mean(0)).sum()),
         "left": erasure.left(after[rows], codes),
-        "attributes": [_measured(Case(items, found, seed=seed), a, before, after, say) for a in found],
+        "attributes": [_measured(a, before, after, rows, held, seed, say) for a in found],
     }  # fmt: skip
     place.mkdir(parents=True, exist_ok=True)
     for name in KEPT:
@@ -95,21 +97,24 @@ def erase(
             shutil.copy2(subject.path / name, place / name)
     net.save(place / "model")
     if (place / "run.json").is_file():
-        Run(place).note(erased=[a.name for a in found], erased_from=str(subject.path))
+        Run(place).note(erased=[a.name for a in found], erased_from=str(subject.path), private=None)
     write_text(place / "model" / "CARD.md", _card(place, subject.path, result))
     write_json(place / "erasure.json", finite(result))
     return Erased(place, net, result)
 
 
-def _measured(case: Case, a: Attribute, before: np.ndarray, after: np.ndarray, say: Say) -> dict[str, Any]:
+def _measured(
+    a: Attribute, before: np.ndarray, after: np.ndarray, rows: np.ndarray, held: np.ndarray, seed: int, say: Say
+) -> dict[str, Any]:
     """AUC of the attribute on held-out items before and after; verified: the linear one lies within the band of chance."""
-    fit, held = sides(case, a, 20_000)
-    if not len(fit):
-        raise BadData(f"{a.name}: two groups need {2 * FEWEST} items, or nothing can be verified", "collect more of them")
+    large = [g for g in range(len(a.values)) if all((a.codes[r] == g).sum() >= FEWEST for r in (rows, held))]
+    if len(large) < 2:
+        raise BadData(f"{a.name}: two groups need {FEWEST} items on either side, or nothing can be verified", "collect more of them")
+    fit, held = (r[np.isin(a.codes[r], large)] for r in (rows, held))
     say(f"verifying {a.name}\r")
     out: dict[str, Any] = {"name": a.name, "n": len(held)}
     for when, z in (("before", before), ("after", after)):
-        out[when] = {p: leak(z[fit], a.codes[fit], z[held], a.codes[held], p, case.seed).plain() for p in PROBED}
+        out[when] = {p: leak(z[fit], a.codes[fit], z[held], a.codes[held], p, seed).plain() for p in PROBED}
     linear = out["after"]["linear"]
     out["verified"] = bool(linear["auc"] <= linear["chance"][1] or linear["p"] > 0.025)
     return out

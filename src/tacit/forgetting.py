@@ -19,6 +19,7 @@ from tacit.config import RunConfig
 from tacit.data import keep
 from tacit.data.dataset import Dataset
 from tacit.data.itemnames import Names
+from tacit.data.splits import LEFT_OUT
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked, BadData, nearest
 from tacit.origin import training_data
@@ -29,8 +30,10 @@ from tacit.training.pretrain import Pretrained, pretrain
 from tacit.training.run import Run, finite, write_json
 
 FEWEST, DRAWS, MOST = 10, 8, 1000  # forgotten items that an effect is measured on; views of each; items of the attack
-LIST = "kept.csv"
-HOLDING = ("embeddings/*", "explain/*", "detect/*", "finetune/*/reference.npz", "map/*", "seen.npy")
+HOLDING = (
+    *("embeddings/*", "explain/*", "detect/*", "finetune/*", "map/*", "audit/*.json", "evaluation/*", "checkpoints/*"),
+    *("report.*", "data.json", "seen.npy", "log.txt"),
+)
 
 
 @dataclass(frozen=True)
@@ -91,29 +94,29 @@ def forget(
         say(f"note: the run started from {info['init']}: what that one saw is not forgotten by this")
     if dry_run:
         return Forgotten(None, result)
-    stay = np.setdiff1d(np.arange(len(data)), rows)
-    listed = goal.with_name(f".{goal.name}-{LIST}")
+    stay = np.setdiff1d(np.flatnonzero(data.split != LEFT_OUT), rows)  # what was left out before stays so
+    listed = goal.with_name(f".{goal.name}-kept.csv")
     goal.parent.mkdir(parents=True, exist_ok=True)
     keep.write(data.names, stay, listed)
     try:
         again = _opened(data, listed, train, options)
         done = pretrain(again, out=goal, command="", say=say, show=show, **_as_before(config, info))
-        assert isinstance(done, Pretrained)
     finally:
-        kept = goal / LIST
-        if goal.is_dir():
-            listed.replace(kept)
-        listed.unlink(missing_ok=True)
-    _points_to(goal, kept)
+        listed.unlink(missing_ok=True)  # the run has taken a copy
+    assert isinstance(done, Pretrained)
     result["effect"] = _effect(net, done.model, data, rows, left, say)
-    if data.cache_path is not None:
-        shutil.rmtree(data.cache_path, ignore_errors=True)
-        result["cache_removed"] = str(data.cache_path)
+    if data.cache_path is not None:  # and whatever else was decoded from the same files
+        same = sorted(data.cache_path.parent.glob(f"{data.cache_path.name.split('-')[0]}-*"))
+        for place in same:
+            shutil.rmtree(place, ignore_errors=True)
+        result["cache_removed"] = [str(p) for p in same]
     if replace:
         aside = path.with_name(f".{path.name}-forgotten")
         path.rename(aside)
         goal.rename(path)
-        _points_to(path, path / LIST)
+        if (aside / "audit" / "log.jsonl").is_file():  # what was done stays on record; what was found names items
+            (path / "audit").mkdir(exist_ok=True)
+            shutil.copy2(aside / "audit" / "log.jsonl", path / "audit" / "log.jsonl")
         shutil.rmtree(aside)
         goal, result["holding"] = path, []
     write_json(goal / "forgotten.json", finite({**result, "ids": None, "count": len(rows)}))  # who was forgotten stays unnamed
@@ -161,15 +164,6 @@ def _as_before(config: RunConfig, info: Mapping[str, Any]) -> dict[str, Any]:
             **({"private": private} if config.private.epsilon else {}),
         },
     }  # fmt: skip
-
-
-def _points_to(run: Path, kept: Path) -> None:
-    """The run's own data is opened with its list from now on."""
-    import json
-
-    about = json.loads((run / "data.json").read_text(encoding="utf-8"))
-    about["options"] = {**about.get("options", {}), "keep": str(kept.resolve())}
-    write_json(run / "data.json", about)
 
 
 def _effect(old: Model, new: Model, data: Dataset, rows: np.ndarray, left: np.ndarray, say: Say) -> dict[str, Any]:

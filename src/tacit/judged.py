@@ -126,7 +126,10 @@ def _fulfilled(words: Sequence[str], rows: np.ndarray, mark: str, value: str) ->
 
 def _numbers(words: Sequence[str], rows: np.ndarray, who: str) -> np.ndarray:
     try:
-        return np.array([float(words[i]) for i in rows])
+        found = np.array([float(words[i]) for i in rows])
+        if not np.isfinite(found).all():
+            raise BadData(f"{who} holds numbers that are not finite", "leave these cells empty")
+        return found
     except ValueError as error:
         raise Asked(f"{who} holds words, which are no predicted numbers ({error})", "name another column") from None
 
@@ -137,7 +140,7 @@ def _class(word: str, index: dict[str, int]) -> int:
         return index[word]
     try:
         return index.get(str(int(float(word))), -1) if float(word) == int(float(word)) else -1
-    except ValueError:
+    except (ValueError, OverflowError):
         return -1
 
 

@@ -159,7 +159,8 @@ def grouped(module: nn.Module) -> nn.Module:
     for name, child in module.named_children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
             c = child.num_features
-            setattr(module, name, nn.GroupNorm(math.gcd(32, c) if c > 1 else 1, c, affine=child.affine))
+            groups = 1 if isinstance(child, nn.BatchNorm1d) else math.gcd(32, c)  # of a vector each group would be one number
+            setattr(module, name, nn.GroupNorm(groups, c, affine=child.affine))
         else:
             grouped(child)
     return module

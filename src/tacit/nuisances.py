@@ -92,8 +92,8 @@ def of_texts(texts: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def of_sounds(waves: Iterator[np.ndarray]) -> dict[str, np.ndarray]:
-    """Of sounds, samples [T] in -1..1: duration in samples, level, peak, offset, and the level below which eighths of the band seldom fall:
-    the noise of the room and of the device, whatever is said."""
+    """Of sounds, samples [T] in -1..1: duration, level, peak, offset, and the noise of room and device: what most parts of the band seldom
+    fall below, whatever is said."""
 
     def each(x: np.ndarray) -> tuple[float, ...]:
         x = np.asarray(x, np.float64)
@@ -102,9 +102,11 @@ def of_sounds(waves: Iterator[np.ndarray]) -> dict[str, np.ndarray]:
         power = np.abs(np.fft.rfft(frames * np.hanning(frames.shape[1]))) ** 2
         bands = np.log10(np.maximum(np.stack([p.mean(1) for p in np.array_split(power, BANDS, axis=1)], 1), 1e-12))
         level = np.log10(np.maximum((frames**2).mean(1), 1e-12))
-        return float(len(x)), float(level.mean()), float(np.abs(x).max()), float(x.mean()), *np.quantile(bands, 0.05, axis=0).tolist()
+        floor = np.sort(np.quantile(bands, 0.05, axis=0))[len(bands[0]) // 4]
+        upper = float(np.median(np.quantile(bands[:, BANDS // 2 :], 0.05, axis=0)))
+        return float(len(x)), float(level.mean()), float(np.abs(x).max()), float(x.mean()), float(floor), upper
 
-    names = ("length", "level", "peak", "offset", *(f"noise floor in band {i + 1} of {BANDS}" for i in range(BANDS)))
+    names = ("length", "level", "peak", "offset", "noise floor", "noise floor of the upper half of the band")
     return dict(zip(names, np.array([each(w) for w in waves], np.float64).T, strict=True))
 
 

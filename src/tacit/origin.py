@@ -11,6 +11,7 @@ import numpy as np
 
 from tacit.api import Say, opened
 from tacit.data.dataset import Dataset
+from tacit.data.remembered import with_list
 from tacit.embedding.model import Model, load
 from tacit.errors import Asked
 from tacit.operate.artefact import ABOUT
@@ -31,7 +32,7 @@ def training_data(net: Model, path: Path, train: Any, given: Mapping[str, Any], 
     if not Path(place).exists() and not str(place).startswith("builtin:"):
         raise Asked(f"what the run learned from is not at {place} any more", "name the data to learn from: --train DATA")
     kept = {k: v for k, v in given.items() if k in ("cache", "max_bad")}
-    found = read(net, path, place, {**kept, **own.get("options", {})}, say)
+    found = read(net, path, place, {**kept, **with_list(path, own.get("options", {}))}, say)
     if found.fingerprint != own.get("fingerprint"):
         say(f"note: {place} has changed since the run learned from it")
     return net.prepare(found)

@@ -23,6 +23,7 @@ from tacit.encoder import join
 from tacit.errors import Asked, CannotPair
 from tacit.evaluation.readers import standardise
 from tacit.explainers import values
+from tacit.layers import grouped
 from tacit.method import Method
 from tacit.modality import Modality
 from tacit.origin import held, label_of, opened_run
@@ -183,6 +184,8 @@ def restored(path: Path, data: Dataset, seed: int | None = None, device: str = "
     modality = make_modality(data.spec, config.modality)
     info = info_of(modality, len(data.train))
     method = make_method(modality, config.method, config.backbone, info, config.train.seed if seed is None else 7919 + seed)
+    if config.private.epsilon:
+        grouped(method)
     if seed is None:
         newest = checkpoint.latest(path / "checkpoints")
         if newest is None:

@@ -18,7 +18,7 @@ def load(path: str | Path) -> dict[str, Any]:
         found = [p for p in (*path.glob("audit/*.json"), *path.glob("*.json")) if p.name[:1].isdigit()]
         if not found:
             raise Asked(f"{path} holds no audit", "make one: tacit audit RUN DATA")
-        path = max(found, key=lambda p: p.name)
+        path = max(found, key=lambda p: p.stat().st_mtime_ns)
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(held["findings"], list):
@@ -47,11 +47,11 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[dict[str, An
     return sorted(out, key=lambda r: (order.index(r["state"]), r["name"]))
 
 
-def _keyed(findings: Sequence[Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    out: dict[tuple[str, str], dict[str, Any]] = {}
+def _keyed(findings: Sequence[Any]) -> dict[tuple[str, str, str], dict[str, Any]]:
+    out: dict[tuple[str, str, str], dict[str, Any]] = {}
     for f in findings:
         if isinstance(f, dict):
-            out.setdefault((str(f.get("name")), str(f.get("group") or "")), f)
+            out.setdefault((str(f.get("name")), str(f.get("group") or ""), str(f.get("metric") or "")), f)
     return out
 
 

@@ -35,7 +35,7 @@ MOST = 10_000  # items that expensive checks look at
 
 @dataclass
 class Case:
-    """vectors: float32 [N, D] of every item. decisions: about some items. columns: name -> cells of every item, of tables. learned: int64
+    """vectors: float32 [N, D] of every item. decisions: about some items. learned: int64
     rows that the encoder learned from, None = unknown. asks: what a network can be asked, by name: "again" (Dataset -> decisions),
     "views" (rows, draws -> embeddings [n, draws, D]), "parts" (rows -> responses [n, k]), "losses" (rows -> [n])."""
 
@@ -71,6 +71,11 @@ class Case:
         return registry.find("modalities", self.data.modality)
 
     @property
+    def columns(self) -> list[str]:
+        """Names of the columns of a table as they are stored, [] of other data."""
+        return [str(c["name"]) for c in self.data.spec.extra["columns"]] if self.data.modality == "table" else []
+
+    @property
     def labels(self) -> np.ndarray | None:
         """Class numbers of all items, -1 = unlabelled; None where there are no classes."""
         return self.data.labels if self.data.classes else None
@@ -94,7 +99,7 @@ class Case:
     def _files(self) -> bool:
         from tacit.data import listed
 
-        raw = listed.raws(self.data, [0])[0] if "path" in self.data.opened else None
+        raw = next(listed.raws(self.data, [0])) if "path" in self.data.opened else None
         return raw is not None and not isinstance(raw, (np.ndarray, str, list))
 
     def names(self, rows: np.ndarray) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -58,12 +60,21 @@ def audit(case: Case, names: Sequence[str], settings: Mapping[str, Mapping[str, 
         if why := case.lacks(kind.needs):
             unchecked.append((name, why))
             continue
-        begin = time.perf_counter()
+        begin, said = time.perf_counter(), False
         try:
             for f in check.look(case):
-                own = f"{command} --only {name}" if command else ""
+                own = f"{_without_others(command, name)} --only {name}" if command else ""
                 findings.append(replace(f, check=name, section=kind.section, command=own))
+                said = True
+            if not said:
+                unchecked.append((name, f"there is nothing that it could look at in such {case.kind.unit}"))
         except TacitError as error:
             unchecked.append((name, error.message))
         seconds[name] = round(time.perf_counter() - begin, 3)
     return Audited(ranked(findings), unchecked, seconds)
+
+
+def _without_others(command: str, name: str) -> str:
+    """The command without settings of other checks, which would not be made."""
+    words = shlex.split(command)
+    return shlex.join([w for w in words if not (m := re.fullmatch(r"([a-z_]+)\.[a-z_]+=.*", w)) or m[1] in (name, "data")])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from PIL import Image as Pillow
 
 from tacit import pictures, sound
 from tacit.modality import BadItem
@@ -30,7 +31,7 @@ class Facts:
     places: list[int] = field(default_factory=list)
 
 
-def facts(raws: Sequence[Any], names: Sequence[str]) -> Facts:
+def facts(raws: Iterable[Any], names: Sequence[str]) -> Facts:
     """The facts of each file: a path, its bytes, or a part of a recording. A file that cannot be read says nothing."""
     rows, out = [_one(raw, str(name)) for raw, name in zip(raws, names, strict=True)], Facts()
     for key in dict.fromkeys(k for row in rows for k in row):
@@ -86,7 +87,7 @@ def _picture(source: Path | bytes) -> dict[str, Any]:
             out["JPEG quantisation"] = float(np.mean(next(iter(tables.values()))))
             out["JPEG progressive"] = float(bool(image.info.get("progressive")))
         try:
-            exif = image.getexif()
+            exif = image.getexif() if image.format != "PNG" or "exif" in image.info else Pillow.Exif()  # of a PNG all would be decoded
             inner = exif.get_ifd(INSIDE)
             said = {what: exif.get(tag) for tag, what in EXIF.items()} | {what: inner.get(tag) for tag, what in INNER.items()}
             out |= {k: str(v).strip("\0 ")[:LONGEST] for k, v in said.items() if v}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from tacit.auditors.attributes import Attribute
+from tacit.auditors.attributes import Attribute, crossed
 from tacit.auditors.case import Case
 from tacit.auditors.engine import Audited
 from tacit.auditors.finding import percent
 from tacit.auditors.rates import GAPS, METRICS, RATIO, WORST, WORST_ERRORS, Rates, measure
 from tacit.errors import Asked, BadData, nearest
 
-# what findings may be bounded -> the checks that give them; what was looked at and is fine counts as 0
+# what findings may be bounded -> the checks that give them
 FOUND = {
     "duplicates.across": "duplicates", "duplicates.conflicts": "duplicates", "duplicates.within": "duplicates", "near.across": "near",
     "near.within": "near", "labels.suspected": "mislabelled", "personal": "personal", "anonymity.k": "anonymity",
@@ -26,8 +26,8 @@ FOUND = {
     "counterfactual": "counterfactual", "membership": "membership", "membership.memorised": "membership",
     "representation.strange": "groups", "representation.loss": "groups", "representation.apart": "groups",
 }  # fmt: skip
-ALWAYS = ("leakage", "membership", "counterfactual")  # whose number counts even where nothing is wrong
-KEYS = ("purpose", "decided_by", "decided_on", "reviewer", "objective", "skip")
+COUNTED = ("duplicates", "near")  # checks that look at every pair: what they do not name is not there
+KEYS = ("purpose", "decided_by", "decided_on", "reviewer", "objective")
 NEEDED = ("decided_by", "decided_on", "reviewer")
 OBJECTIVE = ("metric", "attribute", "at_most", "at_least", "confident", "why")
 LOWER_IS_WORSE = (RATIO, *WORST)
@@ -145,6 +145,8 @@ def _objective(raw: Any, path: Path) -> Objective:
     )
     if share and ((high is not None and high < 0) or (low is not None and low > 1)):
         raise Asked(f"{path}: {metric} lies between 0 and 1, so this can never be met")
+    if not isinstance(raw.get("confident", False), bool):
+        raise Asked(f"{path}: {metric}: confident is true or false, without quotes")
     attribute = raw.get("attribute")
     return Objective(
         metric, None if attribute is None else str(attribute), high, low, bool(raw.get("confident", False)), str(raw.get("why", ""))[:500]
@@ -168,24 +170,28 @@ def _consistent(objectives: tuple[Objective, ...], path: Path) -> None:
             raise Asked(f"{path} contradicts itself: {o.metric} at least {low:g} and at most {high:g}", "keep one")
 
 
-def judge(policy: Policy, case: Case, audited: Audited, epsilon: float | None) -> tuple[list[Judged], list[str]]:
-    """Each objective on this case, and notes. epsilon: of the run's training, None = without privacy. Raises Asked for an attribute that
-    no --groups named."""
-    out: list[Judged] = []
-    held: dict[str, Rates] = {}
+def known(policy: Policy, attributes: Sequence[Attribute]) -> None:
+    """Raise Asked where the policy speaks of an attribute (or an intersection, "sex x race") that no --groups named."""
+    names = [a.name for a in (*attributes, *crossed(attributes))]
     for o in policy.objectives:
-        if o.attribute is not None and o.attribute not in [a.name for a in case.attributes]:
-            names = [a.name for a in case.attributes]
+        if o.attribute is not None and o.attribute not in names:
             said = f"the policy speaks of {o.attribute!r}, which --groups does not name"
             raise Asked(said, nearest(o.attribute, names) if names else f"--groups {o.attribute}")
+
+
+def judge(policy: Policy, case: Case, audited: Audited, epsilon: float | None) -> tuple[list[Judged], list[str]]:
+    """Each objective on this case, and notes. epsilon: of the run's training, None = without privacy."""
+    out: list[Judged] = []
+    held: dict[str, Rates] = {}
+    every = [*case.attributes, *crossed(case.attributes)]
+    for o in policy.objectives:
         if o.metric == "epsilon":
             out.append(_epsilon(o, epsilon))
         elif o.metric in FOUND:
             out += _found(o, audited)
         else:
-            out += [_of_groups(o, case, a, held) for a in case.attributes if o.attribute in (None, a.name)] or [
-                Judged(o, "", "not checked", f"{o.metric}: no groups were named")
-            ]
+            looked = case.attributes if o.attribute is None else [a for a in every if a.name == o.attribute]
+            out += [_of_groups(o, case, a, held) for a in looked] or [Judged(o, "", "not checked", f"{o.metric}: no groups were named")]
     return out, _impossible(policy, case, held)
 
 
@@ -207,7 +213,7 @@ def _found(o: Objective, audited: Audited) -> list[Judged]:
             )
             for f in mine
         ]  # fmt: skip
-    if why is not None or not any(f.check == check for f in audited.findings) or o.metric in ALWAYS:
+    if why is not None or not any(f.check == check for f in audited.findings) or check not in COUNTED:
         return [Judged(o, o.attribute or "", "not checked", f"{o.metric}: {why or f'the check {check} was not made'}")]
     n = max(f.n for f in audited.findings if f.check == check)
     return [Judged(o, o.attribute or "", _state(o, 0.0, 0.0, 0.0), f"{o.metric} 0: {o.bound}", 0.0, 0.0, 0.0, n)]
@@ -273,7 +279,7 @@ def _impossible(policy: Policy, case: Case, held: Mapping[str, Rates]) -> list[s
     ):
         return []
     for name, found in held.items():
-        a = next(x for x in case.attributes if x.name == name)
+        a = next(x for x in (*case.attributes, *crossed(case.attributes)) if x.name == name)
         code = a.codes[d.rows]
         base = [float((d.truth[code == a.values.index(g)] == d.positive).mean()) for g in found.names]
         if max(base) - min(base) > 0.05:

@@ -68,7 +68,9 @@ def scored(z: np.ndarray, y: np.ndarray, held: np.ndarray, classes: int, probe: 
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        net = MLPClassifier((64,), alpha=1e-3, max_iter=40, early_stopping=len(y) >= 200, random_state=seed, batch_size=min(200, len(y)))
+        net = MLPClassifier(
+            (64,), alpha=1e-3, max_iter=40, early_stopping=len(y) >= 200, random_state=seed, batch_size=max(1, min(200, int(0.8 * len(y))))
+        )
         p = net.fit(np.asarray(a, np.float64), y).predict_proba(np.asarray(b, np.float64))
     out = np.zeros((len(held), classes))
     out[:, net.classes_] = p

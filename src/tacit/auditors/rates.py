@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from tacit.statistics import interval
 
 DRAWS = 2000
 LEAST = 10  # items that a rate has to rest on to be compared: a true positive rate of three people says nothing
+MANY = 30  # classes from which on draws are made item by item
+HELD = 10_000_000  # numbers of draws that are held at once
 WEIGHTED = 500  # draws where every item is weighed
 RATES = ("selection_rate", "accuracy", "tpr", "fpr", "fnr", "precision")
 ERRORS = ("mean_prediction", "bias", "mae", "rmse")
@@ -159,9 +162,10 @@ def measure(decisions: Decisions, attribute: Attribute, *, fewest: int = FEWEST,
         gaps[RATIO] = _ratio(gaps["demographic_parity_difference"], whole, drawn, names)
     worst = {}
     for name, (rate, pick) in (WORST | WORST_ERRORS).items():
-        if rate in whole and np.isfinite(whole[rate]).any():
-            at = int(np.nanargmin(whole[rate]) if pick is min else np.nanargmax(whole[rate]))
-            worst[name] = (float(whole[rate][at]), *_interval(drawn[rate][:, at]), names[at])
+        told = np.where(look.rests(rate) >= LEAST, whole[rate], np.nan) if rate in whole else np.zeros(0)
+        if np.isfinite(told).any():
+            at = int(np.nanargmin(told) if pick is min else np.nanargmax(told))
+            worst[name] = (float(told[at]), *_interval(drawn[rate][:, at]), names[at])
     bounds = {k: np.array([_interval(v[:, g]) for g in range(len(names))]) for k, v in drawn.items() if k != "odds"}
     values = {k: v for k, v in whole.items() if k != "odds"}
     return Rates(attribute.name, names, np.bincount(code), values, bounds, small, gaps, worst)
@@ -175,9 +179,10 @@ class _Classes:
         self.flat = d.truth * self.k + d.made
         self.counts = self.of(code)
 
-    def of(self, code: np.ndarray) -> np.ndarray:
-        """Counts [G, K, K] when the items belong to these groups."""
-        found = np.bincount(code * self.k**2 + self.flat, minlength=self.groups * self.k**2)
+    def of(self, code: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """Counts [G, K, K] when the items (or those of these rows) belong to these groups."""
+        flat = self.flat if rows is None else self.flat[rows]
+        found = np.bincount(code * self.k**2 + flat, minlength=self.groups * self.k**2)
         return found.reshape(self.groups, self.k, self.k)
 
     def rates(self, counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -205,16 +210,34 @@ class _Classes:
 
     def drawn(self, draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Rates [draws, G] of the bootstrap within each group."""
-        n, shape = self.counts.sum((1, 2)), (draws, self.k, self.k)
-        each = [rng.multinomial(n[g], self.counts[g].ravel() / n[g], draws).reshape(shape) for g in range(self.groups)]
-        out = self.rates(np.stack(each, 1))
+        parts = []
+        if self.k > MANY:
+            draws = min(draws, WEIGHTED // 2)  # item by item: of so many classes most pairs never occur
+            places = [np.flatnonzero(self.code == g) for g in range(self.groups)]
+            for _ in range(draws):
+                rows = np.concatenate([rng.choice(p, len(p)) for p in places])
+                parts.append({k: v[None] for k, v in self.rates(self.of(self.code[rows], rows)).items()})
+        else:
+            n, step = self.counts.sum((1, 2)), max(1, HELD // self.counts.size)
+            for start in range(0, draws, step):
+                size = min(step, draws - start)
+                each = [
+                    rng.multinomial(n[g], self.counts[g].ravel() / n[g], size).reshape(size, self.k, self.k) for g in range(self.groups)
+                ]
+                parts.append(self.rates(np.stack(each, 1)))
+        out = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
         if self.d.margin is not None or self._sure is not None:
             weighted = [self._weighted(g, min(draws, WEIGHTED), rng) for g in range(self.groups)]
             out |= {k: np.stack([w[k] for w in weighted], 1) for k in weighted[0]}
         return out
 
     def _weighted(self, g: int, draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """AUC and calibration error of draws of one group."""
+        """AUC and calibration error of draws of one group, so many at a time that they fit into memory."""
+        step = max(1, HELD // max(1, int((self.code == g).sum())))
+        parts = [self._drawn(g, min(step, draws - i), rng) for i in range(0, draws, step)]
+        return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+
+    def _drawn(self, g: int, draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         at = np.flatnonzero(self.code == g)
         n, out = len(at), dict[str, np.ndarray]()
         times = np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(draws)]).astype(np.float64)
@@ -245,16 +268,45 @@ class _Classes:
             return None
         return self.d.score[np.arange(len(self.d.made)), self.d.made]
 
-    def permuted(self, code: np.ndarray) -> dict[str, np.ndarray]:
-        """Rates when the items belong to other groups."""
+    def permuted(self, code: np.ndarray, wanted: str = "") -> dict[str, np.ndarray]:
+        """Rates when the items belong to other groups. wanted: "auc" or "ece", those alone."""
+        if wanted == "auc":
+            assert self.d.margin is not None
+            place, yes = self._placed
+            out = np.full(self.groups, np.nan)
+            for g in range(self.groups):
+                mine = code == g
+                up = np.bincount(place[mine & yes], minlength=place.max() + 1)
+                down = np.bincount(place[mine & ~yes], minlength=place.max() + 1)
+                if up.sum() and down.sum():
+                    out[g] = ((down.cumsum() - down / 2) * up).sum() / (up.sum() * down.sum())
+            return {"auc": out}
+        if wanted == "ece":
+            sure, n = self._sure, np.bincount(code, minlength=self.groups)
+            assert sure is not None
+            bins = np.minimum((sure * 15).astype(np.int64), 14)
+            apart = np.bincount(code * 15 + bins, sure - (self.d.truth == self.d.made), minlength=15 * self.groups)
+            return {"ece": np.abs(apart.reshape(self.groups, 15)).sum(1) / np.maximum(n, 1)}
         return self.rates(self.of(code))
+
+    @cached_property
+    def _placed(self) -> tuple[np.ndarray, np.ndarray]:
+        assert self.d.margin is not None
+        return np.unique(self.d.margin, return_inverse=True)[1], self._yes
 
     def rests(self, rate: str) -> np.ndarray:
         """On how many items a rate of each group rests, [G]."""
         name, _, kind = rate.partition(":")
         c = self.d.classes.index(kind) if kind else self.d.positive
         n, real = self.counts.sum((1, 2)), self.counts[:, c, :].sum(1)
-        few = {"tpr": real, "fnr": real, "fpr": n - real, "precision": self.counts[:, :, c].sum(1), "odds": np.minimum(real, n - real)}
+        few = {
+            "auc": np.minimum(real, n - real),
+            "tpr": real,
+            "fnr": real,
+            "fpr": n - real,
+            "precision": self.counts[:, :, c].sum(1),
+            "odds": np.minimum(real, n - real),
+        }
         return np.asarray(few.get(name, n))
 
     strata = property(lambda self: self.d.truth)
@@ -268,7 +320,7 @@ class _Numbers:
         self.apart = d.made - d.truth
         self.strata = np.zeros(len(code), np.int64)
 
-    def permuted(self, code: np.ndarray) -> dict[str, np.ndarray]:
+    def permuted(self, code: np.ndarray, wanted: str = "") -> dict[str, np.ndarray]:
         """Errors [G] when the items belong to these groups."""
         n = np.bincount(code, minlength=self.groups)
         mean = lambda v: np.bincount(code, v, self.groups) / n  # noqa: E731
@@ -288,12 +340,13 @@ class _Numbers:
         places = [np.flatnonzero(self.code == g) for g in range(self.groups)]
         out: dict[str, list[np.ndarray]] = {k: [] for k in ERRORS}
         for at in places:
-            rows = at[rng.integers(0, len(at), (min(draws, WEIGHTED), len(at)))]
-            apart = self.apart[rows]
-            out["mean_prediction"].append(self.d.made[rows].mean(1))
-            out["bias"].append(apart.mean(1))
-            out["mae"].append(np.abs(apart).mean(1))
-            out["rmse"].append(np.sqrt((apart**2).mean(1)))
+            told = []
+            for _ in range(min(draws, WEIGHTED)):
+                rows = rng.choice(at, len(at))
+                apart = self.apart[rows]
+                told.append((self.d.made[rows].mean(), apart.mean(), np.abs(apart).mean(), np.sqrt((apart**2).mean())))
+            for k, v in zip(ERRORS, np.array(told).T, strict=True):
+                out[k].append(v)
         return {k: np.stack(v, 1) for k, v in out.items()}
 
 
@@ -311,7 +364,7 @@ def _gap(
     rate = max(known, key=lambda k: known[k])
     most, least = int(np.nanargmax(whole[rate])), int(np.nanargmin(whole[rate]))
     low, high = _interval(drawn[rate][:, most] - drawn[rate][:, least])
-    p = _chance(pairs, known[rate], look, within, rng, times) if pairs[0].partition(":")[0] not in ("auc", "ece") else float("nan")
+    p = _chance(pairs, known[rate], look, within, rng, times)
     return Gap(name, known[rate], low, high, p, names[most], names[least], rate, n)
 
 
@@ -319,12 +372,13 @@ def _chance(pairs: list[str], found: float, look: Any, within: bool, rng: np.ran
     """Share of permutations of the groups that give at least such a gap, the groups as they are among them."""
     strata = look.strata if within else np.zeros(len(look.code), np.int64)
     order = np.argsort(strata, kind="stable")
-    hits = 0
+    hits, wanted = 0, pairs[0] if pairs[0] in ("auc", "ece") else ""
+    times = min(times, 200) if wanted else times
     for _ in range(times):
         mixed = np.argsort(rng.random(len(order)) + strata)  # within each stratum, strata in their order
         code = np.empty_like(look.code)
         code[order] = look.code[mixed]
-        rates = look.permuted(code)
+        rates = look.permuted(code, wanted)
         solid = (np.where(look.rests(k) >= LEAST, rates[k], np.nan) for k in pairs)
         hits += max((v for r in solid if np.isfinite(v := _span(r))), default=0.0) >= found - 1e-12
     return (hits + 1) / (times + 1)

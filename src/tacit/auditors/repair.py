@@ -11,8 +11,8 @@ import numpy as np
 from tacit import registry
 from tacit.auditors.attributes import Attribute
 from tacit.auditors.probes import leak
-from tacit.auditors.rates import Decisions, Rates, measure
-from tacit.errors import Asked, BadData, MissingExtra
+from tacit.auditors.rates import LEAST, Decisions, Rates, measure
+from tacit.errors import Asked, BadData, MissingExtra, nearest
 from tacit.statistics import interval
 
 DRAWS = 500
@@ -128,6 +128,13 @@ class Outcome:
         return own | three | {"gaps": gaps, "worst": {k: v[0] for k, v in self.rates.worst.items()}, "leaks": dict(self.leaks)}
 
 
+def named(names: Sequence[str]) -> None:
+    """Raise Asked for a mitigation that there is not."""
+    known = registry.names("mitigations")
+    if lost := [n for n in names if n not in known]:
+        raise Asked(f"there is no mitigation {lost[0]!r}", nearest(lost[0], known))
+
+
 def compare(
     fit: Problem, z: np.ndarray, y: np.ndarray, s: np.ndarray, attribute: Attribute, classes: Sequence[str], positive: int,
     names: Sequence[str] = (), say: Any = lambda words: None,
@@ -141,8 +148,7 @@ def compare(
         raise BadData("the held-out items have one class only", "label more of them")
     local = Attribute(attribute.name, s, attribute.values)
     known = registry.names("mitigations")
-    if lost := [n for n in names if n not in known]:
-        raise Asked(f"there is no mitigation {lost[0]!r}", f"known: {', '.join(known)}")
+    named(names)
     found: list[tuple[str, float, Any, str]] = [("none", 0.0, weighted(fit.z, fit.y, fit.classes, c=fit.c), "")]
     left: list[tuple[str, str]] = []
     for name in names or known:
@@ -158,6 +164,9 @@ def compare(
                 found.append((name, strength, make(name, settings).fit(fit), kind.stays))
             except (MissingExtra, BadData, Asked) as error:
                 left.append((name, f"{error.message} ({error.hint})" if error.hint else error.message))
+                break
+            except ValueError as error:  # of fairlearn, for a group with one class
+                left.append((name, str(error).splitlines()[0][:200]))
                 break
     scores = [d.scores(z, s) for _, _, d, _ in found]
     out = []
@@ -200,12 +209,15 @@ def _paired(
         for c in (positive,) if positive >= 0 else range(k):
             real, made_c = counts[:, c, :].sum(1), counts[:, :, c].sum(1)
             other = counts.sum((1, 2)) - real
-            for rate in (_safe(counts[:, c, c], real), _safe(made_c - counts[:, c, c], other)):
+            for rate, rests in ((_safe(counts[:, c, c], real), solid[0][c]), (_safe(made_c - counts[:, c, c], other), solid[1][c])):
+                rate = np.where(rests, rate, np.nan)
                 known_rate = rate[np.isfinite(rate)]
                 if len(known_rate) > 1:
                     worst = max(worst, float(known_rate.max() - known_rate.min()))
         return float((m[rows] == y[rows]).mean()), worst
 
+    per = np.array([[int(((code == g) & (y == c)).sum()) for g in range(len(large))] for c in range(k)])
+    solid = per >= LEAST, per.sum(0) - per >= LEAST
     every = np.arange(len(y))
     whole, first = numbers(made, every), numbers(before, every)
     draws = []

@@ -1,7 +1,11 @@
-"""A trail of audits that cannot be changed unseen: each line carries the hash of the one before it."""
+"""A trail of audits: each line carries the hash of the one before it, so that a change or a gap is seen.
+
+Whoever can write the file can write all of it anew: the chain shows accidents and single edits; a hash that was kept elsewhere, the rest.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -28,8 +32,10 @@ def append(path: Path, entry: Mapping[str, Any]) -> str:
     plain["hash"] = _hash(plain)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        cut = path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n")  # by a kill
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(plain, ensure_ascii=False, sort_keys=True) + "\n")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(("\n" if cut else "") + json.dumps(plain, ensure_ascii=False, sort_keys=True) + "\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -38,7 +44,8 @@ def append(path: Path, entry: Mapping[str, Any]) -> str:
 
 
 def broken(path: Path) -> int | None:
-    """Number of the first line (from 1) that does not fit to the one before it or to its own hash; None = the trail is whole.
+    """Number of the first line (from 1) that does not fit to the one before it or to its own hash, or whose result was changed; None = the
+    trail is whole.
 
     Lines that were cut off at the end leave no trace in the file: keep the last hash elsewhere.
     """
@@ -49,6 +56,9 @@ def broken(path: Path) -> int | None:
         try:
             held = json.loads(line)
             if held.pop("hash") != _hash(held) or held["before"] != before:
+                return number
+            result = path.parent / str(held.get("result", ""))
+            if held.get("sha256") and result.is_file() and hashlib.sha256(result.read_bytes()).hexdigest() != held["sha256"]:
                 return number
             before = str(json.loads(line)["hash"])
         except (ValueError, KeyError, TypeError, AttributeError):

@@ -100,7 +100,7 @@ def decode(
     if content is not None:
         extra = {k: spec.extra.get(k) for k in planned.extra if k != "size"}  # not what was measured on the training items
         how = [spec.channels, spec.sizes, spec.ragged, extra]
-        place = cache_root() / "decoded" / key(content, listing, how)
+        place = cache_root() / "decoded" / f"{content[:12]}-{key(content, listing, how)}"  # all of the same files begin alike
         if (found := cache.load(place)) is not None:
             _enough(listing, found.bad, max_bad)
             return spec, found, place

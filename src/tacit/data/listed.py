@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,13 +114,15 @@ def own(data: Dataset, column: str) -> list[str] | None:
     return None
 
 
-def raws(data: Dataset, rows: Sequence[int]) -> list[Any]:
-    """Raw items as their source gives them (a path, bytes, a part of a recording); None where they cannot be read one by one."""
+def raws(data: Dataset, rows: Sequence[int]) -> Iterator[Any]:
+    """Raw items as their source gives them (a path, bytes, a part of a recording), one at a time; None where they cannot be read so."""
     try:
         found = again(data)
         where = places(data, found)
     except Asked:
-        return [None] * len(rows)
-    if found.blocks is not None or found.sequences is not None:
-        return [None] * len(rows)
-    return [found.read(where[i]) for i in rows]
+        found, where = None, []
+    if found is None or found.blocks is not None or found.sequences is not None:
+        yield from (None for _ in rows)
+        return
+    for i in rows:
+        yield found.read(where[i])

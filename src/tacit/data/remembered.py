@@ -10,6 +10,14 @@ from typing import Any
 from tacit.data.dataset import REMEMBERED
 from tacit.errors import TacitError
 
+KEPT = "kept.csv"  # a run's own copy of the list of items that it learned from
+
+
+def with_list(run: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same options, the list of items being the run's own copy where there is one (a fine-tuned model lies in RUN/finetune)."""
+    own = next((f for f in (run / KEPT, run.parent.parent / KEPT) if f.is_file()), None)
+    return {**options, "keep": str(own)} if options.get("keep") and own is not None else dict(options)
+
 
 def remembered(run: Path, data: Any, given: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
     """How a run's own data was opened, where nothing else is given now: without its groups it would be split another way.
@@ -27,7 +35,7 @@ def remembered(run: Path, data: Any, given: Mapping[str, Any], say: Callable[[st
             return given
         place = str(Path(data).resolve()) if Path(data).exists() else None
         same = place == own["place"] and (place is not None or str(data) == own.get("path", own.get("data")))
-        kept = {k: v for k, v in own["options"].items() if k in REMEMBERED and k not in given} if same else {}
+        kept = with_list(run, {k: v for k, v in own["options"].items() if k in REMEMBERED and k not in given} if same else {})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         # going on would split the data another way without a word
         raise TacitError(f"{file} cannot be read: {error}", "copy the run again, or train anew") from error

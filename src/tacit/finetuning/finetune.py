@@ -86,6 +86,9 @@ def finetune(
         return made
 
     check_head(fresh(), model)
+    if model.erasers and strategy != "probe":
+        gone = ", ".join(model.config.get("erased", ["an attribute"]))
+        raise Asked(f"{gone} was erased from this model, and --strategy {strategy} would learn it back", "--strategy probe")
     if strategy == "prototypes":
         prototypes.check(kind.level, model.encoder.can)
     known = fresh().known(answers.values)

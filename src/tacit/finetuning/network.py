@@ -247,6 +247,8 @@ def check_head(head: Head, model: Model) -> None:
     """Raise Asked where this kind of data or network has no places to tag or to read in order."""
     if head.level == "sequence" and not model.encoder.layout.ordered:
         raise Asked("transcription reads an item from its beginning to its end, and these have no order", "leave --head out")
+    if model.erasers and head.level in ("token", "sequence"):
+        raise Asked("an attribute was erased from whole embeddings, and this head reads their parts", "use the run before")
     if head.level in ("token", "sequence") and "tokens" not in model.encoder.can:
         raise Asked(
             f"{type(head).__name__.lower()} needs a feature for every part of an item, which this backbone does not give",

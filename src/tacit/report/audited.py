@@ -29,9 +29,9 @@ ERRORS = (("mean_prediction", "mean prediction"), ("bias", "bias"), ("mae", "MAE
 def write(place: Path, result: Mapping[str, Any]) -> dict[str, Path]:
     """Write audit/audit.html, audit/MODEL_CARD.md (of a run) and audit/DATASHEET.md, atomically."""
     folder = place / "audit"
-    out = {"html": _put(folder / "audit.html", render(result)), "datasheet": _put(folder / "DATASHEET.md", datasheet(place, result))}
+    out = {"html": _put(folder / "audit.html", render(result)), "datasheet": _put(folder / "DATASHEET.md", datasheet(result))}
     if result.get("run"):
-        out["card"] = _put(folder / "MODEL_CARD.md", model_card(place, result))
+        out["card"] = _put(folder / "MODEL_CARD.md", model_card(Path(result["run"]), result))
     return out
 
 
@@ -114,7 +114,7 @@ def printed(result: Mapping[str, Any], shown: Sequence[Mapping[str, Any]]) -> li
     for f in shown:
         interval = "" if f["low"] is None else f" [{f['low']:.3g}, {f['high']:.3g}]"
         value = "" if f["value"] is None else f"{f['metric']} {f['value']:.3g}{interval}, n = {f['n']:,}"
-        out.append(f"{f['severity'].upper():<7} {f['said']}")
-        out.append(f"        {value}" + (f"; {', '.join(f['items'][:3])}" if f["items"] else ""))
+        out.append(f"{f['severity'].upper():<7} {words(f['said'], 1000)}")
+        out.append(f"        {value}" + (f"; {words(', '.join(f['items'][:3]), 300)}" if f["items"] else ""))
         out += [f"        do: {f['do']}"] if f["do"] else []
     return out

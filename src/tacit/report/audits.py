@@ -28,7 +28,7 @@ class Audited:
 
 def newest(run: Path) -> Audited | None:
     """The newest audit of a run that can be read, None = there is none."""
-    for file in sorted((f for f in run.glob("audit/*.json") if f.name[:1].isdigit()), key=lambda f: f.name, reverse=True):
+    for file in sorted((f for f in run.glob("audit/*.json") if f.name[:1].isdigit()), key=lambda f: f.stat().st_mtime_ns, reverse=True):
         try:
             held = json.loads(file.read_text(encoding="utf-8", errors="replace"))
             found = [f for f in held["findings"] if f["severity"] != "fine"]

@@ -15,6 +15,7 @@ LICENCE = "the licence of the weights follows from that of the data: say it here
 
 def model_card(run: Path, result: Mapping[str, Any]) -> str:
     """source: Mitchell et al. 2019, arXiv:1810.03993, in the form of Hugging Face's model cards."""
+    run = next((p for p in (run, run.parent.parent) if (p / "run.json").is_file()), run)  # a fine-tuned model lies in RUN/finetune
     own, model = _read(run / "run.json"), _read(run / "model" / "model.json")
     evaluations = sorted((run / "evaluation").glob("*.json"))
     verdict = next((v for f in reversed(evaluations) if (v := (_read(f).get("verdict") or {}).get("sentence"))), "")
@@ -59,12 +60,15 @@ def model_card(run: Path, result: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def datasheet(place: Path, result: Mapping[str, Any]) -> str:
+def datasheet(result: Mapping[str, Any]) -> str:
     """source: Gebru et al. 2018, arXiv:1803.09010; only what can be measured is answered, the rest is asked."""
-    about = _read(place / "data.json")
+    about = result["about"]
     asked = "**not recorded**: whoever collected the data has to say"
-    spread = [f"  - {g['name']}: " + ", ".join(f"{k} {n:,}" for k, n in list(g["sizes"].items())[:12]) for g in result["groups"]]
-    classes = about.get("classes") if isinstance(about.get("classes"), dict) else {}
+    spread = [
+        f"  - {words(g['name'], 60)}: " + ", ".join(f"{words(k, 60)} {n:,}" for k, n in list(g["sizes"].items())[:12])
+        for g in result["groups"]
+    ]
+    classes = about["classes"]
     made = {f["name"]: f for f in result["findings"]}
     lines = [
         f"# Datasheet: {words(result['data'])}",
@@ -95,7 +99,7 @@ def datasheet(place: Path, result: Mapping[str, Any]) -> str:
         "",
         "## Preprocessing",
         "",
-        *[f"- {words(n, 400)}" for n in about.get("notes") or ["as it was found"]],
+        *[f"- {words(n, 400)}" for n in about["notes"] or ["as it was found"]],
         f"- Items that could not be read: {len(about.get('bad') or [])}.",
         "",
         "## Uses",
@@ -128,7 +132,7 @@ def _groups(result: Mapping[str, Any]) -> list[str]:
         out.append("| --- | --- |" + " --- |" * len(t["columns"]))
         for g in t["groups"]:
             cells = [f"{g[c]:.3f}" if isinstance(g.get(c), float) else "" for c, _ in t["columns"]]
-            out.append(f"| {words(g['group'], 40)} | {g['n']:,} | " + " | ".join(cells) + " |")
+            out.append(f"| {words(g['group'], 40).replace('|', '/')} | {g['n']:,} | " + " | ".join(cells) + " |")
         out.append("")
     return out
 

@@ -65,6 +65,7 @@ class Loop:
     mates: Mates | None = None
     step: int = 0
     private: Private | None = None
+    told: float = 0.0  # the loss of the last private step that had items
 
     @classmethod
     def build(cls, fabric: Fabric, method: Method, loader: Loader, modality: Modality, config: RunConfig) -> Loop:

@@ -126,6 +126,9 @@ def start_from(method: Method, init: str, spec: Spec) -> Inherited:
     spec: of the data.
     """
     model = fetched(look_up(init, spec.modality), init, spec) if is_foreign(init) else load(init)
+    if getattr(model, "erasers", None):
+        said = f"from {init} {', '.join(model.config.get('erased', []))} was erased, behind the network: training on would bring it back"
+        raise Asked(said, "start from the run that it was made from, and erase afterwards")
     source = model.encoder.state_dict()
     targets = [method.encoder, *(t.module for t in method.modules() if isinstance(t, Teacher) and hasattr(t.module, "tokenizer"))]
     for encoder in targets:

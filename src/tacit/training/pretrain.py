@@ -24,8 +24,9 @@ from tacit.assemble import info_of, make_method, make_modality, needs_before, ne
 from tacit.config import RunConfig
 from tacit.data.dataset import Dataset
 from tacit.data.inspect import duplicates
+from tacit.data.remembered import KEPT
 from tacit.embedding.model import Model
-from tacit.errors import Asked, TacitError
+from tacit.errors import Asked, Collapsed, Diverged, TacitError
 from tacit.foreign import is_foreign, look_up
 from tacit.layers import grouped
 from tacit.method import Method
@@ -96,6 +97,8 @@ def pretrain(
     carried = registry.find("modalities", data.modality).carried if brought is not None and brought.modality else {}
     ours = {"backbone", *(f"optim.{k}" for k in set(carried.get("optim", {})) - set(given.get("optim", {})))}
     if resumed and path is not None:
+        if Run(path).info().get("erased"):
+            raise Asked(f"{path} was made by `tacit erase`: there is no training to go on with", "train the run that it was made from")
         data = origin.as_before(path, data)
     elif brought is not None:
         data = origin.read_for(brought, data)
@@ -145,6 +148,8 @@ def pretrain(
                 hide.alone(config, devices, nodes, method.surveys)
                 grouped(method)
             inherited = origin.start_from(method, init, data.spec) if init and newest is None else None
+            if config.private.epsilon and inherited is not None:
+                hide.beyond(inherited.seen, data.hashes[rows], str(init))
             labels = bool(method.needs & LABELS)
             loop = Loop.build(fabric, method, Loader(data, rows, modality, fabric.device, labels), modality, config)
             lead = fabric.global_rank == 0
@@ -162,6 +167,9 @@ def pretrain(
             if lead and not resumed:
                 _lay_out(run, data, loop, chosen, inherited or origin.Inherited(), init, request, command, say)
             return _carry_on(run, loop, data, newest, resumed, say, show)
+    except (Diverged, Collapsed):
+        hide.burn(run.path)  # nothing goes on from there
+        raise
     finally:
         run.close()
         with contextlib.suppress(OSError):  # refused before it began: no empty folder stays
@@ -189,10 +197,11 @@ def _fill(loop: Loop, budget: float, begin: float, most: int | None, say: Say) -
 def _hidden(loop: Loop, run: Run, items: int, resumed: bool) -> Chosen:
     """Set the noise by the steps that are planned, and draw the key."""
     assert loop.private is not None
-    if not loop.config.private.noise:
+    if not resumed:
         loop.config = hide.settled(loop.config, items)
     own = loop.config.private
-    loop.private = replace(loop.private, noise=own.noise, key=hide.key_of(run.path, resumed))
+    done = resumed and run.info().get("status") == "done"  # its key is burnt, and no step follows
+    loop.private = replace(loop.private, noise=own.noise, key=b"" if done else hide.key_of(run.path, resumed))
     said = f"keeps to epsilon {own.epsilon:g} at delta {own.delta:.1e} over {loop.config.train.steps} steps"
     return Chosen("private.noise", round(own.noise, 3), said)
 
@@ -220,6 +229,8 @@ def _lay_out(
     if copies["across"]:
         say(f"{copies['across']:,} held-out items are exact copies of training items; `tacit evaluate` will leave them out")
     write_json(run.path / "data.json", {**data.describe(), "duplicates": copies["within"], "leaks": copies["across"]})
+    if data.opened.get("keep"):  # the list may move or change
+        write_text(run.path / KEPT, Path(data.opened["keep"]).read_text(encoding="utf-8"))
     if inherited.seen is not None:  # without the file nothing claims that leaks were checked
         write_array(run.path / "seen.npy", np.unique(np.concatenate([hashes, inherited.seen])))
     own = bool(loop.method.needs & LABELS)
@@ -313,12 +324,12 @@ def _finish(run: Run, loop: Loop, data: Dataset, health: Health | None, lead: bo
     if lead:
         if config.private.epsilon:
             run.note(private=hide.told(config, len(rows), loop.step))
-            hide.burn(run.path)
         model.save(run.path / "model")
         _keep(run.path / "model" / HEADS, loop.method)
         write_text(run.path / "model" / "CARD.md", _card(run, loop, data, model))
         summary = None if health is None else {k: v for k, v in asdict(health).items() if v == v}  # without NaN
         run.note(status="done", health=summary)
+        hide.burn(run.path)
         run.say("done" if health is None else f"done: {health.words}")
     return model
 
@@ -348,7 +359,7 @@ An encoder of {data.modality} data, one vector of {model.dim} numbers an item, l
 
 - Taught to ignore: {model.config["ignores"]}
 - Labels were {read}.
-- Held out: {len(data) - rows} items ({data.split_rule}){begun}.
+- Held out: {len(data.test)} items ({data.split_rule}){begun}.
 - Privacy: {_promised(run.info().get("private"))}
 - Not known: fairness, and behaviour on other data than this; `tacit audit` looks.
 - Whether it helps stands in ../evaluation once `tacit evaluate` has run.

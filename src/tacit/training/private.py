@@ -10,7 +10,6 @@ source: Abadi et al. 2016, arXiv:1607.00133; opacus computes noise and epsilon (
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import secrets
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from tacit import registry
 from tacit.config import PrivateConfig, RunConfig
-from tacit.errors import Asked, CannotPair, MissingExtra, TacitError
+from tacit.errors import Asked, CannotPair, Diverged, MissingExtra, TacitError
 from tacit.method import Method
 from tacit.runtime import rng, seed_globally
 from tacit.schedules import warmup_cosine
@@ -48,10 +47,10 @@ class Private:
     rate: float
     key: bytes
 
-    def generator(self, name: str, step: int, device: torch.device | str = "cpu") -> torch.Generator:
-        """Random numbers that only who has the key can draw again."""
-        whole = hashlib.blake2b(f"{name} {step}".encode(), key=self.key, digest_size=8).digest()
-        return torch.Generator(device).manual_seed(int.from_bytes(whole, "little") & (2**63 - 1))
+    def generator(self, name: str, step: int) -> np.random.Generator:
+        """Random numbers that only who has the key can draw again; NumPy's, because torch's start from 32 bits of a seed."""
+        whole = hashlib.blake2b(f"{name} {step}".encode(), key=self.key, digest_size=32).digest()
+        return np.random.Generator(np.random.Philox(np.random.SeedSequence(int.from_bytes(whole, "little"))))
 
 
 def check(method: type[Method] | Method, name: str, config: PrivateConfig) -> None:
@@ -80,11 +79,26 @@ def alone(config: RunConfig, devices: int, nodes: int, surveys: int) -> None:
         raise Asked(f"--epsilon bounds what one item adds to a step, and {wrong[0]} would let it add more", "leave it out")
 
 
+def beyond(seen: np.ndarray | None, hashes: np.ndarray, init: str) -> None:
+    """Raise Asked where the run that training starts from saw some of these items without privacy. seen: hashes, None = unknown."""
+    both = 0 if seen is None else int(np.isin(hashes, seen).sum())
+    if both:
+        said = f"--epsilon: {init} has learned from {both:,} of these items already, and no noise takes that back"
+        raise Asked(said, "start from public data, or from nothing")
+
+
 def settled(config: RunConfig, items: int) -> RunConfig:
-    """The configuration with delta and the noise that keeps to epsilon over all its steps. Raises Asked where no noise does."""
+    """The configuration with delta and the noise that keeps to epsilon over all its steps. Raises Asked where no noise does, or that which
+    was named does not."""
     own, rate = config.private, min(1.0, config.train.batch / items)
     delta = own.delta or 1 / (10 * items)
-    return replace(config, private=replace(own, delta=delta, noise=noise_for(own.epsilon, delta, rate, config.train.steps)))
+    noise = own.noise or noise_for(own.epsilon, delta, rate, config.train.steps)
+    if own.noise and not (found := spent(noise, rate, config.train.steps, delta)) <= own.epsilon:
+        said = (
+            f"private.noise={own.noise:g} gives away epsilon {found:.3g} in {config.train.steps} steps, and {own.epsilon:g} was asked for"
+        )
+        raise Asked(said, "leave it out, and the noise is chosen")
+    return replace(config, private=replace(own, delta=delta, noise=noise))
 
 
 def noise_for(epsilon: float, delta: float, rate: float, steps: int) -> float:
@@ -149,51 +163,55 @@ def told(config: RunConfig, items: int, steps: int) -> dict[str, Any]:
 
 
 def advance(loop: Loop, private: Private) -> Step:
-    """One private step. The step's own loss and embedding are those of its items, for the eyes of whoever trains."""
+    """One private step. The step's own loss and embedding are those of its items, for the eyes of whoever trains.
+
+    Every item has random numbers of its own, which do not depend on who else was drawn: otherwise one item would move the gradients of all.
+    """
     t, c, n = loop.step, loop.config, len(loop.loader.rows)
-    seed_globally(c.train.seed, t, 0)
     device = loop.fabric.device
-    drawn = torch.rand(n, generator=private.generator("items", t)) < private.rate
-    rows = drawn.nonzero().flatten().numpy()
+    rows = np.flatnonzero(private.generator("items", t).random(n) < private.rate)
     held = [p for p in loop.trainee.parameters() if p.requires_grad]
     total = [torch.zeros_like(p, dtype=torch.float32) for p in held]
     rate = c.optim.lr * warmup_cosine((t + 1) / loop.total, c.optim.warmup, c.optim.floor)
     for group in loop.optimizer.param_groups:
         group["lr"] = rate * group.get("pace", 1.0)
-    generator, draws = rng(c.train.seed, "augment/0", t, device), rng(c.train.seed, "method/0", t, device)
     losses, embeddings = [], []
     chance = None
     for row in rows.tolist():
-        step = _one(loop, row, generator, draws, t)
+        step = _one(loop, row, t)
         grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in held]
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g.float()) for g in grads]))
         if torch.isfinite(norm):  # a gradient that is no number adds nothing, which keeps to the bound too
             scale = (private.clip / norm.clamp(min=1e-12)).clamp(max=1.0)
             torch._foreach_add_(total, [g.float() * scale for g in grads])
         loop.optimizer.zero_grad(set_to_none=True)
-        losses.append(step.loss.detach().float())
+        if torch.isfinite(step.loss.detach()):
+            losses.append(step.loss.detach().float())
         embeddings.append(step.embedding.float())
         chance = step.chance
-    noise = private.generator("noise", t, device)
+    noise, size = private.generator("noise", t), private.noise * private.clip
     expected = private.rate * n
     for p, s in zip(held, total, strict=True):
-        p.grad = ((s + private.noise * private.clip * torch.randn(s.shape, generator=noise, device=device)) / expected).to(p.dtype)
+        drawn = torch.from_numpy(noise.standard_normal(tuple(s.shape), np.float32)).to(device)
+        p.grad = ((s + size * drawn) / expected).to(p.dtype)
     loop.optimizer.step()
     loop.optimizer.zero_grad(set_to_none=True)
-    loop.method.after_step(Context(draws, t / loop.total))
+    loop.method.after_step(Context(rng(c.train.seed, "method/0", t, device), t / loop.total))
     loop.step += 1
-    if not losses:
-        nothing = torch.zeros((), device=device)
-        return Step(nothing, torch.zeros(0, loop.method.encoder.dim, device=device), {}, None)
-    found = Step(torch.stack(losses).mean(), torch.cat(embeddings), {}, chance)
-    if not math.isfinite(float(found.loss)):
-        loop.check(found)
-    return found
+    if losses:
+        loop.told = float(torch.stack(losses).mean())
+    elif embeddings:
+        raise Diverged(f"no loss is a finite number at step {loop.step}", "start a new run with a smaller optim.lr")
+    seen = torch.cat(embeddings) if embeddings else torch.zeros(0, loop.method.encoder.dim, device=device)
+    return Step(torch.tensor(loop.told, device=device), seen, {}, chance)  # a step without items tells what the last one told
 
 
-def _one(loop: Loop, row: int, generator: torch.Generator, draws: torch.Generator, t: int) -> Step:
+def _one(loop: Loop, row: int, t: int) -> Step:
     from tacit.training.loop import _Box
 
+    seed, device = loop.config.train.seed, loop.fabric.device
+    seed_globally(seed, t, row)
+    generator, draws = rng(seed, f"augment/{row}", t, device), rng(seed, f"method/{row}", t, device)
     with torch.no_grad():
         views = loop.modality.views(loop.loader.batch(np.array([row])), loop.method.views, generator, loop.method.encoder.cell)
     box = _Box(views, Context(draws, t / loop.total))

@@ -9,6 +9,7 @@ import numpy as np
 
 from tacit.auditors.case import Case, Check
 from tacit.auditors.finding import Finding, grade, percent
+from tacit.errors import Asked, nearest
 from tacit.statistics import wilson
 from tacit.types import Count
 
@@ -30,8 +31,10 @@ class Anonymity(Check):
         self.columns, self.k = columns, k
 
     def look(self, case: Case) -> Iterator[Finding]:
-        names = [name for name, _, _ in case.kind.parts_of(case.data.spec)]
+        names = case.columns
         asked = [c.strip() for c in self.columns.split(",") if c.strip()]
+        if lost := [c for c in asked if c not in names]:
+            raise Asked(f"anonymity.columns: there is no column {lost[0]!r}", nearest(lost[0], names))
         wanted = [i for i, n in enumerate(names) if (n in asked if asked else set(re.split(r"[^a-z]+", n.lower())) & set(TELLING))]
         parts = [np.nan_to_num(np.asarray(case.data.x)[:, i].astype(np.float64), nan=-1e30) for i in wanted]
         used = [names[i] for i in wanted]
@@ -41,14 +44,14 @@ class Anonymity(Check):
                 used.append(a.name)
         n = len(case.data)
         if not parts:
-            yield Finding("anonymity", "fine", "no column by which people could be recognised", "columns", 0.0, n)
+            yield Finding("anonymity.k", "fine", "no column by which people could be recognised", "columns", 0.0, n)
             return
         _, code, count = np.unique(np.stack(parts, 1), axis=0, return_inverse=True, return_counts=True)
         alike = count[code.ravel()]
         rare = float((alike < self.k).mean())
         severity = grade(rare, 0.2, 0.05, 0.005)
         yield Finding(
-            "anonymity.k" if severity != "fine" else "anonymity", {"high": "medium", "medium": "medium"}.get(severity, severity),
+            "anonymity.k", {"high": "medium", "medium": "medium"}.get(severity, severity),
             f"by {', '.join(used[:8])} together {percent(rare)} of the rows share their values with fewer than {self.k - 1} others "
             f"({percent(float((alike == 1).mean()))} with none): whoever knows these of a person may find the row",
             f"share of rows with fewer than {self.k} alike", rare, n,

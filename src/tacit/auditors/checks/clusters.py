@@ -60,9 +60,10 @@ class Clusters(Check):
             f"of {len(found.names)} clusters of the embedding the worst has {what} {number} (n = {n})"
             + ("" if beyond is None else f", where the model itself expects {percent(value + beyond)}")
             + (f": it does not know that it fails there; most of these items are {_commonest(case, rows)}" if severity != "fine" else ""),
-            f"{what} of the worst cluster", value, n,
+            f"{'error rate' if d.classes else what} of the worst cluster", 1 - value if d.classes else value, n,
             "look at its items: they may share a camera, a site, a kind of people nobody recorded" if severity != "fine" else "",
-            float(low), float(high), items=case.names(rows), weight=beyond or 0.0, more=found.plain(),
+            1 - high if d.classes else low, 1 - low if d.classes else high, items=case.names(rows), weight=beyond or 0.0,
+            more=found.plain(),
         )  # fmt: skip
 
     @staticmethod

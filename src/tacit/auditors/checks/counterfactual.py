@@ -22,6 +22,9 @@ WORDS = (
     ("john", "mary"), ("james", "emily"), ("david", "sarah"), ("michael", "jessica"), ("robert", "anna"), ("thomas", "laura"),
     ("peter", "julia"), ("paul", "linda"), ("daniel", "emma"), ("william", "susan"),
 )  # fmt: skip
+OWNS = re.compile(
+    r"\s+(?!(?:to|and|or|with|for|at|in|on|of|that|a|an|the|again|by|from|if|when|as|but|so)\b)[A-Za-z]"
+)  # her book, not: saw her in
 SWAP = {b: a for a, b in reversed(WORDS)} | dict(reversed(WORDS))
 FEWEST = 10  # texts that have a word to swap
 
@@ -51,7 +54,7 @@ class Counterfactual(Check):
     def _columns(self, case: Case) -> Iterator[Finding]:
         data, d = case.data, case.decisions
         assert d is not None
-        names = [name for name, _, _ in case.kind.parts_of(data.spec)]
+        names = case.columns
         told = False
         for a in case.attributes:
             if a.name not in names:
@@ -115,6 +118,8 @@ def swapped(text: str) -> str:
 
     def turn(m: re.Match[str]) -> str:
         word = SWAP.get(m[0].lower())
+        if m[0].lower() == "her" and OWNS.match(text, m.end()):
+            word = "his"
         if word is None:
             return m[0]
         return word.upper() if m[0].isupper() and len(m[0]) > 1 else word.capitalize() if m[0][0].isupper() else word

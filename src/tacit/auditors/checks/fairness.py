@@ -88,9 +88,21 @@ class Fairness(Check):
                 more={"p": gap.p, "most": gap.most, "least": gap.least, **({"rates": plain} if first else {})},
             )  # fmt: skip
             first = False
-        if first:
+        gap = found.gaps["equalized_odds_difference"]
+        wide = not np.isfinite(gap.value) or (gap.high if np.isfinite(gap.high) else gap.value) >= BOUNDS["equal_opportunity_difference"][0]
+        if first and wide:
+            reach = (
+                "no rate rests on enough items" if not np.isfinite(gap.value) else f"they may differ by up to {100 * gap.high:.0f} points"
+            )
+            yield Finding(
+                "fairness.untold", "low", f"{a.name}: too few items to tell whether error rates differ between {len(found.names)} "
+                f"groups: {reach}",
+                "equalized_odds_difference", None if not np.isfinite(gap.value) else gap.value, gap.n, "decide about and label more "
+                "of them",
+                gap.low if np.isfinite(gap.low) else None, gap.high if np.isfinite(gap.high) else None, group=a.name, more={"rates": plain},
+            )  # fmt: skip
+        elif first:
             worst = found.worst["worst_group_accuracy"]
-            gap = found.gaps["equalized_odds_difference"]
             yield Finding(
                 "fairness", "fine",
                 f"{a.name}: no difference between {len(found.names)} groups that counts; equalised odds differ by "

@@ -40,6 +40,7 @@ class Membership(Check):
         found = attack(own, inside, case.seed)
         case.say("asking the network with random weights\r")
         control = attack(signs(case.asks, rows, self.draws, "control "), inside, case.seed)
+        found = {k: v for k, v in found.items() if k in control}  # an attack without its control proves nothing
         best = max(found, key=lambda k: found[k].auc)
         top, plain = found[best], control[best]
         told = ", ".join(f"{k} {t.auc:.3f} [{t.low:.3f}, {t.high:.3f}]" for k, t in found.items())
@@ -76,14 +77,12 @@ class Membership(Check):
         """Members that the attack is surer of than of 99 % of the others, and whether copies are among them."""
         caught = top.tested[inside[top.tested] & (top.score > top.bound)]
         share = top.tpr
-        if share <= 0.05:
-            return
         order = caught[np.argsort(-top.score[np.isin(top.tested, caught)], kind="stable")]
         _, code, count = np.unique(case.data.hashes[case.learned], return_inverse=True, return_counts=True)
         assert case.learned is not None
         twice = np.isin(rows[caught], case.learned[count[code] > 1])
         yield Finding(
-            "membership.memorised", "medium" if share > 0.1 else "low",
+            "membership.memorised", "medium" if share > 0.1 else "low" if share > 0.05 else "fine",
             f"{len(caught):,} of {int(inside[top.tested].sum()):,} tested training items stand out as memorised"
             + (f"; {percent(float(twice.mean()))} of them are in the training data more than once" if twice.any() else ""),
             "share of members above 99 % of the others", share, int(inside[top.tested].sum()),

@@ -60,16 +60,16 @@ class Mislabelled(Check):
                 *wilson(bad / (stop - start), stop - start), items=case.names(rows[order]), weight=bad / n, more={"suspects": told},
                 drop=tuple(rows[order].tolist()),
             )  # fmt: skip
-        if suspect.any() and not block:
+        if suspect.any():
             yield Finding(
-                "labels.suspected", "high" if share > 0.08 else "medium" if share > 0.03 else "low",
+                "labels.suspected", "high" if share > 0.08 and not block else "medium" if share > 0.03 else "low",
                 f"{int(suspect.sum()):,} labels ({percent(share)}) are contradicted by what the items look like",
                 "share of suspected labels", share, n, "look at them, the surest first; --write-keep keep.csv leaves them out",
-                *wilson(share, n), items=case.names(rows[order]), weight=share, more={"suspects": told},
+                *wilson(share, n), items=case.names(rows[order]), weight=0.0 if block else share, more={"suspects": told},
                 drop=tuple(rows[order].tolist()),
             )  # fmt: skip
         if not suspect.any():
-            yield Finding("labels", "fine", f"none of {n:,} labels is contradicted by its item", "suspected labels", 0.0, n)
+            yield Finding("labels.suspected", "fine", f"none of {n:,} labels is contradicted by its item", "suspected labels", 0.0, n)
 
 
 def _read(z: np.ndarray, y: np.ndarray, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

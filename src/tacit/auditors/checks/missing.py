@@ -21,7 +21,7 @@ class Missing(Check):
         from scipy.stats import chi2_contingency
 
         gone = np.isnan(np.asarray(case.data.x))
-        columns = [name for name, _, _ in case.kind.parts_of(case.data.spec)]
+        columns = case.columns
         sides = [(a.name, a.codes, a.values) for a in case.attributes]
         if case.labels is not None:
             sides.append(("the class", case.labels, case.data.classes))
@@ -46,7 +46,8 @@ class Missing(Check):
                     "missing.groups", severity,
                     f"{columns[f]!r} is missing for {percent(share.max())} of {most} and {percent(share.min())} of {least} ({name}): "
                     "that it "
-                    "is missing tells the one from the other", "difference of the shares of missing values", apart, int(count.sum()),
+                    "is missing tells the one from the other", f"difference of the shares of missing values of {columns[f]}",
+                    apart, int(count.sum()),
                     "find out why; a model learns it", low, high, group=name, weight=apart,
                 )  # fmt: skip
         if not worst:

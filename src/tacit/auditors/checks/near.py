@@ -15,6 +15,7 @@ from tacit.data.splits import TEST, TRAIN
 from tacit.statistics import wilson
 from tacit.types import Share
 
+TEXTS = 50_000  # that are compared
 WORTH = 0.75  # of the fifth distance: a nearest item that is further away is not looked at more closely
 
 
@@ -34,18 +35,19 @@ class Near(Check):
         self.ratio, self.chance = ratio, chance
 
     def look(self, case: Case) -> Iterator[Finding]:
-        pairs, n = self._pairs(case), len(case.data)
-        part, kind = case.data.split, case.kind.unit
+        pairs, looked = self._pairs(case)
+        n, part, kind = len(looked), case.data.split, case.kind.unit
+        some = "" if n == len(case.data) else f" among {n:,} of {len(case.data):,} that were compared"
         across = [(a, b) for a, b in pairs if {int(part[a]), int(part[b])} == {TRAIN, TEST}]
         held = sorted({a if part[a] == TEST else b for a, b in across})
         if held:
-            total = len(case.data.test)
+            total = max(1, int((part[looked] == TEST).sum()))
             share = len(held) / total
             chance = case.data.modality in ("table", "vector", "events")  # rows of different people may be as good as alike
             bounds = (0.05, 0.005) if chance else (max(3 / total, 0.002), 2 / total)
             yield Finding(
                 "near.across", grade(share, *bounds, 0.0),
-                f"{len(held):,} held-out {kind} ({percent(share)}) are near copies of training {kind}: what is measured on them is "
+                f"{len(held):,} held-out {kind} ({percent(share)}) are near copies of training {kind}{some}: what is measured on them is "
                 "too good",
                 "share of held-out items with a near copy in training", share, total,
                 "look at the pairs; name what they come from with --group, so that it is split as a whole", *wilson(share, total),
@@ -57,21 +59,22 @@ class Near(Check):
             share = len(within) / n
             yield Finding(
                 "near.within", "medium" if share > 0.02 else "low",
-                f"{len(within):,} {kind} ({percent(share)}) are near copies of another one of the same part",
+                f"{len(within):,} {kind} ({percent(share)}) are near copies of another one of the same part{some}",
                 "share of near copies", share, n, "keep one of each: --write-keep keep.csv", *wilson(share, n), weight=share,
                 items=case.names(np.array(sorted(within))), more={"pairs": self._named(case, pairs)},
                 drop=tuple(sorted(within)),
             )  # fmt: skip
         if not pairs:
-            yield Finding("near", "fine", f"no near copies among {n:,} {kind}", "near copies", 0.0, n)
+            yield Finding("near", "fine", f"no near copies among {n:,} {kind}{some}", "near copies", 0.0, n)
 
-    def _pairs(self, case: Case) -> list[tuple[int, int]]:
-        """Near copies, (earlier, later) rows, exact copies left out."""
+    def _pairs(self, case: Case) -> tuple[list[tuple[int, int]], np.ndarray]:
+        """Near copies, (earlier, later) rows, exact copies left out; and the rows that were compared."""
         data = case.data
         if data.raws is not None:
-            return likeness.near(islice(data.raws(), 50_000), most=50_000, examples=10**6).pairs
+            looked = np.arange(min(len(data), TEXTS))
+            return likeness.near(islice(data.raws(), TEXTS), most=TEXTS, examples=10**6).pairs, looked
         if data.modality == "audio":
-            return self._sounds(case)
+            return self._sounds(case), np.arange(min(len(data), sounds.LOOKED))
         _, first = np.unique(data.hashes, return_index=True)
         rows = case.some(np.sort(first))
         x = data.x[rows] if case.kind.flat else np.asarray(data.x[rows])
@@ -79,7 +82,8 @@ class Near(Check):
         if prints is None:
             prints = case.plain[rows][:, None]
         found = near(prints, self.ratio, self.chance, lambda pairs: case.kind.apart(x, pairs))
-        return [(int(min(rows[i], rows[j])), int(max(rows[i], rows[j]))) for i, j in found]
+        every = np.arange(len(data)) if len(rows) == len(first) else rows
+        return [(int(min(rows[i], rows[j])), int(max(rows[i], rows[j]))) for i, j in found], every
 
     def _sounds(self, case: Case) -> list[tuple[int, int]]:
         prints, lengths = sounds.prints(case.data)

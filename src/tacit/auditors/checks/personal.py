@@ -37,11 +37,11 @@ class Personal(Check):
         known: dict[str, list[str]] = {}
         for row, text in enumerate(texts):
             n += 1
+            if len(known) > 100_000:
+                known.clear()
             if text not in known:
                 known[text] = [f.kind for f in personal.find(text)]
-                if len(known) > 100_000:
-                    known.clear()
-            kinds = known.get(text, ())
+            kinds = known[text]
             for kind in kinds:
                 counts[kind] += 1
             if kinds:
@@ -54,7 +54,7 @@ class Personal(Check):
         sure = counts["iban"] + counts["card"] + counts["key"]
         yield Finding(
             "personal", "high" if sure or share > 0.001 or len(holding) >= 5 else "medium",
-            f"{len(holding):,} {what} ({percent(share)}) hold personal data: {told}", "share that holds personal data", share, n,
+            f"{len(holding):,} {what} ({percent(share)}) hold personal data: {told}", f"share of {what} that hold personal data", share, n,
             "black it out before training: tacit inspect DATA --redact clean.jsonl, or data.redact=true; of a table leave the column out",
             *wilson(share, n), items=tuple(str(case.data.names[i]) for i in holding[:5]), weight=min(1.0, 0.5 + share),
             more={"counts": counts},

@@ -38,7 +38,9 @@ class Shortcuts(Check):
         severity = "fine" if score is None else grade(score.excess, 0.8, 0.5, 0.25)
         if score is None or severity == "fine":
             value = 0.0 if score is None else score.excess
-            yield Finding("shortcuts", "fine", "the label cannot be told from how items were taken", "excess over chance", value, len(rows))
+            yield Finding(
+                "shortcuts.nuisances", "fine", "the label cannot be told from how items were taken", "excess over chance", value, len(rows)
+            )
         else:
             names = sorted(scores, key=lambda k: -scores[k].excess)[:3]
             shown = ", ".join(f"{k} {percent(scores[k].excess)}" for k in names)

@@ -28,7 +28,10 @@ class Spots(Check):
 
     def look(self, case: Case) -> Iterator[Finding]:
         assert case.labels is not None
+        yield from self._given_away(case)
         rows = case.some(np.flatnonzero(case.labels >= 0), self.most)
+        mixed = np.random.default_rng([case.seed, 616]).permutation(rows)
+        rows = mixed[np.argsort(case.labels[mixed], kind="stable")]  # every second one is a half with as many of each class
         y = case.labels[rows]
         if len(np.unique(y)) < 2 or len(rows) < 40:
             return
@@ -39,12 +42,24 @@ class Spots(Check):
         severity = grade(score.excess, 0.8, 0.65, 0.5) if score.p < 0.01 and score.low > 0 else "fine"
         said = f"{where} alone tells the class, {percent(score.excess)} of the way from guessing to certainty"
         yield Finding(
-            "shortcuts.spot" if severity != "fine" else "spots", severity,
+            "shortcuts.spot", severity,
             said if severity != "fine" else f"no single place gives the class away (the best is {where}: {percent(score.excess)})",
             "balanced accuracy beyond chance", score.excess, score.n,
             "find out where it comes from; leave it out if it is not there when the model decides" if severity != "fine" else "",
             score.low, score.high, weight=score.excess + 0.01,
         )  # fmt: skip
+
+    @staticmethod
+    def _given_away(case: Case) -> Iterator[Finding]:
+        """Columns that were left out when the table was read, because they alone give the label."""
+        for c in case.data.spec.extra.get("left", ()) if case.data.modality == "table" else ():
+            if c["kind"] == "leak":
+                yield Finding(
+                    "shortcuts.column", "high", f"column {c['name']!r} {c['why']}: it is left out of training", "columns that give "
+                    "the label away",
+                    1.0, len(case.data), "find out when it is written down: a model in use will not have it", group=str(c["name"]),
+                    weight=1.02,
+                )  # fmt: skip
 
     @staticmethod
     def _place(case: Case, rows: np.ndarray, y: np.ndarray) -> tuple[str, Told] | None:
@@ -63,9 +78,8 @@ class Spots(Check):
         score = told(flat[test, best], y[test], seed=case.seed)
         if score is None:
             return None
-        named = case.kind.parts_of(data.spec)
-        if len(named) == flat.shape[1]:
-            return f"column {named[best][0]!r}", score
+        if len(case.columns) == flat.shape[1]:
+            return f"column {case.columns[best]!r}", score
         at = np.unravel_index(best, shape)
         if len(shape) == 3:
             return f"the pixel in row {at[1]}, column {at[2]}" + (f" (channel {at[0]})" if shape[0] > 1 else ""), score
@@ -82,12 +96,14 @@ class Spots(Check):
         except ValueError:  # no word is frequent enough
             return None
         a = there[::2]
-        best, top = 0, -1.0
+        best, top, kind = 0, -1.0, int(y[0])
         for c in np.unique(y):
             mine = y[::2] == c
+            if mine.all() or not mine.any():
+                continue
             apart = np.abs(np.asarray(a[mine].mean(0)).ravel() - np.asarray(a[~mine].mean(0)).ravel())
             if apart.max() > top:
-                best, top, kind = int(apart.argmax()), float(apart.max()), c
+                best, top, kind = int(apart.argmax()), float(apart.max()), int(c)
         score = told(there[1::2, best].toarray(), (y[1::2] == kind).astype(np.int64), seed=case.seed)
         word = reader.get_feature_names_out()[best]
         return None if score is None else (f"the word {word!r} (class {case.data.classes[int(kind)]})", score)

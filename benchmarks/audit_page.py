@@ -68,6 +68,18 @@ def _gaps(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
             apart = [_three(r["apart"][k]) for k in ("demographic_parity", "equalized_odds")] if "apart" in r else ["", ""]
             yield f"| {group} | {name} | {100 * r['accuracy']:.1f} | {' | '.join(cells + apart)} |"
     yield ""
+    for group, c in rows.items():
+        said = [
+            f"{what} {_plainly(c[name]['apart'][key])} that of {name}"
+            for name in ("raw columns", "boosting")
+            for key, what in (("demographic_parity", "the selection gap is"), ("equalized_odds", "the odds gap is"))
+        ]
+        yield f"Plainly, by {group}, for the embedding: {'; '.join(said)}."
+    yield ""
+
+
+def _plainly(v: list[float]) -> str:
+    return "smaller than" if v[2] < 0 else "larger than" if v[1] > 0 else "not clearly other than"
 
 
 def _points(g: dict[str, float]) -> str:

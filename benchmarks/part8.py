@@ -343,7 +343,7 @@ def _fault(i: int, p: planted.Planted, work: Path) -> dict[str, Any]:
     from tacit.auditors import engine
     from tacit.auditors.case import Case
 
-    made = p.make(work / f"fault-{i}", np.random.default_rng(1000 + i))
+    made = p.make(work / f"fault-{i}", np.random.default_rng(2000 + i))
     items = tacit.open(made, cache=False) if isinstance(made, str) else made
     begin = time.perf_counter()
     found = engine.audit(Case(items, attributes_of(items, p.groups, None)), engine.chosen([], []), {})

@@ -169,8 +169,8 @@ def test_a_model_of_a_newer_format_says_so_and_labels_are_remembered(tmp_path: P
     path = model.save(tmp_path / "m")
     assert tacit.load(path).config["labels_seen"] is True
     about = json.loads((path / "model.json").read_text())
-    (path / "model.json").write_text(json.dumps({**about, "format": 2, "precision": {"of": "the future"}}))
-    with pytest.raises(TacitError, match="has format 2, and this version of tacit reads up to 1") as error:
+    (path / "model.json").write_text(json.dumps({**about, "format": 3, "precision": {"of": "the future"}}))
+    with pytest.raises(TacitError, match="has format 3, and this version of tacit reads up to 2") as error:
         tacit.load(path)
     assert "upgrade" in error.value.hint
 

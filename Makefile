@@ -1,5 +1,5 @@
 # the longest first
-SIXTHS := test-4 test-3 test-1 test-2 test-5 test-0
+SIXTHS := test-4 test-3 test-0 test-2 test-5 test-1
 .PHONY: demo test $(SIXTHS) check test-slow bench clean
 PYTHON ?= python3
 VENV := .venv

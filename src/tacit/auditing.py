@@ -137,7 +137,7 @@ def audit(
             "met": not failed,
         }
     if mitigate:
-        result["mitigations"] = _mitigated(case, subject, mitigate, notes)
+        result["mitigations"] = _mitigated(case, mitigate, notes)
     result["findings"] = [f.plain() for f in found.findings]
     result["unchecked"] = [{"check": name, "why": why} for name, why in (*found.unchecked, *_left(chosen))]
     result["seconds"] = found.seconds
@@ -288,7 +288,7 @@ def _finite(z: np.ndarray, file: Path) -> np.ndarray:
     return z.astype(np.float32)
 
 
-def _mitigated(case: Case, subject: Subject | None, asked: str, notes: list[str]) -> list[dict[str, Any]]:
+def _mitigated(case: Case, asked: str, notes: list[str]) -> list[dict[str, Any]]:
     """Mitigations for each attribute: learned from the training items' labels on the embedding, tested on the held-out ones."""
     data = case.data
     if case.vectors is None or data.labels is None:

@@ -282,5 +282,5 @@ def _mitigations(r: dict[str, Any]) -> None:
             heads,
             rows,
         )
-        for o in (o for o in m["left"]):
+        for o in m["left"]:
             print(f"{o['name']} was not tried: {o['why']}")

@@ -99,7 +99,7 @@ def forget(
     goal.parent.mkdir(parents=True, exist_ok=True)
     keep.write(data.names, stay, listed)
     try:
-        again = _opened(data, listed, train, options)
+        again = _opened(data, listed)
         done = pretrain(again, out=goal, command="", say=say, show=show, **_as_before(config, info))
     finally:
         listed.unlink(missing_ok=True)  # the run has taken a copy
@@ -139,7 +139,7 @@ def _rows(data: Dataset, ids: Sequence[str]) -> tuple[np.ndarray, int]:
     return every, len(every) - len(rows)
 
 
-def _opened(data: Dataset, listed: Path, train: Any, options: Mapping[str, Any] | None) -> Dataset:
+def _opened(data: Dataset, listed: Path) -> Dataset:
     """The data again without what the list leaves out, and without a copy of the decoded items on disk."""
     asked = {k: v for k, v in data.opened.items() if v is not None and k not in ("path", "cache", "keep")}
     if "path" not in data.opened:

@@ -10,24 +10,21 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tacit import registry
-from tacit.auditors.attributes import FEWEST, Attribute
+from tacit.auditors.attributes import Attribute
 from tacit.auditors.finding import Finding
 from tacit.auditors.rates import Decisions
 from tacit.data.dataset import Dataset
 
 SECTIONS = ("data", "shortcuts", "fairness", "representation", "privacy")
 LACKING = {  # what a check may need -> why it is not there, with what to do
-    "labels": "there is no label an item: name its column with --target",
     "classes": "there are no classes: name the column of labels with --target",
     "attributes": "no groups were named: --groups sex,race",
     "decisions": "there are no decisions: a RUN and labels, a fine-tuned MODEL, or --predictions COLUMN",
     "vectors": "there are no embeddings: give a RUN before the DATA",
-    "texts": "the items are no texts",
     "table": "the items are no rows of a table",
     "files": "the items are no files of their own",
     "again": "only a model that can be asked again tells: give a RUN",
     "views": "there is no network with random views here: give a RUN, not an exported model",
-    "losses": "there is no pretext task to ask: give the RUN folder of `tacit pretrain`",
     "learned": "it is not known which of these items the encoder learned from: audit the data of the RUN",
 }
 MOST = 10_000  # items that expensive checks look at
@@ -35,9 +32,10 @@ MOST = 10_000  # items that expensive checks look at
 
 @dataclass
 class Case:
-    """vectors: float32 [N, D] of every item. decisions: about some items. learned: int64
-    rows that the encoder learned from, None = unknown. asks: what a network can be asked, by name: "again" (Dataset -> decisions),
-    "views" (rows, draws -> embeddings [n, draws, D]), "parts" (rows -> responses [n, k]), "losses" (rows -> [n])."""
+    """vectors: float32 [N, D] of every item. decisions: about some items. learned: int64 rows that the encoder learned from, None =
+    unknown. unseen: rows that it has never seen, None = held-out ones that are not among `learned`. asks: what a network can be asked, by
+    name: "again" (items, lengths -> decisions), "views" (rows, draws -> embeddings [n, draws, D]), "parts" (rows, draws -> responses
+    [n, k] or None), "losses" (rows -> [n] or None); with "control " before it, of the same network with random weights."""
 
     data: Dataset
     attributes: tuple[Attribute, ...] = ()
@@ -47,21 +45,19 @@ class Case:
     asks: Mapping[str, Callable[..., Any]] = field(default_factory=dict, repr=False)
     seed: int = 0
     say: Callable[[str], None] = lambda words: None
-    unseen: np.ndarray | None = field(default=None, repr=False)  # rows that it has never seen, None = as `learned`
+    unseen: np.ndarray | None = field(default=None, repr=False)
 
     def lacks(self, needs: tuple[str, ...]) -> str:
         """Why a check cannot be made, "" = it can."""
         there = {
-            "labels": self.data.labels is not None,
             "classes": self.labels is not None,
             "attributes": bool(self.attributes),
             "decisions": self.decisions is not None,
             "vectors": self.vectors is not None,
-            "texts": self.data.raws is not None,
             "table": self.data.modality == "table",
             "files": self._files,
             "learned": self.learned is not None and len(self.learned) > 0,
-            **{name: name in self.asks for name in ("again", "views", "losses")},
+            **{name: name in self.asks for name in ("again", "views")},
         }
         return next((LACKING[n] for n in needs if not there[n]), "")
 
@@ -127,6 +123,3 @@ class Check:
     def look(self, case: Case) -> Iterator[Finding]:
         """What there is to say; "fine" findings say what was looked at. Raises TacitError where it cannot be told."""
         raise NotImplementedError
-
-
-__all__ = ["FEWEST", "Case", "Check"]

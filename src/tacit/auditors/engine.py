@@ -11,7 +11,7 @@ from typing import Any
 
 from tacit import registry
 from tacit.auditors.case import SECTIONS, Case, Check
-from tacit.auditors.finding import SEVERITIES, Finding, ranked
+from tacit.auditors.finding import Finding, ranked
 from tacit.errors import Asked, TacitError, nearest
 
 
@@ -22,15 +22,6 @@ class Audited:
     findings: list[Finding]
     unchecked: list[tuple[str, str]]
     seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def worst(self) -> str:
-        """The severity of the worst finding."""
-        return min((f.severity for f in self.findings), key=SEVERITIES.index, default="fine")
-
-    def named(self, name: str) -> list[Finding]:
-        """Findings of this name, or of those that begin with it and a point."""
-        return [f for f in self.findings if f.name == name or f.name.startswith(f"{name}.")]
 
 
 def chosen(only: Sequence[str], skip: Sequence[str], usual: Sequence[str] = SECTIONS) -> list[str]:

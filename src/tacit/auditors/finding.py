@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,11 +53,6 @@ def ranked(findings: Iterable[Finding]) -> list[Finding]:
 def grade(value: float, high: float, medium: float, low: float) -> str:
     """The severity of a number that is worse the larger it is, by the bounds from which it is high, medium and low."""
     return "high" if value >= high else "medium" if value >= medium else "low" if value >= low else "fine"
-
-
-def shown(names: Sequence[str], most: int = 5) -> tuple[str, ...]:
-    """The first names of a list, as examples."""
-    return tuple(str(n) for n in names[:most])
 
 
 def percent(value: float) -> str:

@@ -15,7 +15,7 @@ from tacit.auditors.attributes import Attribute, crossed
 from tacit.auditors.case import Case
 from tacit.auditors.engine import Audited
 from tacit.auditors.finding import percent
-from tacit.auditors.rates import GAPS, METRICS, RATIO, WORST, WORST_ERRORS, Rates, measure
+from tacit.auditors.rates import GAPS, METRICS, WORST_ERRORS, Rates, measure
 from tacit.errors import Asked, BadData, nearest
 
 # what findings may be bounded -> the checks that give them
@@ -30,7 +30,6 @@ COUNTED = ("duplicates", "near")  # checks that look at every pair: what they do
 KEYS = ("purpose", "decided_by", "decided_on", "reviewer", "objective")
 NEEDED = ("decided_by", "decided_on", "reviewer")
 OBJECTIVE = ("metric", "attribute", "at_most", "at_least", "confident", "why")
-LOWER_IS_WORSE = (RATIO, *WORST)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ FOLDS, TIMES = 5, 300
 
 @dataclass(frozen=True)
 class Told:
-    """score: balanced accuracy (numbers: R2). excess: of the way from chance to certainty, at most 1, with its 95 % interval; p: by
+    """score: balanced accuracy. excess: of the way from chance to certainty, at most 1, with its 95 % interval; p: by
     permutation of what was told. n: items. guess: what was told of every item."""
 
     score: float
@@ -27,49 +27,41 @@ class Told:
     guess: np.ndarray
 
 
-def told(x: np.ndarray, y: np.ndarray, *, classes: bool = True, seed: int = 0, how: str = "tree") -> Told | None:
+def told(x: np.ndarray, y: np.ndarray, *, seed: int = 0, how: str = "tree") -> Told | None:
     """How well y [n] is told from a few features x [n, P] (NaN = missing), in five folds; None where there is nothing to tell.
 
     how: "tree", one small tree, for one or few features; "forest", for several. Classes with fewer than five items are left out.
     """
-    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-    from sklearn.model_selection import KFold, StratifiedKFold
-    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.model_selection import StratifiedKFold
+    from sklearn.tree import DecisionTreeClassifier
 
     x = np.asarray(x, np.float64).reshape(len(x), -1)
     x = np.where(np.isfinite(x), x, -1e9)
-    if classes:
-        _, code, count = np.unique(y, return_inverse=True, return_counts=True)
-        keep = count[code] >= FOLDS
-        x, y = x[keep], np.unique(y[keep], return_inverse=True)[1]
-    k = int(y.max()) + 1 if classes and len(y) else 0
-    if len(y) < 4 * FOLDS or (classes and k < 2) or not (x.max(0) > x.min(0)).any():
+    _, code, count = np.unique(y, return_inverse=True, return_counts=True)
+    keep = count[code] >= FOLDS
+    x, y = x[keep], np.unique(y[keep], return_inverse=True)[1]
+    k = int(y.max()) + 1 if len(y) else 0
+    if len(y) < 4 * FOLDS or k < 2 or not (x.max(0) > x.min(0)).any():
         return None
     least = max(3, len(y) // 200)
-    kinds: dict[tuple[str, bool], Any] = {
-        ("tree", True): lambda: DecisionTreeClassifier(
-            max_leaf_nodes=4 * k, min_samples_leaf=least, class_weight="balanced", random_state=0
-        ),
-        ("tree", False): lambda: DecisionTreeRegressor(max_leaf_nodes=16, min_samples_leaf=least, random_state=0),
-        ("forest", True): lambda: RandomForestClassifier(60, min_samples_leaf=3, class_weight="balanced", random_state=0, n_jobs=1),
-        ("forest", False): lambda: RandomForestRegressor(60, min_samples_leaf=3, random_state=0, n_jobs=1),
-    }
-    folds = (StratifiedKFold if classes else KFold)(FOLDS, shuffle=True, random_state=seed)
-    guess = np.zeros(len(y), np.int64 if classes else np.float64)
-    for fit, held in folds.split(x, y):
-        guess[held] = kinds[how, classes]().fit(x[fit], y[fit]).predict(x[held])
+    reader: Any = DecisionTreeClassifier(max_leaf_nodes=4 * k, min_samples_leaf=least, class_weight="balanced", random_state=0)
+    if how == "forest":
+        reader = RandomForestClassifier(60, min_samples_leaf=3, class_weight="balanced", random_state=0, n_jobs=1)
+    guess = np.zeros(len(y), np.int64)
+    for fit, held in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(x, y):
+        guess[held] = reader.fit(x[fit], y[fit]).predict(x[held])  # `fit` forgets the fold before
     rng = np.random.default_rng([seed, 77])
     score = _score(guess, y, k)
-    chance = 1 / k if k else 0.0
+    chance = 1 / k
     excess = (score - chance) / (1 - chance)
     every = np.arange(len(y))
     draws = [_score(guess[r], y[r], k) for r in (rng.choice(every, len(every)) for _ in range(TIMES))]
     low, high = ((v - chance) / (1 - chance) for v in interval(np.array(draws)))
     others = [_score(rng.permutation(guess), y, k) for _ in range(TIMES)]
     p = (1 + sum(v >= score for v in others)) / (TIMES + 1)
-    whole = np.full(len(keep), -1) if classes else guess
-    if classes:
-        whole[keep] = guess
+    whole = np.full(len(keep), -1)
+    whole[keep] = guess
     return Told(score, float(excess), float(low), float(high), p, len(y), whole)
 
 
@@ -84,9 +76,6 @@ def codes(values: Sequence[Any], most: int = 50) -> np.ndarray:
 
 
 def _score(guess: np.ndarray, y: np.ndarray, k: int) -> float:
-    if k:
-        n = np.bincount(y, minlength=k)
-        right = np.bincount(y[guess == y], minlength=k)
-        return float((right[n > 0] / n[n > 0]).mean())
-    spread = float(((y - y.mean()) ** 2).sum())
-    return 1 - float(((y - guess) ** 2).sum()) / spread if spread else 0.0
+    n = np.bincount(y, minlength=k)
+    right = np.bincount(y[guess == y], minlength=k)
+    return float((right[n > 0] / n[n > 0]).mean())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from tacit.errors import Asked, BadData, MissingExtra, nearest
 from tacit.statistics import interval
 
 DRAWS = 500
-GAP = "equalized_odds_difference"
 
 
 @dataclass(frozen=True)
@@ -31,14 +30,6 @@ class Problem:
     groups: int
     seed: int = 0
     c: float = 1.0
-
-
-class Fitted(Protocol):
-    """A decision that was learned."""
-
-    def scores(self, z: np.ndarray, s: np.ndarray) -> np.ndarray:
-        """Scores [m, classes] of items with these groups."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,7 @@ class Mitigation:
     source: ClassVar[str] = ""
 
     def fit(self, problem: Problem) -> Any:
-        """The decision. Raises TacitError where this problem has not what it needs."""
+        """The decision: `scores(z [m, D], s [m])` gives [m, classes]. Raises TacitError where this problem has not what it needs."""
         raise NotImplementedError
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import jinja2
 
-from tacit.auditors.rates import GAPS
 from tacit.errors import TacitError
 from tacit.report.cards import datasheet, model_card
 from tacit.report.duties import duties
@@ -58,8 +57,7 @@ def render(result: Mapping[str, Any]) -> str:
         states=STATES,
         duties=duties(result),
         plots=[pareto(m) for m in result.get("mitigations", [])],
-        gaps={k: v[1] for k, v in GAPS.items()},
-        evaluations=[],
+        evaluations=[],  # of style.css
     )
 
 
@@ -69,9 +67,8 @@ def verdict(result: Mapping[str, Any]) -> str:
     found = ", ".join(f"{n} {s}" for s, n in counts.items() if n) or "nothing wrong"
     said = f"{found} among {len(result['findings'])} findings; {len(result['unchecked'])} checks were not made"
     if policy := result.get("policy"):
-        lost = [o for o in policy["objectives"] if o["state"] != "met"]
-        total = len(policy["objectives"])
-        said += f"; {'all' if not lost else total - len(lost)} of {total} objectives met" if lost else f"; all {total} objectives met"
+        met, total = sum(o["state"] == "met" for o in policy["objectives"]), len(policy["objectives"])
+        said += f"; all {total} objectives met" if met == total else f"; {met} of {total} objectives met"
     return said[0].upper() + said[1:] + "."
 
 

@@ -72,7 +72,7 @@ class Fairness(Check):
                 "fairness.small", "low", f"{a.name}: nothing can be said about {small}: fewer than {self.fewest} decided items",
                 "groups left out", float(len(found.small)), int(found.sizes.sum()), "collect more of them", group=a.name,
             )  # fmt: skip
-        grades = {name: _grade(gap, case) for name, gap in found.gaps.items() if name in BOUNDS}
+        grades = {name: _grade(gap) for name, gap in found.gaps.items() if name in BOUNDS}
         if not d.classes:
             yield self._numbers(a, found, plain)
             return
@@ -127,7 +127,7 @@ class Fairness(Check):
         )  # fmt: skip
 
 
-def _grade(gap: Gap, case: Case) -> str:
+def _grade(gap: Gap) -> str:
     """How bad a gap is; one that chance explains is fine."""
     if not np.isfinite(gap.value) or not gap.low > 0:
         return "fine"

@@ -417,6 +417,14 @@ def test_cards_say_what_failed_and_what_was_not_checked(place: Path) -> None:
     assert "600 items of table data" in sheet and "not recorded" in sheet and "Reviewed by" in sheet
 
 
+def test_the_datasheet_counts_what_could_not_be_read(tmp_path: Path) -> None:
+    x, y = _faults().pictures(np.random.default_rng(0), 60)
+    made = _faults().folder(tmp_path / "pictures", x, y, _faults().plain, np.random.default_rng(0))
+    next(Path(made).rglob("*.png")).write_bytes(b"no picture")
+    tacit.audit(None, made, only=["missing", "duplicates"], out=tmp_path, options={"cache": False, "max_bad": 0.1})
+    assert "- Items that could not be read: 1." in (tmp_path / "audit" / "DATASHEET.md").read_text()
+
+
 def test_the_trail_tells_when_it_was_changed(place: Path, tmp_path: Path) -> None:
     file = tmp_path / "log.jsonl"
     for k in range(3):

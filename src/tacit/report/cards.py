@@ -100,7 +100,7 @@ def datasheet(result: Mapping[str, Any]) -> str:
         "## Preprocessing",
         "",
         *[f"- {words(n, 400)}" for n in about["notes"] or ["as it was found"]],
-        f"- Items that could not be read: {len(about.get('bad') or [])}.",
+        f"- Items that could not be read: {about['unreadable']:,}.",
         "",
         "## Uses",
         "",

@@ -368,7 +368,7 @@ def membership(cells: Cells, quick: bool, data: Path, work: Path) -> None:
 
 def _membership(work: Path, quick: bool) -> dict[str, Any]:
     import tacit
-    from tacit.auditing import _asks, _learned
+    from tacit.auditing import asks, learned
     from tacit.auditors.case import Case
     from tacit.auditors.checks.membership import Membership
     from tacit.judged import of_reading
@@ -389,8 +389,8 @@ def _membership(work: Path, quick: bool) -> dict[str, Any]:
         )
         subject = Subject.open(run.path)
         case = Case(items, vectors=run.model.vectors(items.x), seed=0)
-        case.learned, case.unseen = _learned(subject, items)
-        case.asks = _asks(subject, subject.net, items, 0, ["membership"])
+        case.learned, case.unseen = learned(subject, items)
+        case.asks = asks(subject, subject.net, items, 0, ["membership"], [])
         found = next(iter(Membership(most=200).look(case)))
         assert case.vectors is not None
         decided, _ = of_reading(case.vectors, run.model.vectors, items, None, lambda w: None)

@@ -15,6 +15,7 @@ import pytest
 
 import tacit
 from conftest import call
+from tacit.auditing import asks
 from tacit.auditors import against, attributes, engine, policy, rates, trail
 from tacit.auditors.attributes import Attribute, attribute, crossed
 from tacit.auditors.case import Case
@@ -24,6 +25,7 @@ from tacit.data import listed
 from tacit.data.dataset import from_arrays
 from tacit.errors import Asked, BadData
 from tacit.registry import names
+from tacit.subject import Subject
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 import part8
@@ -423,6 +425,15 @@ def test_the_datasheet_counts_what_could_not_be_read(tmp_path: Path) -> None:
     next(Path(made).rglob("*.png")).write_bytes(b"no picture")
     tacit.audit(None, made, only=["missing", "duplicates"], out=tmp_path, options={"cache": False, "max_bad": 0.1})
     assert "- Items that could not be read: 1." in (tmp_path / "audit" / "DATASHEET.md").read_text()
+
+
+def test_a_pretext_task_that_cannot_be_asked_is_told_once(tmp_path: Path) -> None:
+    data = _faults().images(*_faults().pictures(np.random.default_rng(0), 80))
+    run = tacit.pretrain(data, method="supcon", steps=2, batch_size=32, out=tmp_path / "run", size="tiny")
+    subject, notes = Subject.open(run.path), list[str]()
+    asked = asks(subject, run.model, data, 0, ["membership"], notes)
+    assert asked["losses"](np.arange(3)) is None and asked["control losses"](np.arange(3)) is None
+    assert len(notes) == 1 and "supcon learned from labels" in notes[0]
 
 
 def test_the_trail_tells_when_it_was_changed(place: Path, tmp_path: Path) -> None:

@@ -82,24 +82,27 @@ def _views(net: Model, batch: Batch, kind: str, draws: int, seed: int) -> list[B
 
 
 def losses(
-    path: Path, net: Model, data: Dataset, known: Dataset, seed: int, fresh: bool = False
+    path: Path, net: Model, data: Dataset, seed: int, note: Callable[[str], None], fresh: bool = False
 ) -> Callable[[np.ndarray], np.ndarray | None]:
-    """How badly the pretext task of a run is solved on each item, among others that it learned from; fresh: with random weights."""
+    """How badly the pretext task of a run is solved on each item, among others of the training part; fresh: with random weights. Where one
+    item cannot be asked about alone the answer is None, and `note` is told why."""
 
     def each(rows: np.ndarray) -> np.ndarray | None:
         device = next(net.parameters()).device
         try:
-            method, modality = restored(path, known, seed=seed if fresh else None, device=str(device))
-            pool = known.train if len(known.train) else np.arange(len(known))
+            method, modality = restored(path, data, seed=seed if fresh else None, device=str(device))
+            pool = data.train if len(data.train) else np.arange(len(data))
             some = np.sort(np.random.default_rng([seed, 52]).choice(pool, min(CONTEXT, len(pool)), replace=False))
-            (context,) = net.batches(*known.some(some))
+            (context,) = net.batches(*data.some(some))
             value = values.pretext(method, modality, context, seed)
             out = np.full(len(rows), np.nan)
             with torch.no_grad():
                 for k, row in enumerate(rows.tolist()):
                     (own,) = net.batches(*data.some(np.array([row])))
                     out[k] = -float(value.of(own, None))
-        except (TacitError, RuntimeError, ValueError):  # not every task can be asked about one item
+        except (TacitError, RuntimeError, ValueError) as error:  # not every task can be asked about one item
+            why = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+            note(f"how well the pretext task is solved on single items is not known: {why}")
             return None
         return out
 

@@ -195,9 +195,9 @@ def _look(
     if subject is not None:
         say(f"embedding {len(items):,} items\r")
         case.vectors = np.asarray(subject.net.vectors(items.x, items.lengths), np.float32)
-        case.learned, case.unseen = _learned(subject, items)
+        case.learned, case.unseen = learned(subject, items)
         if isinstance(subject.net, Model):
-            case.asks = _asks(subject, subject.net, items, case.seed, chosen)
+            case.asks = asks(subject, subject.net, items, case.seed, chosen, notes)
     again = None
     try:
         if predictions is not None:
@@ -219,12 +219,18 @@ def _nobody(x: Any, lengths: Any) -> np.ndarray:
     raise Asked("only embeddings were given: nothing can be embedded anew", "give the RUN")
 
 
-def _asks(subject: Subject, net: Model, items: Dataset, seed: int, chosen: Sequence[str]) -> dict[str, Any]:
-    """What the network of a run, and the same with random weights, can be asked; the latter only where a check needs it."""
+def asks(subject: Subject, net: Model, items: Dataset, seed: int, chosen: Sequence[str], notes: list[str]) -> dict[str, Any]:
+    """What the network of a run, and the same with random weights, can be asked; the latter only where a check needs it. notes: gets why
+    something had no answer."""
+
+    def note(words: str) -> None:
+        if words not in notes:
+            notes.append(words)
+
     out: dict[str, Any] = dict(asking.asks(net, items, seed))
     task = subject.path is not None and (subject.path / "config.toml").is_file() and bool((subject.path / "checkpoints").exists())
     if task and subject.path is not None:
-        out["losses"] = asking.losses(subject.path, net, items, items, seed)
+        out["losses"] = asking.losses(subject.path, net, items, seed, note)
     fresh = subject.fresh(items) if "membership" in chosen else None
     if fresh is not None:
         made: list[Model] = []
@@ -238,11 +244,11 @@ def _asks(subject: Subject, net: Model, items: Dataset, seed: int, chosen: Seque
         out["control views"] = lambda rows, draws: control("views", rows, draws)
         out["control parts"] = lambda rows, draws: control("parts", rows, draws)
         if "losses" in out and subject.path is not None:
-            out["control losses"] = asking.losses(subject.path, net, items, items, seed, fresh=True)
+            out["control losses"] = asking.losses(subject.path, net, items, seed, note, fresh=True)
     return out
 
 
-def _learned(subject: Subject, items: Dataset) -> tuple[np.ndarray | None, np.ndarray | None]:
+def learned(subject: Subject, items: Dataset) -> tuple[np.ndarray | None, np.ndarray | None]:
     """(rows that the encoder learned from, rows that it never saw), None = nobody knows."""
     path = subject.path
     for place in () if path is None else (path, path.parent.parent):  # a fine-tuned model lies in RUN/finetune

@@ -211,14 +211,18 @@ def _groups(dataset: Dataset) -> dict[str, int]:
     return {"count": len(sizes), "unknown": unknown, "smallest": int(sizes.min()), "largest": int(sizes.max()), "across": across}
 
 
-def duplicates(dataset: Dataset) -> dict[str, Any]:
-    """Exact copies: how many within a part, and which held-out items are in the training part too."""
+def copies(dataset: Dataset) -> list[list[int]]:
+    """Sets of rows that hold the same item to the last bit."""
     places: dict[int, list[int]] = defaultdict(list)
     for i, h in enumerate(dataset.hashes.tolist()):
         places[h].append(i)
-    sets = [items for items in places.values() if len(items) > 1]
+    return [rows for rows in places.values() if len(rows) > 1]
+
+
+def duplicates(dataset: Dataset) -> dict[str, Any]:
+    """Exact copies: how many within a part, and which held-out items are in the training part too."""
     within, across, conflicts = 0, [], []  # type: int, list[tuple[str, str]], list[tuple[str, str]]
-    for items in sets:
+    for items in copies(dataset):
         within += sum(n - 1 for n in Counter(int(dataset.split[i]) for i in items).values())
         trained = [i for i in items if dataset.split[i] == TRAIN]
         if trained:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tacit.auditors.case import Case, Check
 from tacit.auditors.finding import Finding, percent
-from tacit.data.inspect import duplicates
+from tacit.data.inspect import copies, duplicates
 from tacit.data.splits import TEST, TRAIN
 from tacit.statistics import wilson
 
@@ -77,11 +77,8 @@ class Duplicates(Check):
 
 def _copies(case: Case) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Rows of copies: held out and in training, with different labels (all of them), and others than the first of their part."""
-    data, places = case.data, dict[int, list[int]]()
-    for i, h in enumerate(data.hashes.tolist()):
-        places.setdefault(h, []).append(i)
-    across, conflicts, within = list[int](), list[int](), list[int]()
-    for rows in (r for r in places.values() if len(r) > 1):
+    data, across, conflicts, within = case.data, list[int](), list[int](), list[int]()
+    for rows in copies(data):
         parts = data.split[rows]
         if (parts == TRAIN).any():
             across += [i for i, p in zip(rows, parts, strict=True) if p == TEST]

@@ -35,6 +35,8 @@ def test_listing_agrees_with_the_class(kind: str, name: str) -> None:
     found = registry.find(kind, name)
     assert found.__module__.endswith(f".{name}")
     assert len(entry.summary) > 10, f"{entry.path} has no docstring"
+    said = found.__doc__ or inspect.getmodule(found).__doc__
+    assert entry.summary == inspect.cleandoc(said).split("\n")[0]
     if kind == "methods":
         assert entry.source == found.source and re.search(r"\d{4}|baseline", entry.source), f"{entry.path} names no paper"
         assert entry.experimental == found.experimental

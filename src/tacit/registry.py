@@ -162,7 +162,8 @@ def _files(kind: str) -> dict[str, Path]:
 
 def _parse(kind: str, name: str, path: Path) -> Entry:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    public = [n for n in tree.body if isinstance(n, (ast.ClassDef, ast.FunctionDef)) and not n.name.startswith("_")]
+    own = [n for n in tree.body if isinstance(n, (ast.ClassDef, ast.FunctionDef)) and not n.name.startswith("_")]
+    public = [n for n in own if isinstance(n, ast.ClassDef)] or own  # as `_public` finds it
     said = (ast.get_docstring(public[-1]) if public else None) or ast.get_docstring(tree) or ""
     strings = {"source": "", "experimental": "", "family": ""}
     for node in ast.walk(tree):
